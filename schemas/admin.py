@@ -1,0 +1,96 @@
+"""Creates the catalogue's topics in a Kafka and tells their ids; safe to call from every process at its start."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from schemas.topics import CATALOGUE, Topic
+from stockweave.errors import Fatal, Retriable
+from stockweave.settings import Settings
+
+WAIT_S = 15.0
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A topic as it stands in the cluster. `generation`: names this very topic, not a namesake created later."""
+
+    name: str
+    partitions: int
+    generation: str
+
+
+def ensure_topics(settings: Settings, bootstrap_servers: str) -> dict[str, Deployed]:
+    """Create what is missing of the catalogue; returns every topic by its catalogue name.
+
+    Raises:
+        Retriable: Kafka does not answer.
+        Fatal: a folded topic has another number of partitions than the others, or may not be created.
+    """
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "logger": _quiet()})
+    new = [
+        NewTopic(settings.topic(t.name), settings.partitions, settings.replication_factor, config=dict(t.config))
+        for t in CATALOGUE
+    ]
+    present = set(_try(lambda: admin.list_topics(timeout=WAIT_S), bootstrap_servers).topics)
+    missing = [n for n in new if n.topic not in present]
+    for name, created in admin.create_topics(missing, request_timeout=WAIT_S).items() if missing else ():
+        try:
+            created.result()
+        except KafkaException as error:
+            code = error.args[0].code()
+            if code == KafkaError.TOPIC_ALREADY_EXISTS:
+                continue  # another process of this deployment was quicker
+            if error.args[0].retriable() or code in (KafkaError._TIMED_OUT, KafkaError.REQUEST_TIMED_OUT):
+                raise Retriable(f"topic {name} could not be created yet: {error.args[0].str()}") from error
+            raise Fatal(
+                f"topic {name} cannot be created: {error.args[0].str()}; create it, or grant the right"
+            ) from error
+    return _describe(admin, settings, bootstrap_servers)
+
+
+def _describe(admin: AdminClient, settings: Settings, bootstrap_servers: str) -> dict[str, Deployed]:
+    names = [settings.topic(t.name) for t in CATALOGUE]
+    futures: Mapping[str, Future[Any]] = admin.describe_topics(TopicCollection(names), request_timeout=WAIT_S)
+    deployed = {}
+    for topic in CATALOGUE:
+        name = settings.topic(topic.name)
+        described = _try(lambda name=name: futures[name].result(), bootstrap_servers)  # type: ignore[misc]
+        generation = hashlib.sha256(str(described.topic_id).encode()).hexdigest()[:8]
+        deployed[topic.name] = Deployed(name, len(described.partitions), generation)
+    _check_partitions(deployed)
+    return deployed
+
+
+def _check_partitions(deployed: dict[str, Deployed]) -> None:
+    folded: list[Topic] = [t for t in CATALOGUE if t.folded]
+    counts = {deployed[t.name].name: deployed[t.name].partitions for t in folded}
+    if len(set(counts.values())) > 1:
+        said = ", ".join(f"{name} {n}" for name, n in counts.items())
+        raise Fatal(f"topics that are folded together need the same number of partitions, and have: {said}; mend them")
+
+
+def _try(call: Any, bootstrap_servers: str) -> Any:  # noqa: ANN401 - confluent_kafka's admin results are untyped
+    try:
+        return call()
+    except KafkaException as error:
+        raise Retriable(
+            f"Kafka at {bootstrap_servers} does not answer: {error.args[0].str()}; is it running?"
+        ) from error
+
+
+def _quiet() -> Any:  # noqa: ANN401
+    """librdkafka prints every failed connection; the callers' own message says it once."""
+    import logging
+
+    logger = logging.getLogger("stockweave.kafka.admin")
+    logger.addHandler(logging.NullHandler())
+    logger.propagate = False
+    return logger

@@ -1,0 +1,134 @@
+"""Avro in the Confluent wire format: 0x00, the schema id (4 bytes, big-endian), the body. Whole batches in one call.
+
+Bodies of one schema laid end to end are the block of an Avro array, so one call decodes them all. What cannot be decoded
+comes back in its place as the `Rejected` that says why: one bad message never takes its batch with it. Called by the
+publisher (encode) and by the fold (decode).
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import fastavro
+from fastavro.schema import SchemaParseException, parse_schema
+
+from schemas.registry import Registry, Schema
+from stockweave.errors import Rejected
+
+FRAME = struct.Struct(">bI")
+UNREADABLE = (EOFError, IndexError, KeyError, OverflowError, StopIteration, TypeError, UnicodeDecodeError, ValueError)
+"""What fastavro raises on a malformed body, by trial over truncated, shifted and random bytes (tests/schemas)."""
+
+Record = dict[str, Any]
+
+
+class Codec:
+    """Encodes and decodes one record type.
+
+    Args:
+        name: of the schema, e.g. `StockUpdate`; the newest packaged version is the reader's schema.
+        registry: where ids come from.
+    """
+
+    def __init__(self, name: str, registry: Registry) -> None:
+        self.name = name
+        self._registry = registry
+        self.schema_id = registry.id_of(name)
+        self._reader = registry.schema_of(self.schema_id)
+        self._write = parse_schema(self._reader)
+        self._frame = FRAME.pack(0, self.schema_id)
+        self._blocks: dict[bytes, _Block] = {}
+
+    def encode(self, record: Record) -> bytes:
+        """A framed message; raises ValueError or TypeError on a record that does not fit the schema."""
+        out = io.BytesIO()
+        out.write(self._frame)
+        fastavro.schemaless_writer(out, self._write, record)
+        return out.getvalue()
+
+    def decode(self, values: Sequence[bytes | None]) -> list[Record | Rejected]:
+        """Each value decoded, in order, or the `Rejected` that says why not.
+
+        Raises:
+            Retriable: the registry has to be asked for an id, and does not answer.
+        """
+        if values and values[0] is not None:
+            frame = values[0][:5]
+            if all(value is not None and value.startswith(frame) for value in values):
+                return self._decode_same(frame, values)  # the common case: one schema id in the whole batch
+        decoded: list[Record | Rejected] = [Rejected("empty", "the message has no value")] * len(values)
+        by_frame: dict[bytes, list[int]] = {}
+        for i, value in enumerate(values):
+            if value is not None:
+                by_frame.setdefault(value[:5], []).append(i)
+        for frame, places in by_frame.items():
+            for i, record in zip(places, self._decode_same(frame, [values[i] for i in places]), strict=True):
+                decoded[i] = record
+        return decoded
+
+    def _decode_same(self, frame: bytes, values: Sequence[bytes | None]) -> list[Record | Rejected]:
+        block = self._blocks.get(frame)
+        if block is None:
+            try:
+                block = _Block(self._writer_schema(frame), self._reader)
+            except Rejected as reason:
+                return [reason] * len(values)
+            self._blocks[frame] = block
+        bodies = [value[5:] for value in values if value is not None]
+        return block.all(bodies) or [block.one(body) for body in bodies]
+
+    def _writer_schema(self, frame: bytes) -> Schema:
+        if len(frame) < FRAME.size or frame[0] != 0:
+            raise Rejected("not_framed", f"the value begins with {frame.hex()!r}, not with 00 and a 4-byte schema id")
+        schema_id: int = FRAME.unpack(frame)[1]
+        schema = self._registry.schema_of(schema_id)
+        if schema.get("name", "").rpartition(".")[2] != self.name:
+            raise Rejected("wrong_schema", f"schema id {schema_id} is {schema.get('name')}; {self.name} is expected")
+        return schema
+
+
+class _Block:
+    """Decodes bodies of one writer schema."""
+
+    def __init__(self, writer: Schema, reader: Schema) -> None:
+        same = writer == reader
+        try:
+            self._writer, self._reader = parse_schema(writer), None if same else parse_schema(reader)
+            self._writers = parse_schema({"type": "array", "items": writer})
+            self._readers = None if same else parse_schema({"type": "array", "items": reader})
+        except SchemaParseException as error:
+            raise Rejected("unknown_schema_id", f"the registered schema cannot be parsed: {error}") from error
+
+    def all(self, bodies: list[bytes]) -> list[Record | Rejected] | None:
+        """All bodies in one call, or None if any may be malformed."""
+        stream = io.BytesIO(b"".join((_zigzag(len(bodies)), *bodies, b"\0")))
+        try:
+            records: list[Record | Rejected] = fastavro.schemaless_reader(stream, self._writers, self._readers)
+        except UNREADABLE:
+            return None
+        whole = not stream.read(1) and len(records) == len(bodies)
+        return records if whole else None
+
+    def one(self, body: bytes) -> Record | Rejected:
+        stream = io.BytesIO(body)
+        try:
+            record: Record = fastavro.schemaless_reader(stream, self._writer, self._reader)
+        except UNREADABLE as error:
+            return Rejected("undecodable", f"the body does not fit its schema: {type(error).__name__}: {error}")
+        if rest := stream.read():
+            return Rejected("undecodable", f"{len(rest)} bytes follow the body; is the schema id right?")
+        return record
+
+
+def _zigzag(n: int) -> bytes:
+    """An Avro long (specification 1.12, "Binary encoding"), for a count, so never negative."""
+    n <<= 1
+    out = bytearray()
+    while n > 0x7F:
+        out.append(n & 0x7F | 0x80)
+        n >>= 7
+    out.append(n)
+    return bytes(out)

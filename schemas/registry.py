@@ -1,0 +1,189 @@
+"""Schema ids to schemas and back: `FileRegistry`, packaged with the product, and `ConfluentRegistry`, over HTTP.
+
+Invariant: an id names one schema for ever. The packaged ids are in avro/ids.json, written by `python -m schemas.registry`,
+which only appends and refuses a released schema that was edited or a new one that is not BACKWARD compatible.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import sys
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import Any, Protocol
+
+from schemas.compatibility import incompatibilities
+from stockweave.errors import Fatal, Rejected, Retriable
+
+AVRO_DIR = Path(__file__).parent / "avro"
+IDS_FILE = AVRO_DIR / "ids.json"
+
+Schema = dict[str, Any]
+
+
+class Registry(Protocol):
+    """Where a codec gets its ids from."""
+
+    def id_of(self, name: str) -> int:
+        """The id of the newest version of a schema, e.g. `StockUpdate`."""
+
+    def schema_of(self, schema_id: int) -> Schema:
+        """The schema that an id names.
+
+        Raises:
+            Rejected: `unknown_schema_id`.
+            Retriable: the registry does not answer.
+        """
+
+
+def fingerprint(schema: Schema) -> str:
+    """SHA-256 over everything in the schema but its docs: those may be mended after the release."""
+
+    def undocumented(part: Any) -> Any:  # noqa: ANN401 - Avro schemas are JSON
+        if isinstance(part, dict):
+            return {key: undocumented(value) for key, value in part.items() if key != "doc"}
+        return [undocumented(item) for item in part] if isinstance(part, list) else part
+
+    return hashlib.sha256(json.dumps(undocumented(schema), sort_keys=True).encode()).hexdigest()
+
+
+def versions(directory: Path = AVRO_DIR) -> dict[str, list[Schema]]:
+    """Every released schema by name, oldest version first (`Name.1.avsc`, `Name.2.avsc`, …)."""
+    found: dict[str, dict[int, Schema]] = {}
+    for path in directory.glob("*.avsc"):
+        name, version, _ = path.name.split(".")
+        found.setdefault(name, {})[int(version)] = json.loads(path.read_text())
+    for name, by_version in found.items():
+        if sorted(by_version) != list(range(1, len(by_version) + 1)):
+            raise Fatal(f"{directory}: versions of {name} are {sorted(by_version)}; number them from 1 without a gap")
+    return {name: [found[name][v] for v in sorted(found[name])] for name in sorted(found)}
+
+
+class FileRegistry:
+    """The packaged registry: schemas/avro with the ids in ids.json."""
+
+    def __init__(self, directory: Path = AVRO_DIR) -> None:
+        ids = json.loads((directory / "ids.json").read_text())
+        schemas = versions(directory)
+        self._by_id: dict[int, Schema] = {}
+        self._newest: dict[str, int] = {}
+        for schema_id, entry in ((int(i), e) for i, e in ids.items()):
+            name, version = entry["name"], entry["version"]
+            schema = schemas[name][version - 1]
+            if fingerprint(schema) != entry["sha256"]:
+                raise Fatal(
+                    f"{directory}/{name}.{version}.avsc was changed after its release; restore it, add a version"
+                )
+            self._by_id[schema_id] = schema
+            self._newest[name] = schema_id
+
+    def id_of(self, name: str) -> int:
+        """See `Registry.id_of`."""
+        return self._newest[name]
+
+    def schema_of(self, schema_id: int) -> Schema:
+        """See `Registry.schema_of`."""
+        try:
+            return self._by_id[schema_id]
+        except KeyError:
+            raise Rejected("unknown_schema_id", f"schema id {schema_id} is not in the registry; register it") from None
+
+
+class ConfluentRegistry:
+    """A registry with the Confluent API; schemas are registered under `<topic>-value` by TopicNameStrategy.
+
+    Args:
+        url: its base address; user and password in it are sent as basic authentication.
+        subjects: the subject of each schema by name, see `schemas.topics.subjects`.
+        timeout_s: for one request.
+    """
+
+    def __init__(self, url: str, subjects: dict[str, str], timeout_s: float = 10.0) -> None:
+        parts = urllib.parse.urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise Fatal(f"STOCKWEAVE_REGISTRY_URL is {url!r}; it must begin with http:// or https:// and name a host")
+        self._base = urllib.parse.urlunsplit(
+            (parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", "")
+        )
+        self._headers = {"Content-Type": "application/vnd.schemaregistry.v1+json"}
+        if parts.username:
+            secret = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
+            self._headers["Authorization"] = "Basic " + base64.b64encode(secret.encode()).decode()
+        self._timeout_s = timeout_s
+        self._subjects = subjects
+        self._released = versions()
+        self._ids: dict[str, int] = {}
+        self._by_id: dict[int, Schema] = {}
+
+    def id_of(self, name: str) -> int:
+        """Registers the newest packaged version on the first call; the registry answers with its id."""
+        if name not in self._ids:
+            subject = urllib.parse.quote(self._subjects[name], safe="")
+            schema = self._released[name][-1]
+            answer = self._call("POST", f"/subjects/{subject}/versions", {"schema": json.dumps(schema)})
+            self._ids[name] = int(answer["id"])
+            self._by_id[self._ids[name]] = schema
+        return self._ids[name]
+
+    def schema_of(self, schema_id: int) -> Schema:
+        """See `Registry.schema_of`; asked once per id."""
+        if schema_id not in self._by_id:
+            answer = self._call("GET", f"/schemas/ids/{schema_id}", None)
+            if answer.get("schemaType", "AVRO") != "AVRO":
+                raise Rejected(
+                    "unknown_schema_id", f"schema id {schema_id} is {answer['schemaType']}; AVRO is expected"
+                )
+            self._by_id[schema_id] = json.loads(answer["schema"])
+        return self._by_id[schema_id]
+
+    def _call(self, method: str, path: str, body: dict[str, str] | None) -> dict[str, Any]:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self._base + path, data, self._headers, method=method)  # noqa: S310 - http(s), checked above
+        try:
+            with urllib.request.urlopen(request, timeout=self._timeout_s) as answer:  # noqa: S310 - as above
+                return dict(json.load(answer))
+        except urllib.error.HTTPError as error:
+            said = error.read().decode(errors="replace")[:300]
+            if error.code == 404 and method == "GET":
+                raise Rejected("unknown_schema_id", f"{path} is not in the registry; register it") from error
+            if error.code in (409, 422):
+                raise Fatal(
+                    f"the registry refuses {path}: {said}; see its compatibility level and what is there"
+                ) from error
+            if error.code in (401, 403):
+                raise Fatal(
+                    f"the registry answers {error.code} to {path}; put user and password into the URL"
+                ) from error
+            raise Retriable(f"the registry answers {error.code} to {path}: {said}") from error
+        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+            raise Retriable(f"the registry at {self._base} does not answer ({error}); is it running?") from error
+
+
+def release(directory: Path = AVRO_DIR) -> list[str]:
+    """Give every schema without an id the next one; the names of what was added.
+
+    Raises:
+        Fatal: a new version is not BACKWARD compatible with each earlier one.
+    """
+    ids_file = directory / "ids.json"
+    ids: dict[str, Any] = json.loads(ids_file.read_text()) if ids_file.exists() else {}
+    known = {(entry["name"], entry["version"]) for entry in ids.values()}
+    added = []
+    for name, schemas in versions(directory).items():
+        for version, schema in enumerate(schemas, 1):
+            for earlier in range(1, version):
+                if problems := incompatibilities(reader=schema, writer=schemas[earlier - 1]):
+                    raise Fatal(f"{name}.{version} cannot read what {name}.{earlier} wrote: {'; '.join(problems)}")
+            if (name, version) not in known:
+                ids[str(len(ids) + 1)] = {"name": name, "version": version, "sha256": fingerprint(schema)}
+                added.append(f"{name}.{version}")
+    ids_file.write_text(json.dumps(ids, indent=1) + "\n")
+    return added
+
+
+if __name__ == "__main__":
+    sys.stdout.write("".join(f"released {name}\n" for name in release()) or "nothing new\n")

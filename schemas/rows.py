@@ -1,0 +1,97 @@
+"""Rows of inventory.stock as workers and readers hold them: msgspec structs, on the wire as MessagePack arrays.
+
+The field order is that of schemas/avro/StockRow.1.avsc and Position.1.avsc (a test holds them together); a field is only
+ever appended, with a default, so that older bytes stay readable. Made for the hot path: `PackedRow` leaves the sources
+as bytes, so that an update of one source does not pay for the hundreds beside it.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Count(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """A source's present count. `kind`: 0 COUNT, 1 WITHDRAWN; `at`: observed_at in ms; `quantity`: units."""
+
+    kind: int
+    id: str
+    at: int
+    quantity: int
+
+
+class Delta(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """A change observed after the count; `quantity`: units, signed; `at`: observed_at in ms."""
+
+    at: int
+    id: str
+    quantity: int
+    order_ref: str | None = None
+
+
+class Receipt(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """Units announced for `expected_at` (ms)."""
+
+    expected_at: int
+    quantity: int
+
+
+class Source(msgspec.Struct, array_like=True, gc=False):
+    """One supplier at one location; see StockRow.1.avsc for every field."""
+
+    count: Count | None = None
+    deltas: list[Delta] = []
+    carried: int = 0
+    floor_at: int | None = None
+    basis: int = 0
+    incoming: list[Receipt] = []
+    stale_after_ms: int | None = None
+    received_at: int = 0
+    offset: int = 0
+
+    @property
+    def on_hand(self) -> int:
+        """Units: the count, what was carried, and the deltas; below zero when oversold at the supplier."""
+        base = self.count.quantity if self.count is not None else 0
+        return base + self.carried + sum(delta.quantity for delta in self.deltas)
+
+
+class StockRow(msgspec.Struct, array_like=True, gc=False):
+    """A whole row, for readers. `sources` is keyed by `schemas.keys.source_key`."""
+
+    sku: str
+    version: int
+    on_hand: int
+    changed_at: int
+    sources: dict[str, Source]
+
+
+class PackedRow(msgspec.Struct, array_like=True, gc=False):
+    """The same row with its sources still encoded, for the fold."""
+
+    sku: str
+    version: int
+    on_hand: int
+    changed_at: int
+    sources: dict[str, msgspec.Raw]
+
+
+class Position(msgspec.Struct, array_like=True, gc=False):
+    """How far a partition is folded; see Position.1.avsc. `outcomes`: by supplier, in the order of `OUTCOMES`."""
+
+    offsets: dict[str, int]
+    outcomes: dict[str, list[int]]
+    clock: int = 0
+    oldest_received_at: int = 0
+
+    def events(self) -> int:
+        """Events folded so far: every one ended as exactly one outcome."""
+        return sum(map(sum, self.outcomes.values()))
+
+
+OUTCOMES = ("applied", "duplicate", "superseded", "rejected")
+
+encode = msgspec.msgpack.Encoder().encode
+decode_row = msgspec.msgpack.Decoder(StockRow).decode
+decode_packed_row = msgspec.msgpack.Decoder(PackedRow).decode
+decode_source = msgspec.msgpack.Decoder(Source).decode
+decode_position = msgspec.msgpack.Decoder(Position).decode

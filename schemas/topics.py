@@ -1,0 +1,107 @@
+"""The one catalogue of topics: name, key, value, partitions, cleanup, who writes, who reads.
+
+Creation (`schemas.admin`), the docs (`docs/topics.md`, by `python -m schemas.topics`) and the registry's subjects come
+from it. Topics that are folded together are marked `folded`: they have the same number of partitions.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+
+DAY_MS = 86_400_000
+KEPT = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
+COMPACTED = {"cleanup.policy": "compact", "segment.bytes": str(128 << 20), "min.cleanable.dirty.ratio": "0.3"}
+
+
+def _days(n: int) -> dict[str, str]:
+    return {"cleanup.policy": "delete", "retention.ms": str(n * DAY_MS)}
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One topic. `schema`: the value's Avro schema, None where the value is not ours; `wire`: how it is encoded."""
+
+    name: str
+    key: str
+    schema: str | None
+    wire: str
+    writers: str
+    readers: str
+    doc: str
+    config: dict[str, str] = field(default_factory=dict)
+    folded: bool = False
+
+    @property
+    def policy(self) -> str:
+        """Cleanup in words."""
+        if self.config["cleanup.policy"] == "compact":
+            return "compacted"
+        retention_ms = int(self.config["retention.ms"])
+        return "kept" if retention_ms < 0 else f"{retention_ms // DAY_MS} days"
+
+
+AVRO, MSGPACK, RAW = "Avro, Confluent frame", "MessagePack arrays", "as received"
+
+UPDATES = Topic(
+    "inventory.updates", "SKU", "StockUpdate", AVRO, "connectors", "workers",
+    "What suppliers say: the log that everything is rebuilt from.", KEPT, folded=True,
+)  # fmt: skip
+COMMANDS = Topic(
+    "inventory.commands", "SKU", "ReservationCommand", AVRO, "api", "workers",
+    "What storefronts ask for; decided once, not replayed.", _days(7), folded=True,
+)  # fmt: skip
+RESERVATIONS = Topic(
+    "inventory.reservations", "SKU", "ReservationFact", AVRO, "workers", "a rebuild, the shop's systems",
+    "Decisions on commands: facts.", KEPT, folded=True,
+)  # fmt: skip
+STOCK = Topic(
+    "inventory.stock", "SKU; reserved keys for positions and holds (schemas/keys.py)", "StockRow", MSGPACK, "workers",
+    "workers (restore), api", "One row per SKU, and one position per partition.", COMPACTED, folded=True,
+)  # fmt: skip
+RESERVATION_STATE = Topic(
+    "inventory.reservation-state", "reservation id", None, MSGPACK, "workers", "workers",
+    "Fingerprint, answer and lines of each reservation.", COMPACTED, folded=True,
+)  # fmt: skip
+POLICIES = Topic(
+    "inventory.policies", "scope", "Policy", AVRO, "api", "workers, api", "How availability is computed.", COMPACTED,
+)  # fmt: skip
+ALERTS = Topic(
+    "inventory.alerts", "SKU", "StockAlert", AVRO, "workers", "api, the shop's systems",
+    "Crossings of thresholds.", _days(30), folded=True,
+)  # fmt: skip
+DEAD_LETTERS = Topic(
+    "inventory.dead-letters", "as received", None, RAW, "workers", "engineers",
+    "What could not be used: the original bytes, with position and reason in the headers.", KEPT,
+)  # fmt: skip
+
+CATALOGUE = (UPDATES, COMMANDS, RESERVATIONS, STOCK, RESERVATION_STATE, POLICIES, ALERTS, DEAD_LETTERS)
+
+FOLDED_SOURCES = (UPDATES,)
+"""The topics that a worker consumes, folded into `STOCK`."""
+
+
+def subjects(prefix: str) -> dict[str, str]:
+    """Registry subject of each schema that travels in Avro, by schema name (TopicNameStrategy)."""
+    return {t.schema: f"{prefix}{t.name}-value" for t in CATALOGUE if t.schema is not None and t.wire == AVRO}
+
+
+def markdown() -> str:
+    """The catalogue as a page."""
+    lines = [
+        "# Topics",
+        "",
+        "Written by `python -m schemas.topics > docs/topics.md`; the catalogue is `schemas/topics.py`.",
+        "",
+        "| topic | key | value | wire | cleanup | written by | read by | what |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for t in CATALOGUE:
+        value = f"[{t.schema}](../schemas/avro/{t.schema}.1.avsc)" if t.schema else "bytes"
+        row = (f"`{t.name}`", t.key, value, t.wire, t.policy, t.writers, t.readers, t.doc)
+        lines.append(f"| {' | '.join(row)} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(markdown())

@@ -1,0 +1,50 @@
+"""All settings, read once from the environment (`STOCKWEAVE_*`) and `.env`; commands override them with options.
+
+Called by every process at its start. Units stand last in names: `_ms`, `_s`, `_bytes`, `_max`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """One deployment's settings; `.env.example` lists them with their defaults."""
+
+    model_config = SettingsConfigDict(env_prefix="STOCKWEAVE_", env_file=".env", extra="ignore", frozen=True)
+
+    bootstrap_servers: str | None = Field(None, description="Kafka to use; unset, `stockweave up` starts its own.")
+    data_dir: Path = Field(Path("data"), description="Where the embedded broker and every local state live.")
+    topic_prefix: str = Field("", pattern=r"^[A-Za-z0-9._-]{0,64}$", description="Before every topic and group name.")
+    partitions: int = Field(4, ge=1, le=1024, description="Of each topic that is folded; fixed once created.")
+    replication_factor: int = Field(1, ge=1, le=9, description="Of each topic; 3 on a cluster.")
+    registry_url: str | None = Field(None, description="A registry with the Confluent API; unset, the packaged ids.")
+
+    api_host: str = Field("127.0.0.1", description="Address that the API listens on.")
+    api_port: int = Field(8080, ge=0, le=65535)
+    broker_port: int = Field(9092, ge=1, le=65535, description="Of the embedded broker.")
+    workers: int = Field(1, ge=1, le=64, description="Worker processes that `stockweave up` starts.")
+    metrics_port: int | None = Field(None, ge=1, le=65535, description="Where a worker serves /metrics; unset: not.")
+
+    horizon_ms: int = Field(7 * 86_400_000, ge=60_000, description="How late, by observed time, a delta still counts.")
+    entries_max: int = Field(256, ge=1, le=100_000, description="Deltas kept one by one per source.")
+    batch_events_max: int = Field(10_000, ge=1, le=1_000_000, description="Events folded in one transaction.")
+    transaction_timeout_ms: int = Field(10_000, ge=1_000, le=900_000)
+    body_bytes_max: int = Field(16 << 20, ge=1_024, description="Largest JSON body of a push; NDJSON has no limit.")
+    line_bytes_max: int = Field(64 << 10, ge=256, description="Longest NDJSON line.")
+    publish_timeout_ms: int = Field(10_000, ge=500, description="How long a write waits for Kafka before 503.")
+    read_wait_ms: int = Field(5_000, ge=0, description="Longest that a read waits for `min_offset`.")
+    block_cache_bytes: int = Field(64 << 20, ge=1 << 20, description="RocksDB's, for all partitions of a process.")
+    write_buffer_bytes: int = Field(64 << 20, ge=1 << 20, description="RocksDB's, for all partitions of a process.")
+
+    def topic(self, name: str) -> str:
+        """The deployed name of a catalogue topic."""
+        return self.topic_prefix + name
+
+    @property
+    def group(self) -> str:
+        """The consumer group of the workers."""
+        return self.topic_prefix + "stockweave-workers"
