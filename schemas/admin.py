@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from schemas.topics import CATALOGUE, Topic
+from stockweave.clients import CLIENT_LOGGER, client_config
 from stockweave.errors import Fatal, Retriable
 from stockweave.settings import Settings
 
@@ -34,7 +35,7 @@ def ensure_topics(settings: Settings, bootstrap_servers: str) -> dict[str, Deplo
         Retriable: Kafka does not answer.
         Fatal: a folded topic has another number of partitions than the others, or may not be created.
     """
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "logger": _quiet()})
+    admin = AdminClient(client_config(bootstrap_servers), logger=CLIENT_LOGGER)
     new = [
         NewTopic(settings.topic(t.name), settings.partitions, settings.replication_factor, config=dict(t.config))
         for t in CATALOGUE
@@ -62,7 +63,7 @@ def _describe(admin: AdminClient, settings: Settings, bootstrap_servers: str) ->
     deployed = {}
     for topic in CATALOGUE:
         name = settings.topic(topic.name)
-        described = _try(lambda name=name: futures[name].result(), bootstrap_servers)  # type: ignore[misc]
+        described = _try(lambda name=name: futures[name].result(), bootstrap_servers)
         generation = hashlib.sha256(str(described.topic_id).encode()).hexdigest()[:8]
         deployed[topic.name] = Deployed(name, len(described.partitions), generation)
     _check_partitions(deployed)
@@ -84,13 +85,3 @@ def _try(call: Any, bootstrap_servers: str) -> Any:  # noqa: ANN401 - confluent_
         raise Retriable(
             f"Kafka at {bootstrap_servers} does not answer: {error.args[0].str()}; is it running?"
         ) from error
-
-
-def _quiet() -> Any:  # noqa: ANN401
-    """librdkafka prints every failed connection; the callers' own message says it once."""
-    import logging
-
-    logger = logging.getLogger("stockweave.kafka.admin")
-    logger.addHandler(logging.NullHandler())
-    logger.propagate = False
-    return logger

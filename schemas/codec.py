@@ -1,8 +1,8 @@
-"""Avro in the Confluent wire format: 0x00, the schema id (4 bytes, big-endian), the body. Whole batches in one call.
+"""Avro in the Confluent wire format: 0x00, the schema id (4 bytes, big-endian), the body; whole batches at once.
 
-Bodies of one schema laid end to end are the block of an Avro array, so one call decodes them all. What cannot be decoded
-comes back in its place as the `Rejected` that says why: one bad message never takes its batch with it. Called by the
-publisher (encode) and by the fold (decode).
+Bodies of one schema laid end to end are the block of an Avro array, so one call decodes them all. What cannot be
+decoded comes back in its place as the `Rejected` that says why: one bad message never takes its batch with it. Called
+by the publisher (encode) and by the fold (decode).
 """
 
 from __future__ import annotations
@@ -106,20 +106,21 @@ class _Block:
         """All bodies in one call, or None if any may be malformed."""
         stream = io.BytesIO(b"".join((_zigzag(len(bodies)), *bodies, b"\0")))
         try:
-            records: list[Record | Rejected] = fastavro.schemaless_reader(stream, self._writers, self._readers)
+            decoded: Any = fastavro.schemaless_reader(stream, self._writers, self._readers)
         except UNREADABLE:
             return None
-        whole = not stream.read(1) and len(records) == len(bodies)
-        return records if whole else None
+        records: list[Record | Rejected] = decoded
+        return None if stream.read(1) or len(records) != len(bodies) else records
 
     def one(self, body: bytes) -> Record | Rejected:
         stream = io.BytesIO(body)
         try:
-            record: Record = fastavro.schemaless_reader(stream, self._writer, self._reader)
+            decoded: Any = fastavro.schemaless_reader(stream, self._writer, self._reader)
         except UNREADABLE as error:
             return Rejected("undecodable", f"the body does not fit its schema: {type(error).__name__}: {error}")
         if rest := stream.read():
             return Rejected("undecodable", f"{len(rest)} bytes follow the body; is the schema id right?")
+        record: Record = decoded
         return record
 
 

@@ -48,7 +48,7 @@ def id_problem(value: str) -> str | None:
 
 
 def murmur2(data: bytes) -> int:
-    """The 32-bit murmur2 of Kafka's Java client (org.apache.kafka.common.utils.Utils.murmur2), as an unsigned number."""
+    """The 32-bit murmur2 of Kafka's Java client (`org.apache.kafka.common.utils.Utils.murmur2`), unsigned."""
     m, mask, length = 0x5BD1E995, 0xFFFFFFFF, len(data)
     h = (0x9747B28C ^ length) & mask
     whole = length & ~3

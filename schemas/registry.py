@@ -1,7 +1,7 @@
 """Schema ids to schemas and back: `FileRegistry`, packaged with the product, and `ConfluentRegistry`, over HTTP.
 
-Invariant: an id names one schema for ever. The packaged ids are in avro/ids.json, written by `python -m schemas.registry`,
-which only appends and refuses a released schema that was edited or a new one that is not BACKWARD compatible.
+Invariant: an id names one schema for ever. The packaged ids are in avro/ids.json, written by `python -m
+schemas.registry`, which only appends and refuses a new version that is not BACKWARD compatible.
 """
 
 from __future__ import annotations

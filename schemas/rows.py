@@ -1,8 +1,8 @@
 """Rows of inventory.stock as workers and readers hold them: msgspec structs, on the wire as MessagePack arrays.
 
-The field order is that of schemas/avro/StockRow.1.avsc and Position.1.avsc (a test holds them together); a field is only
-ever appended, with a default, so that older bytes stay readable. Made for the hot path: `PackedRow` leaves the sources
-as bytes, so that an update of one source does not pay for the hundreds beside it.
+The field order is that of schemas/avro/StockRow.1.avsc and Position.1.avsc (a test holds them together); a field is
+only ever appended, with a default, so that older bytes stay readable. Made for the hot path: `PackedRow` leaves the
+sources as bytes, so that an update of one source does not pay for the hundreds beside it.
 """
 
 from __future__ import annotations
