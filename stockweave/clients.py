@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 
+Config = dict[str, str | int | float | bool]
+
 CLIENT_LOGGER = logging.getLogger("stockweave.kafka")
 """Given to every client as `logger=`; librdkafka would print each failed connection to stderr itself."""
 
 
-def client_config(bootstrap_servers: str) -> dict[str, str | int | float]:
+def client_config(bootstrap_servers: str) -> Config:
     """Settings that all clients share; callers add their own."""
     return {
         "bootstrap.servers": bootstrap_servers,
