@@ -1,0 +1,168 @@
+"""The stock rule for one source (a supplier at a location) of one SKU.
+
+A source is its last count and the deltas observed after it, so what is needed to find duplicates exactly is what is
+needed to compute, and no set of all ids is kept. The law: any order and any repetition of a set of updates gives one
+source, while none is later than the horizon; beyond it, log order decides. Called by `inventory.fold`, event by event.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from operator import attrgetter
+from typing import NamedTuple, TypedDict
+
+from schemas.keys import id_problem
+from schemas.rows import Count, Delta, Receipt, Source
+
+COUNT, DELTA, WITHDRAWN = "COUNT", "DELTA", "WITHDRAWN"
+KINDS = {COUNT: 0, WITHDRAWN: 1}  # as stored; a withdrawal is a count without a quantity
+BASES = {"ON_HAND": 0, "AVAILABLE": 1}
+
+APPLIED = "applied"
+REPLACED = "replaced"  # a form of applied: a stronger update of the same id took its place
+DUPLICATE = "duplicate"
+SUPERSEDED = "superseded"
+CONFLICT = "update_id_conflict"  # this and what follows are reasons of a rejection
+TOO_OLD = "too_old"
+FROM_FUTURE = "observed_in_future"
+INVALID = "invalid_update"
+
+FUTURE_MS_MAX = 5 * 60_000
+QUANTITY_MAX = 2**53  # units; the largest range of whole numbers that every JSON reader keeps exact
+
+
+class Announced(TypedDict):
+    """Units announced for `expected_at` (ms)."""
+
+    expected_at: int
+    quantity: int
+
+
+class StockUpdate(TypedDict):
+    """A decoded update; StockUpdate.1.avsc says what each field means. Times in ms, quantity in units."""
+
+    sku: str
+    supplier_id: str
+    location_id: str
+    update_id: str
+    kind: str
+    quantity: int
+    observed_at: int
+    received_at: int
+    basis: str
+    order_ref: str | None
+    incoming: list[Announced]
+    stale_after_ms: int | None
+    feed: str
+
+
+class Limits(NamedTuple):
+    """What bounds a source. `horizon_ms`: of observed time; `entries_max`: deltas kept one by one."""
+
+    horizon_ms: int = 7 * 86_400_000
+    entries_max: int = 256
+
+
+_at = attrgetter("at")
+_order = attrgetter("at", "id")
+
+
+def refusal(update: StockUpdate) -> str | None:
+    """Why an update can never be used, whatever the row: a reason, a colon, the field and the remedy; or None."""
+    kind, quantity = update["kind"], update["quantity"]
+    if update["observed_at"] > update["received_at"] + FUTURE_MS_MAX:
+        return f"{FROM_FUTURE}: observed_at is more than 5 minutes after received_at; mend the supplier's clock"
+    if kind == DELTA and quantity == 0:
+        return f"{INVALID}: quantity of a DELTA is 0; send only changes"
+    if kind == COUNT and quantity < 0:
+        return f"{INVALID}: quantity of a COUNT is {quantity}; send zero or more"
+    if kind == WITHDRAWN and quantity != 0:
+        return f"{INVALID}: quantity of a WITHDRAWN is {quantity}; send zero"
+    if not -QUANTITY_MAX <= quantity <= QUANTITY_MAX:
+        return f"{INVALID}: quantity is {quantity}; at most {QUANTITY_MAX} units"
+    if update["observed_at"] < 0:
+        return f"{INVALID}: observed_at is before 1970"
+    for field in ("sku", "supplier_id", "location_id", "update_id"):
+        if problem := id_problem(update[field]):
+            return f"{INVALID}: {field} {problem}"
+    return None
+
+
+def apply(source: Source, update: StockUpdate, limits: Limits) -> str:
+    """Apply one valid update in place; the outcome is one of the constants above.
+
+    The source is left as it was unless the outcome is `APPLIED` or `REPLACED`.
+    """
+    outcome = _apply_delta(source, update) if update["kind"] == DELTA else _apply_count(source, update)
+    if outcome is APPLIED or outcome is REPLACED:
+        source.received_at = update["received_at"]
+        _carry(source, limits)
+    return outcome
+
+
+def _apply_delta(source: Source, update: StockUpdate) -> str:
+    at, update_id, quantity = update["observed_at"], update["update_id"], update["quantity"]
+    if source.count is not None and at <= source.count.at:
+        return SUPERSEDED  # the count holds it already; at equal time too
+    if source.floor_at is not None and at <= source.floor_at:
+        return TOO_OLD  # it may be in `carried`: never twice
+    deltas = source.deltas
+    outcome = APPLIED
+    for i, held in enumerate(deltas):
+        if held.id == update_id:
+            if held.at == at and held.quantity == quantity:
+                return DUPLICATE
+            if (at, -quantity) < (held.at, -held.quantity):
+                return CONFLICT
+            del deltas[i]
+            outcome = REPLACED
+            break
+    delta = Delta(at, update_id, quantity, update["order_ref"])
+    if not deltas or deltas[-1].at < at:
+        deltas.append(delta)
+    else:
+        insort(deltas, delta, key=_order)
+    return outcome
+
+
+def _apply_count(source: Source, update: StockUpdate) -> str:
+    at, update_id = update["observed_at"], update["update_id"]
+    present = source.count
+    new = Count(KINDS[update["kind"]], update_id, at, update["quantity"])
+    if present is not None and at < present.at:
+        return CONFLICT if update_id == present.id else SUPERSEDED
+    if source.floor_at is not None and at <= source.floor_at:
+        return TOO_OLD  # deltas of that time are carried, and which of them it holds is no longer known
+    outcome = APPLIED
+    if present is not None:
+        if new == present:
+            return DUPLICATE
+        if update_id == present.id:
+            if (at, -new.quantity, new.kind) < (present.at, -present.quantity, present.kind):
+                return CONFLICT
+            outcome = REPLACED
+        elif (at, update_id) < (present.at, present.id):
+            return SUPERSEDED
+    source.count, source.carried, source.floor_at = new, 0, None
+    source.deltas = source.deltas[bisect_right(source.deltas, at, key=_at) :]
+    source.basis = BASES[update["basis"]]
+    source.incoming = [Receipt(i["expected_at"], i["quantity"]) for i in update["incoming"]]
+    source.stale_after_ms = update["stale_after_ms"]
+    return outcome
+
+
+def _carry(source: Source, limits: Limits) -> None:
+    """Fold the oldest deltas into `carried`, past the horizon or the entry limit, a whole millisecond at a time."""
+    deltas = source.deltas
+    if not deltas:
+        return
+    newest = max(deltas[-1].at, source.count.at if source.count is not None else 0)
+    over = len(deltas) - limits.entries_max
+    if over <= 0 and deltas[0].at >= newest - limits.horizon_ms:
+        return
+    cut = bisect_left(deltas, newest - limits.horizon_ms, key=_at)
+    if over > cut:
+        cut = bisect_right(deltas, deltas[over - 1].at, key=_at)
+    source.floor_at = deltas[cut - 1].at
+    source.carried += sum(delta.quantity for delta in deltas[:cut])
+    del deltas[:cut]
