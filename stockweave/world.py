@@ -32,7 +32,7 @@ class WatermarkConsumer(Protocol):
     def close(self) -> None: ...
 
 
-class GroupConsumer(FollowerConsumer, Protocol):
+class GroupConsumer(FollowerConsumer, WatermarkConsumer, Protocol):
     """What the pump needs of the consumer in the workers' group."""
 
     def subscribe(

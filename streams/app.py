@@ -1,0 +1,92 @@
+"""The Faust app: its worker command, its agent, and the pump in place of Faust's own consumer, producer and tables.
+
+`BootStrategy.enable_kafka` is Faust's documented way to leave those unstarted. Run by `stockweave worker`, and as well
+by `faust -A streams.app worker`; the settings come from the environment either way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import faust
+from faust.app import BootStrategy
+
+from stockweave.errors import StockweaveError
+from stockweave.settings import Settings
+from streams.assembly import Engine, connect
+from streams.identity import Identity
+from streams.pump import Pump, Work
+
+SHUTDOWN_S = 30.0
+
+
+class WithoutFaustKafka(BootStrategy):
+    """Starts agents and services, and none of Faust's Kafka."""
+
+    enable_kafka = False
+
+
+class App(faust.App):
+    """A Faust app that is served by the pump."""
+
+    BootStrategy = WithoutFaustKafka
+
+    async def _wait_for_table_recovery_completed(self) -> bool:
+        # Faust's tables are not started. A partition's own recovery is the pump's, and holds up that partition alone.
+        self.flow_control.resume()  # channels stay shut until this
+        return False
+
+
+settings = Settings()
+app = App(
+    settings.group,
+    broker="kafka://" + (settings.bootstrap_servers or "unset"),
+    store="memory://",
+    datadir=str(settings.data_dir / "faust"),
+    web_enabled=False,
+    topic_disable_leader=True,
+    shutdown_timeout=SHUTDOWN_S,
+)
+batches = app.channel(maxsize=1)
+_folding = ThreadPoolExecutor(1, thread_name_prefix="fold")
+
+
+@app.agent(batches)
+async def fold_updates(works: Any) -> None:  # noqa: ANN401 - faust's streams are untyped
+    """Fold each batch, off the event loop."""
+    async for work in works:
+        work.folding.set_result(asyncio.get_running_loop().run_in_executor(_folding, work.fold, work.batch))
+
+
+async def _send(work: Work) -> None:
+    await batches.send(value=work)
+
+
+@app.service
+class UpdatesPump(Pump):
+    """The pump of this app."""
+
+    def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401
+        self._identity = Identity(settings.data_dir)
+        super().__init__(self._connect, _send, **kwargs)
+
+    def _connect(self) -> Engine:
+        return connect(settings, self._identity)
+
+
+def main() -> None:
+    """Run the worker until SIGTERM or SIGINT.
+
+    Raises:
+        StockweaveError: why it ended, when it was not told to.
+        SystemExit: with 0 after a stop.
+    """
+    worker = faust.Worker(app, loglevel="warn", quiet=True, redirect_stdouts=False)
+    try:
+        worker.execute_from_commandline()
+    except SystemExit:
+        if isinstance(worker.crash_reason, StockweaveError):
+            raise worker.crash_reason from None
+        raise

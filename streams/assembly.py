@@ -1,0 +1,89 @@
+"""Puts the real world together for one worker: its folder, its topics, its clients, its stores."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, cast
+
+from confluent_kafka import Consumer, Producer
+
+from inventory.stock import Limits
+from schemas.admin import ensure_topics
+from schemas.codec import Codec
+from schemas.registry import ConfluentRegistry, FileRegistry, Registry
+from schemas.topics import STOCK, subjects
+from state.follower import follower_config
+from state.store import PartitionStore, Resources
+from stockweave.clients import CLIENT_LOGGER, Config, client_config
+from stockweave.errors import Fatal
+from stockweave.settings import Settings
+from stockweave.world import GroupConsumer, SystemClock, TransactionalProducer
+from streams.batch import Folder
+from streams.identity import Identity
+from streams.processor import Processor, World
+from streams.transaction import producer_config
+
+
+class Engine(NamedTuple):
+    """What the pump runs."""
+
+    processor: Processor
+    folder: Folder
+
+
+def group_config(bootstrap_servers: str, group: str) -> Config:
+    """Settings of the consumer in the workers' group.
+
+    The group protocol is KIP-848's with the range assignor: incremental, and it keeps partitions of one number together
+    on one worker, which topics that are folded together need. The broker sets the session's timeout.
+    """
+    return client_config(bootstrap_servers) | {
+        "group.id": group,
+        "group.protocol": "consumer",
+        "group.remote.assignor": "range",
+        "isolation.level": "read_committed",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",
+        "fetch.queue.backoff.ms": 5,
+        "fetch.wait.max.ms": 100,
+        "queued.max.messages.kbytes": 64 << 10,
+    }
+
+
+def connect(settings: Settings, identity: Identity) -> Engine:
+    """Build the engine of one worker process.
+
+    Raises:
+        Retriable: Kafka or the registry does not answer yet.
+        Fatal: a setting is missing or wrong.
+    """
+    if settings.bootstrap_servers is None:
+        raise Fatal("STOCKWEAVE_BOOTSTRAP_SERVERS is not set; set it to host:port of Kafka, or use `stockweave up`")
+    bootstrap = settings.bootstrap_servers
+    topics = ensure_topics(settings, bootstrap)
+    registry: Registry = FileRegistry()
+    if settings.registry_url is not None:
+        registry = ConfluentRegistry(settings.registry_url, subjects(settings.topic_prefix))
+    codec = Codec("StockUpdate", registry)
+    resources = Resources(settings.block_cache_bytes, settings.write_buffer_bytes)
+    generation = topics[STOCK.name].generation
+
+    def open_store(partition: int) -> PartitionStore:
+        return PartitionStore(settings.data_dir / "stock" / str(partition), resources, generation)
+
+    transactional_id = f"{settings.group}-{identity.worker_id}"
+    producer = Producer(
+        producer_config(bootstrap, transactional_id, settings.transaction_timeout_ms), logger=CLIENT_LOGGER
+    )
+    watermarks = client_config(bootstrap) | {"group.id": settings.group, "isolation.level": "read_uncommitted"}
+    world = World(
+        consumer=cast("GroupConsumer", Consumer(group_config(bootstrap, settings.group), logger=CLIENT_LOGGER)),
+        follower=Consumer(follower_config(bootstrap), logger=CLIENT_LOGGER),
+        watermarks=Consumer(watermarks, logger=CLIENT_LOGGER),
+        producer=cast("TransactionalProducer", producer),
+        clock=SystemClock(),
+        open_store=open_store,
+    )
+    names = {name: deployed.name for name, deployed in topics.items()}
+    processor = Processor(world, names, settings.batch_events_max)
+    return Engine(processor, Folder(codec, Limits(settings.horizon_ms, settings.entries_max)))

@@ -1,0 +1,135 @@
+"""One batch through the fold: bytes and stored rows in, changed rows, positions and dead letters out.
+
+Reads the stores and writes nothing. Called by the Faust agent, in a thread, while the pump waits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+from confluent_kafka import Message
+
+from inventory.fold import fold
+from inventory.stock import Limits, StockUpdate
+from schemas.codec import Codec
+from schemas.rows import OUTCOMES, Position
+from schemas.topics import UPDATES
+from state.store import PartitionStore
+from stockweave.errors import Fatal, Rejected
+from streams.dead_letters import DeadLetter
+
+REJECTED_AT = OUTCOMES.index("rejected")
+UNATTRIBUTED = ""  # tallies what named no supplier; a supplier's id is never empty
+
+
+@dataclass(frozen=True)
+class Part:
+    """The messages of one partition, contiguous from `position.offsets` on, and the store that they are folded into."""
+
+    partition: int
+    store: PartitionStore
+    position: Position
+    messages: list[Message]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one poll brought. `group_metadata`: read after that poll, and the fence of its transaction."""
+
+    parts: list[Part]
+    group_metadata: Any
+
+    @property
+    def events(self) -> int:
+        """Messages in all parts."""
+        return sum(len(part.messages) for part in self.parts)
+
+
+@dataclass(frozen=True)
+class FoldedPart:
+    """What becomes of a part once it is committed. `outcomes`: events by outcome, as `schemas.rows.OUTCOMES`."""
+
+    part: Part
+    rows: dict[bytes, bytes]
+    position: Position
+    dead_letters: list[DeadLetter]
+    outcomes: list[int]
+
+
+class Folder:
+    """Decodes and folds.
+
+    Args:
+        codec: of StockUpdate.
+        limits: of every source.
+    """
+
+    def __init__(self, codec: Codec, limits: Limits) -> None:
+        self._codec = codec
+        self._limits = limits
+
+    def fold(self, batch: Batch) -> list[FoldedPart]:
+        """Fold every part.
+
+        Raises:
+            Retriable: the registry has to be asked for a schema, and does not answer; nothing has changed.
+            Fatal: the outcomes do not add up to the events, which is a defect of ours.
+        """
+        return [self._fold_part(part) for part in batch.parts]
+
+    def _fold_part(self, part: Part) -> FoldedPart:
+        updates, places, dead_letters = self._decode(part.messages)
+        offsets = [cast("int", part.messages[i].offset()) for i in places]
+        skus = {update["sku"] for update in updates}
+        stored = dict(zip(skus, part.store.get_many([sku.encode() for sku in skus]), strict=True))
+        folded = fold(updates, offsets, stored, self._limits)
+        tallies = folded.tallies
+        if dead_letters:
+            tallies[UNATTRIBUTED] = [0] * len(OUTCOMES)
+            tallies[UNATTRIBUTED][REJECTED_AT] = len(dead_letters)
+        for i, refused in folded.refused:
+            reason, _, detail = refused.partition(": ")
+            dead_letters.append(DeadLetter(part.messages[places[i]], reason, detail or REMEDIES[reason]))
+        outcomes = [sum(column) for column in zip(*tallies.values(), strict=True)]
+        if sum(outcomes) != len(part.messages):
+            n = len(part.messages)
+            raise Fatal(f"partition {part.partition}: {n} events had {sum(outcomes)} outcomes; a defect")
+        return FoldedPart(part, folded.rows, _advanced(part, updates, tallies), dead_letters, outcomes)
+
+    def _decode(self, messages: list[Message]) -> tuple[list[StockUpdate], list[int], list[DeadLetter]]:
+        """The usable updates, where each stood, and the dead letters of the rest."""
+        updates, places, dead = [], [], []
+        for i, decoded in enumerate(self._codec.decode([m.value() for m in messages])):
+            if isinstance(decoded, Rejected):
+                dead.append(DeadLetter(messages[i], decoded.reason, str(decoded)))
+            elif messages[i].key() != decoded["sku"].encode():
+                said = f"the key is {messages[i].key()!r} and the sku {decoded['sku']!r}; key by the SKU"
+                dead.append(DeadLetter(messages[i], "key_is_not_sku", said))
+            else:
+                updates.append(cast("StockUpdate", decoded))
+                places.append(i)
+        return updates, places, dead
+
+
+REMEDIES = {
+    "update_id_conflict": "its update_id was used for another update of the same source; give each its own",
+    "too_old": "it is older than what the source still tells apart; send a COUNT",
+}
+
+
+def _advanced(part: Part, updates: list[StockUpdate], tallies: dict[str, list[int]]) -> Position:
+    """The position after the part; the present one is left as it is, for the batch may yet be aborted."""
+    before = part.position
+    outcomes = dict(before.outcomes)
+    for supplier, tally in tallies.items():
+        known = outcomes.get(supplier)
+        outcomes[supplier] = tally if known is None else [a + b for a, b in zip(known, tally, strict=True)]
+    received = [update["received_at"] for update in updates]
+    next_offset = cast("int", part.messages[-1].offset()) + 1
+    return Position(
+        offsets={**before.offsets, UPDATES.name: next_offset},
+        outcomes=outcomes,
+        clock=max(before.clock, *received) if received else before.clock,
+        oldest_received_at=min(received, default=0),
+    )

@@ -1,0 +1,266 @@
+"""The partitions of this worker: what a poll brings, and how a folded batch is committed.
+
+Invariant: a store never holds a row that Kafka has not committed; rows, positions, dead letters and the group's offsets
+are one transaction, and the disk is written after it. Synchronous and on one thread, so that a simulator can drive it
+as the pump does: `poll`, fold what it gave, `commit`, `restore`, again.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import structlog
+from confluent_kafka import KafkaError, Message, TopicPartition
+
+from schemas import keys, rows
+from schemas.topics import DEAD_LETTERS, STOCK, UPDATES
+from state.follower import Follower
+from state.store import PartitionStore
+from stockweave.errors import Fatal
+from stockweave.world import Clock, FollowerConsumer, GroupConsumer, TransactionalProducer, WatermarkConsumer
+from streams.batch import Batch, FoldedPart, Part
+from streams.dead_letters import headers
+from streams.restore import Assigned, Restorer, Stage
+from streams.transaction import Aborted, Transaction
+
+log = structlog.get_logger(__name__)
+
+RESTORE_WAIT_S = 0.02
+POLL_WAIT_S = 0.1
+
+
+@dataclass(frozen=True)
+class World:
+    """All that a processor touches outside itself."""
+
+    consumer: GroupConsumer
+    follower: FollowerConsumer
+    watermarks: WatermarkConsumer
+    producer: TransactionalProducer
+    clock: Clock
+    open_store: Callable[[int], PartitionStore]
+
+
+class Processor:
+    """Owns the partitions that the group assigns to this worker.
+
+    Args:
+        world: the Kafka clients, the clock and the disk.
+        topics: the deployed name of each catalogue topic.
+        events_max: in one batch.
+    """
+
+    def __init__(self, world: World, topics: dict[str, str], events_max: int) -> None:
+        self._world = world
+        self._consumer = world.consumer
+        self._updates, self._stock, self._dead_letters = (topics[t.name] for t in (UPDATES, STOCK, DEAD_LETTERS))
+        self._events_max = events_max
+        self._transaction = Transaction(world.producer, world.clock)
+        self._restorer = Restorer(
+            world.consumer,
+            world.watermarks,
+            Follower(world.follower, self._stock),
+            world.clock,
+            self._updates,
+            self._stock,
+        )
+        self._assigned: dict[int, Assigned] = {}
+
+    def start(self) -> None:
+        """Take over what a former self left open, then join the group.
+
+        Raises:
+            Retriable: Kafka does not answer yet; call again.
+        """
+        self._transaction.take_over()
+        self._consumer.subscribe(
+            [self._updates], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+
+    def poll(self) -> Batch | None:
+        """What there is to fold, or None; waits for the first message only.
+
+        Raises:
+            Fatal: Kafka says that reading can never go on.
+        """
+        waiting = any(a.stage is not Stage.READY for a in self._assigned.values())
+        messages = self._consumer.consume(1, 0 if waiting else POLL_WAIT_S)
+        if messages and self._events_max > 1:
+            messages += self._consumer.consume(self._events_max - 1, 0)
+        metadata = self._consumer.consumer_group_metadata()  # after the callbacks of this very poll
+        by_partition: dict[int, list[Message]] = {}
+        for message in messages:
+            if message.error() is not None:
+                self._check(cast("KafkaError", message.error()))
+            else:
+                by_partition.setdefault(cast("int", message.partition()), []).append(message)
+        parts = []
+        for number, of_partition in sorted(by_partition.items()):
+            assigned = self._assigned.get(number)
+            if assigned is None or assigned.stage is not Stage.READY:
+                continue  # fetched before it was paused; it comes again from its position on
+            if taken := self._contiguous(assigned, of_partition):
+                parts.append(Part(number, assigned.store, assigned.position, taken))
+        return Batch(parts, metadata) if parts else None
+
+    def commit(self, batch: Batch, folded: list[FoldedPart]) -> bool:
+        """Commit a folded batch to Kafka, then to disk; False when Kafka wanted it undone, and it will be polled again.
+
+        1. open a transaction; 2. rows, dead letters and, last, each partition's position; 3. flush, offsets, commit
+        (`Transaction.commit`); 4. rows and position into the stores.
+
+        Raises:
+            Fatal: the worker has to start again; nothing was written to disk.
+        """
+        if not _is_member(batch.group_metadata):
+            log.info("batch_dropped", why="not a member of the group at the moment")
+            self.rewind()
+            return False
+        positions: dict[int, int] = {}
+        encoded = {f.part.partition: rows.encode(f.position) for f in folded}
+        self._transaction.begin()
+        try:
+            for part in folded:
+                self._produce(part, encoded[part.part.partition], positions)
+            offsets = [
+                TopicPartition(self._updates, f.part.partition, f.position.offsets[UPDATES.name]) for f in folded
+            ]
+            self._transaction.commit(offsets, batch.group_metadata)
+        except Aborted as why:
+            self._transaction.abort()
+            log.warning("batch_aborted", why=str(why), events=batch.events)
+            self.rewind()
+            return False
+        for part in folded:
+            number = part.part.partition
+            anchor = positions[number]
+            changed: dict[bytes, bytes | None] = {**part.rows, keys.POSITION: encoded[number]}
+            part.part.store.write(changed, anchor + 1, anchor)
+            self._assigned[number].next_offset = part.position.offsets[UPDATES.name]
+        return True
+
+    def restore(self, idle: bool) -> None:
+        """Take partitions that are not ready one step further; waits a little when there is nothing else to do."""
+        waiting = [a for a in self._assigned.values() if a.stage is not Stage.READY]
+        if waiting:
+            self._restorer.step(waiting, RESTORE_WAIT_S if idle else 0)
+
+    def rewind(self) -> None:
+        """Read every ready partition again from its committed position: what was polled was not committed."""
+        for assigned in self._assigned.values():
+            if assigned.stage is Stage.READY:
+                assigned.stage = Stage.SEEK
+
+    def lag(self) -> dict[int, int]:
+        """Events that wait to be folded, by ready partition, as of the last fetch."""
+        lags = {}
+        for assigned in self._assigned.values():
+            if assigned.stage is Stage.READY:
+                low_high = self._consumer.get_watermark_offsets(
+                    TopicPartition(self._updates, assigned.number), cached=True
+                )
+                if low_high is not None and low_high[1] >= 0:
+                    lags[assigned.number] = max(0, low_high[1] - assigned.next_offset)
+        return lags
+
+    def stages(self) -> dict[int, Stage]:
+        """Where each assigned partition is on its way."""
+        return {number: assigned.stage for number, assigned in self._assigned.items()}
+
+    def close(self) -> None:
+        """Leave the group and close the stores; the last batch is committed already."""
+        self._consumer.close()  # revokes, and so releases
+        self._release(list(self._assigned))
+        self._restorer.close()
+        self._transaction.close()
+
+    def _produce(self, folded: FoldedPart, position: bytes, anchors: dict[int, int]) -> None:
+        number, produce = folded.part.partition, self._transaction.produce
+        for key in sorted(folded.rows):
+            produce(self._stock, folded.rows[key], key, number)
+        for letter in folded.dead_letters:
+            message = letter.message
+            produce(self._dead_letters, message.value(), message.key(), number, headers=headers(letter, "FOLD"))
+
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            if error is None:
+                anchors[number] = cast("int", message.offset())
+
+        produce(self._stock, position, keys.POSITION, number, on_delivery=delivered)
+
+    def _contiguous(self, assigned: Assigned, messages: list[Message]) -> list[Message]:
+        """The messages that follow the committed position without a gap.
+
+        A gap is read again once, for the fetch may have run ahead of a seek; when it is still there, the offsets hold
+        no event (the markers of a producer's transactions) and it is passed.
+        """
+        taken, expected = [], assigned.next_offset
+        for message in messages:
+            offset = cast("int", message.offset())
+            if offset < expected:
+                continue
+            if offset > expected and assigned.confirmed_gap_end != offset:
+                log.info("gap_read_again", partition=assigned.number, expected=expected, got=offset)
+                assigned.confirmed_gap_end = offset
+                assigned.stage = Stage.SEEK
+                break
+            taken.append(message)
+            expected = offset + 1
+        return taken
+
+    def _check(self, error: KafkaError) -> None:
+        code = error.code()
+        if code in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+            raise Fatal(f"{self._updates} no longer has the updates to go on from: {error.str()}; restore a checkpoint")
+        if code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION):
+            raise Fatal(f"{self._updates} is gone: {error.str()}; restart to create it")
+        if error.fatal() or code in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):
+            raise Fatal(f"{self._updates} cannot be read: {error.str()}")
+        log.info("consuming_interrupted", error=error.name(), text=error.str())  # librdkafka goes on by itself
+
+    # -- rebalance callbacks: they run inside consume() and close(), on the pump's thread, between two batches
+
+    def _on_assign(self, _: object, partitions: list[TopicPartition]) -> None:
+        # An explicit offset keeps librdkafka from looking for one; the partition is paused until it is restored.
+        paused = [TopicPartition(self._updates, p.partition, 0) for p in partitions]
+        self._consumer.incremental_assign(paused)
+        if paused:
+            self._consumer.pause(paused)
+        for p in partitions:
+            store = self._world.open_store(p.partition)
+            self._assigned[p.partition] = Assigned(p.partition, store, self._world.clock.monotonic_s())
+        log.info("partitions_assigned", partitions=[p.partition for p in partitions])
+
+    def _on_revoke(self, _: object, partitions: list[TopicPartition]) -> None:
+        numbers = [p.partition for p in partitions]
+        self._release(numbers)  # every batch was committed before this poll
+        self._consumer.incremental_unassign(partitions)
+        log.info("partitions_revoked", partitions=numbers)
+
+    def _on_lost(self, _: object, partitions: list[TopicPartition]) -> None:
+        numbers = [p.partition for p in partitions]
+        self._release(numbers)  # another may own them already; its restore fences what we had open
+        self._consumer.incremental_unassign(partitions)
+        log.warning("partitions_lost", partitions=numbers)
+
+    def _release(self, numbers: list[int]) -> None:
+        for number in numbers:
+            assigned = self._assigned.pop(number, None)
+            if assigned is not None:
+                self._restorer.forget(assigned)
+                assigned.store.close()
+
+
+def _is_member(metadata: Any) -> bool:  # noqa: ANN401 - bytes of confluent_kafka's own layout
+    """Whether metadata names a member and a generation; offsets sent without them would pass unfenced.
+
+    The layout is librdkafka's (`rd_kafka_consumer_group_metadata_write`): a magic up to a colon, the generation as a
+    little-endian 32-bit number, then group, member and instance, each ended by a zero byte.
+    """
+    after_magic = metadata.index(b":") + 1
+    (generation,) = struct.unpack_from("<i", metadata, after_magic)
+    member = metadata[after_magic + 4 :].split(b"\0")[1]
+    return bool(generation >= 0 and member != b"")

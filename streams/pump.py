@@ -1,0 +1,136 @@
+"""The loop that keeps batches moving, as a service of the Faust app.
+
+Poll, hand the batch to the agent through its channel, wait for the fold, commit, again. Every call to Kafka runs on one
+thread of its own, so that the event loop never waits for Kafka; the batches grow by themselves under load.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import mode
+import structlog
+
+from stockweave import metrics
+from stockweave.errors import Retriable
+from streams.assembly import Engine
+from streams.batch import Batch, FoldedPart
+from streams.restore import Stage
+
+log = structlog.get_logger(__name__)
+
+RETRY_S = 1.0
+DRAIN_S = 5.0  # a graceful stop folds what is there, but not an endless feed
+LAG_EVERY_S = 1.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Work:
+    """A batch on its way to the agent, which answers with the fold under way: a failure of it is then the pump's."""
+
+    batch: Batch
+    fold: Callable[[Batch], list[FoldedPart]]
+    folding: asyncio.Future[asyncio.Future[list[FoldedPart]]]
+
+
+class Pump(mode.Service):
+    """Runs an `Engine`.
+
+    Args:
+        connect: called on the pump's thread at the start; may raise Retriable until Kafka is there.
+        send: puts a `Work` into the agent's channel.
+    """
+
+    def __init__(self, connect: Callable[[], Engine], send: Callable[[Work], Awaitable[None]], **kwargs: Any) -> None:  # noqa: ANN401
+        super().__init__(**kwargs)
+        self._connect_engine = connect
+        self._send = send
+        self._kafka = ThreadPoolExecutor(1, thread_name_prefix="kafka")
+        self._stopping = asyncio.Event()
+        self._done = asyncio.Event()
+
+    @mode.Service.task
+    async def _pump(self) -> None:
+        try:
+            engine = await self._joined()
+            if engine is not None:
+                await self._run(engine)
+        finally:
+            self._done.set()
+
+    async def on_stop(self) -> None:
+        """Let the loop finish its batch, and leave the group."""
+        self._stopping.set()
+        await self._done.wait()
+        self._kafka.shutdown()
+
+    async def _joined(self) -> Engine | None:
+        engine: Engine | None = None
+        while not self._stopping.is_set():
+            try:
+                if engine is None:
+                    engine = await self._on_kafka_thread(self._connect_engine)
+                await self._on_kafka_thread(engine.processor.start)
+            except Retriable as why:
+                log.warning("waiting_for_kafka", why=str(why))
+                await self._pause(RETRY_S)
+            else:
+                return engine
+        return None
+
+    async def _run(self, engine: Engine) -> None:
+        processor = engine.processor
+        loop = asyncio.get_running_loop()
+        drain_until, lag_at = float("inf"), 0.0
+        while True:
+            batch = await self._on_kafka_thread(processor.poll)
+            if batch is not None:
+                await self._fold_and_commit(engine, batch)
+            if any(stage is not Stage.READY for stage in processor.stages().values()):
+                await self._on_kafka_thread(processor.restore, batch is None)
+            now = loop.time()
+            if now >= lag_at:
+                lag_at = now + LAG_EVERY_S
+                for partition, events in (await self._on_kafka_thread(processor.lag)).items():
+                    metrics.LAG_EVENTS.labels(str(partition)).set(events)
+            if self._stopping.is_set():
+                drain_until = min(drain_until, now + DRAIN_S)
+                if batch is None or now >= drain_until:
+                    break
+        await self._on_kafka_thread(processor.close)
+        log.info("worker_left_the_group")
+
+    async def _fold_and_commit(self, engine: Engine, batch: Batch) -> None:
+        loop = asyncio.get_running_loop()
+        processor = engine.processor
+        work = Work(batch, engine.folder.fold, loop.create_future())
+        await self._send(work)
+        try:
+            folded = await (await work.folding)
+        except Retriable as why:
+            log.warning("batch_waits", why=str(why))  # for the registry; the same events are polled again
+            processor.rewind()
+            await self._pause(RETRY_S)
+            return
+        began = loop.time()
+        if await self._on_kafka_thread(processor.commit, batch, folded):
+            metrics.COMMIT_SECONDS.observe(loop.time() - began)
+            metrics.BATCH_EVENTS.observe(batch.events)
+            for part in folded:
+                for counter, events in zip(metrics.EVENTS_BY_OUTCOME, part.outcomes, strict=True):
+                    counter.inc(events)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, unless the stop comes first."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+
+    async def _on_kafka_thread(self, function: Callable[..., T], *args: Any) -> T:  # noqa: ANN401
+        return await asyncio.get_running_loop().run_in_executor(self._kafka, function, *args)

@@ -1,0 +1,170 @@
+"""How a partition that was assigned comes to be served, while the others keep working.
+
+Steps, each short and repeated until it is done:
+
+1. BARRIER: ask for the group's committed offset on a read_committed consumer. Kafka answers only when no transaction of
+   a previous owner is open on it, so nothing of that owner can become visible afterwards. Its value is not used.
+2. TARGET: the high watermark of inventory.stock, from a read_uncommitted client (read_committed tells the last stable
+   offset, which lags behind rows that are committed already).
+3. FOLLOW: read inventory.stock into the store until an end-of-partition event at or past the target.
+4. SEEK: go to the offset in the position record, and resume.
+
+The position record, not the group's offset, says where folding goes on: a broker killed inside a commit was seen to
+report the commit and to lose it, and Kafka forgets a group's offsets after a week.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import structlog
+from confluent_kafka import KafkaException, TopicPartition
+
+from schemas.rows import Position
+from schemas.topics import UPDATES
+from state.follower import Follower
+from state.store import PartitionStore
+from stockweave.errors import Fatal
+from stockweave.world import Clock, GroupConsumer, WatermarkConsumer
+
+log = structlog.get_logger(__name__)
+
+BARRIER_WAIT_S = 0.2  # per try; other partitions wait meanwhile
+WATERMARK_WAIT_S = 2.0
+RECORDS_MAX = 5_000
+
+
+class Stage(enum.Enum):
+    """Where a partition is on its way; `READY`: its updates are folded."""
+
+    BARRIER = enum.auto()
+    TARGET = enum.auto()
+    FOLLOW = enum.auto()
+    SEEK = enum.auto()
+    READY = enum.auto()
+
+
+class Assigned:
+    """A partition that this worker owns. `next_offset`: of inventory.updates; it moves only with a commit."""
+
+    def __init__(self, number: int, store: PartitionStore, now_s: float) -> None:
+        self.number = number
+        self.store = store
+        self.stage = Stage.BARRIER
+        self.began_s = now_s
+        self.target = -1
+        self.next_offset = -1
+        self.confirmed_gap_end = -1
+
+    @property
+    def position(self) -> Position:
+        """How far it is folded; from the beginning when nothing was."""
+        return self.store.position or Position({}, {})
+
+
+class Restorer:
+    """Brings partitions from BARRIER to READY; on the pump's thread alone.
+
+    Args:
+        consumer: of the group; assigned partitions are paused in it.
+        watermarks: a read_uncommitted client.
+        follower: of inventory.stock, for this purpose alone.
+        updates: deployed name of inventory.updates.
+        stock: deployed name of inventory.stock.
+    """
+
+    def __init__(
+        self,
+        consumer: GroupConsumer,
+        watermarks: WatermarkConsumer,
+        follower: Follower,
+        clock: Clock,
+        updates: str,
+        stock: str,
+    ) -> None:
+        self._consumer = consumer
+        self._watermarks = watermarks
+        self._follower = follower
+        self._clock = clock
+        self._updates = updates
+        self._stock = stock
+
+    def step(self, waiting: list[Assigned], timeout_s: float) -> None:
+        """Take every waiting partition one step further.
+
+        Args:
+            waiting: partitions that are not READY.
+            timeout_s: how long to wait for rows when there is nothing else to do.
+        """
+        for assigned in waiting:
+            if assigned.stage is Stage.BARRIER:
+                self._barrier(assigned)
+            if assigned.stage is Stage.TARGET:
+                self._target(assigned)
+            if assigned.stage is Stage.SEEK:
+                self._seek(assigned)
+        following = [a for a in waiting if a.stage is Stage.FOLLOW]
+        if following:
+            self._follower.step(RECORDS_MAX, timeout_s)
+            for assigned in following:
+                if self._follower.ended_at(assigned.number) >= assigned.target:
+                    self._own(assigned)
+
+    def forget(self, assigned: Assigned) -> None:
+        """The partition was taken away."""
+        self._follower.remove(assigned.number)
+
+    def close(self) -> None:
+        """Leave Kafka."""
+        self._follower.close()
+        self._watermarks.close()
+
+    def _barrier(self, assigned: Assigned) -> None:
+        try:
+            [answer] = self._consumer.committed(
+                [TopicPartition(self._updates, assigned.number)], timeout=BARRIER_WAIT_S
+            )
+        except KafkaException as raised:
+            error = raised.args[0]
+            if error.fatal():
+                raise Fatal(f"the group's offsets cannot be read: {error.str()}") from raised
+            log.debug("barrier_waits", partition=assigned.number, error=error.name())
+            return
+        if answer.error is None:
+            assigned.stage = Stage.TARGET
+
+    def _target(self, assigned: Assigned) -> None:
+        try:
+            low_high = self._watermarks.get_watermark_offsets(
+                TopicPartition(self._stock, assigned.number), timeout=WATERMARK_WAIT_S
+            )
+        except KafkaException as raised:
+            log.info("watermark_waits", partition=assigned.number, error=raised.args[0].name())
+            return
+        if low_high is not None:
+            assigned.target = low_high[1]
+            self._follower.add(assigned.number, assigned.store, self._clock.now_ms())
+            assigned.stage = Stage.FOLLOW
+
+    def _own(self, assigned: Assigned) -> None:
+        self._follower.remove(assigned.number)
+        assigned.next_offset = assigned.position.offsets.get(UPDATES.name, 0)
+        assigned.stage = Stage.SEEK
+        self._seek(assigned)
+
+    def _seek(self, assigned: Assigned) -> None:
+        at = TopicPartition(self._updates, assigned.number, assigned.next_offset)
+        try:
+            self._consumer.seek(at)
+            self._consumer.resume([at])
+        except KafkaException as raised:
+            error = raised.args[0]
+            if error.fatal():
+                raise Fatal(f"{self._updates} cannot be read: {error.str()}") from raised
+            log.debug("seek_waits", partition=assigned.number, error=error.name())  # the fetcher is not there yet
+            return
+        assigned.stage = Stage.READY
+        if assigned.began_s:
+            took_s = round(self._clock.monotonic_s() - assigned.began_s, 3)
+            log.info("partition_ready", partition=assigned.number, took_s=took_s, next_offset=assigned.next_offset)
+            assigned.began_s = 0.0

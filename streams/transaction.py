@@ -1,0 +1,189 @@
+"""The calls of a Kafka transaction, with one policy for their errors and a watchdog over their time.
+
+An error is handled by its flags, not by its code: fatal ends the process (`Fatal`), requires-abort undoes the batch
+(`Aborted`), and what is retriable or timed out is the same call again, for the outcome is then still unknown. Some
+errors carry no flag: `_STATE` from produce means abort, `_FATAL` means fatal.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+from stockweave.clients import Config, client_config
+from stockweave.errors import Fatal, Retriable
+from stockweave.world import Clock, TransactionalProducer
+
+log = structlog.get_logger(__name__)
+
+CALL_S = 10.0
+HUNG_S = 35.0  # transaction calls were seen to overrun their own timeout by minutes after a broker's restart
+EXIT_HUNG = 75  # EX_TEMPFAIL: start me again
+DELIVERY_WAIT_S = 0.05
+
+
+class Aborted(Exception):
+    """Kafka wants this transaction undone; nothing of it is visible."""
+
+
+def producer_config(bootstrap_servers: str, transactional_id: str, timeout_ms: int) -> Config:
+    """Settings of the worker's producer."""
+    return client_config(bootstrap_servers) | {
+        "transactional.id": transactional_id,
+        "transaction.timeout.ms": timeout_ms,
+        "partitioner": "murmur2_random",
+        "linger.ms": 1,
+        "compression.type": "lz4",
+        "batch.size": 512 << 10,
+        "queue.buffering.max.messages": 2_000_000,
+        "queue.buffering.max.kbytes": 256 << 10,
+    }
+
+
+class Watchdog:
+    """Ends the process when one call takes longer than `HUNG_S`: a thread of its own, for the caller hangs in C."""
+
+    def __init__(self, clock: Clock, give_up: Callable[[str], None] | None = None) -> None:
+        self._clock = clock
+        self._give_up = give_up or _exit
+        self._busy: tuple[str, float] | None = None  # written by the pump's thread alone
+        self._stopped = threading.Event()
+        threading.Thread(target=self._watch, name="transaction-watchdog", daemon=True).start()
+
+    def begin(self, call: str) -> None:
+        """A call starts."""
+        self._busy = (call, self._clock.monotonic_s())
+
+    def end(self) -> None:
+        """It came back."""
+        self._busy = None
+
+    def stop(self) -> None:
+        """Watch no more."""
+        self._stopped.set()
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(1.0):
+            busy = self._busy
+            if busy is not None and self._clock.monotonic_s() - busy[1] > HUNG_S:
+                self._give_up(busy[0])
+
+
+def _exit(call: str) -> None:
+    log.error("transaction_call_hung", call=call, seconds=HUNG_S, remedy="the worker exits, to be started again")
+    os._exit(EXIT_HUNG)
+
+
+class Transaction:
+    """One producer's transactions, one after another; used on the pump's thread alone."""
+
+    def __init__(self, producer: TransactionalProducer, clock: Clock) -> None:
+        self._producer = producer
+        self._watchdog = Watchdog(clock)
+
+    def take_over(self) -> None:
+        """Fence and end whatever a former self left open; before subscribing.
+
+        Raises:
+            Retriable: Kafka does not answer yet; call again.
+        """
+        try:
+            self._producer.init_transactions(CALL_S)
+        except KafkaException as raised:
+            error = raised.args[0]
+            if error.retriable() or error.code() == KafkaError._TIMED_OUT:
+                raise Retriable(f"Kafka does not answer: {error.str()}; is it running?") from raised
+            _end("init_transactions", error, raised)
+
+    def begin(self) -> None:
+        """Open a transaction."""
+        self._call("begin_transaction", self._producer.begin_transaction)
+
+    def produce(
+        self,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None,
+        partition: int,
+        on_delivery: Callable[..., None] | None = None,
+        headers: list[tuple[str, bytes]] | None = None,
+    ) -> None:
+        """Add a record; waits while the send queue is full."""
+        optional: dict[str, Any] = {}
+        if on_delivery is not None:
+            optional["on_delivery"] = on_delivery
+        if headers is not None:
+            optional["headers"] = headers
+        while True:
+            try:
+                return self._producer.produce(topic, value, key, partition, **optional)
+            except BufferError:
+                self._producer.poll(DELIVERY_WAIT_S)
+            except KafkaException as raised:
+                error = raised.args[0]
+                if error.fatal() or error.code() == KafkaError._FATAL:
+                    _end("produce", error, raised)
+                raise Aborted(f"produce: {error.str()}") from raised
+
+    def commit(self, offsets: list[TopicPartition], group_metadata: Any) -> None:  # noqa: ANN401 - opaque to us
+        """Make the open transaction visible, with `offsets` as consumed.
+
+        1. flush: every record is in the log before the offsets are offered;
+        2. send the offsets with the group's metadata, which fences a worker that lost its partitions;
+        3. commit.
+
+        Raises:
+            Aborted: call `abort`, then fold the batch again.
+            Fatal: this producer is fenced or broken.
+        """
+        self._flush()
+        self._call(
+            "send_offsets_to_transaction",
+            self._producer.send_offsets_to_transaction, offsets, group_metadata, CALL_S,
+        )  # fmt: skip
+        self._call("commit_transaction", self._producer.commit_transaction, CALL_S)
+
+    def abort(self) -> None:
+        """Undo the open transaction."""
+        try:
+            self._call("abort_transaction", self._producer.abort_transaction, CALL_S)
+        except Aborted as error:
+            raise Fatal(f"the transaction can neither be committed nor aborted ({error}); start again") from error
+
+    def close(self) -> None:
+        """End the watchdog; an open transaction is left to the next `take_over`."""
+        self._watchdog.stop()
+
+    def _flush(self) -> None:
+        self._watchdog.begin("flush")
+        while self._producer.flush(1.0):
+            pass  # records that cannot be delivered fail after their timeout, and the commit then asks for an abort
+        self._watchdog.end()
+
+    def _call(self, name: str, function: Callable[..., Any], *args: Any) -> None:  # noqa: ANN401
+        self._watchdog.begin(name)
+        while True:
+            try:
+                function(*args)
+            except KafkaException as raised:
+                error = raised.args[0]
+                log.warning("transaction_call_failed", call=name, error=error.name(), text=error.str())
+                if error.fatal() or error.code() == KafkaError._FATAL:
+                    _end(name, error, raised)
+                if error.txn_requires_abort():
+                    self._watchdog.end()
+                    raise Aborted(f"{name}: {error.str()}") from raised
+                if not error.retriable() and error.code() != KafkaError._TIMED_OUT:
+                    _end(name, error, raised)
+                self._producer.poll(DELIVERY_WAIT_S)
+            else:
+                return self._watchdog.end()
+
+
+def _end(call: str, error: KafkaError, cause: KafkaException) -> NoReturn:
+    raise Fatal(f"{call} failed for good: {error.name()}: {error.str()}; the worker has to start again") from cause
