@@ -95,7 +95,8 @@ class PartitionStore:
         self._resources = resources
         self._generation = generation
         self._no_wal = WriteOptions()
-        self._no_wal.disable_wal(True)
+        # A property, whatever the stub says.
+        self._no_wal.disable_wal = True  # type: ignore[assignment,method-assign]
         self._open()
         if self.mark.generation != generation:
             log.info("store_of_another_generation_deleted", path=str(path), was=self.mark.generation, now=generation)

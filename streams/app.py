@@ -38,13 +38,16 @@ class App(faust.App):
         self.flow_control.resume()  # channels stay shut until this
         return False
 
+    def _create_directories(self) -> None:
+        """Nothing of Faust's is kept on disk; the worker's folder is its `Identity`'s to make."""
+
 
 settings = Settings()
 app = App(
     settings.group,
     broker="kafka://" + (settings.bootstrap_servers or "unset"),
     store="memory://",
-    datadir=str(settings.data_dir / "faust"),
+    datadir=str(settings.data_dir),
     web_enabled=False,
     topic_disable_leader=True,
     shutdown_timeout=SHUTDOWN_S,

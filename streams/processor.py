@@ -68,6 +68,8 @@ class Processor:
             self._stock,
         )
         self._assigned: dict[int, Assigned] = {}
+        self._given: list[int] = []  # what the callbacks of this poll said; applied right after it
+        self._taken: list[int] = []
 
     def start(self) -> None:
         """Take over what a former self left open, then join the group.
@@ -91,6 +93,7 @@ class Processor:
         if messages and self._events_max > 1:
             messages += self._consumer.consume(self._events_max - 1, 0)
         metadata = self._consumer.consumer_group_metadata()  # after the callbacks of this very poll
+        self._rebalance()
         by_partition: dict[int, list[Message]] = {}
         for message in messages:
             if message.error() is not None:
@@ -172,8 +175,9 @@ class Processor:
 
     def close(self) -> None:
         """Leave the group and close the stores; the last batch is committed already."""
-        self._consumer.close()  # revokes, and so releases
-        self._release(list(self._assigned))
+        self._consumer.close()
+        self._taken = list(self._assigned)
+        self._rebalance()
         self._restorer.close()
         self._transaction.close()
 
@@ -221,7 +225,22 @@ class Processor:
             raise Fatal(f"{self._updates} cannot be read: {error.str()}")
         log.info("consuming_interrupted", error=error.name(), text=error.str())  # librdkafka goes on by itself
 
-    # -- rebalance callbacks: they run inside consume() and close(), on the pump's thread, between two batches
+    def _rebalance(self) -> None:
+        """Close the stores of what was taken, open those of what was given."""
+        for number in self._taken:
+            assigned = self._assigned.pop(number, None)
+            if assigned is not None:
+                self._restorer.forget(assigned)
+                assigned.store.close()
+                log.info("partition_released", partition=number)
+        for number in self._given:
+            store = self._world.open_store(number)
+            self._assigned[number] = Assigned(number, store, self._world.clock.monotonic_s())
+            log.info("partition_assigned", partition=number)
+        self._taken, self._given = [], []
+
+    # -- rebalance callbacks: inside consume() and close(), between two batches, so that nothing is open when one comes.
+    # They do only what must be done there: the library loses an exception that leaves a callback.
 
     def _on_assign(self, _: object, partitions: list[TopicPartition]) -> None:
         # An explicit offset keeps librdkafka from looking for one; the partition is paused until it is restored.
@@ -229,29 +248,18 @@ class Processor:
         self._consumer.incremental_assign(paused)
         if paused:
             self._consumer.pause(paused)
-        for p in partitions:
-            store = self._world.open_store(p.partition)
-            self._assigned[p.partition] = Assigned(p.partition, store, self._world.clock.monotonic_s())
-        log.info("partitions_assigned", partitions=[p.partition for p in partitions])
+        self._given += [p.partition for p in partitions]
 
     def _on_revoke(self, _: object, partitions: list[TopicPartition]) -> None:
-        numbers = [p.partition for p in partitions]
-        self._release(numbers)  # every batch was committed before this poll
         self._consumer.incremental_unassign(partitions)
-        log.info("partitions_revoked", partitions=numbers)
+        self._given = [number for number in self._given if number not in {p.partition for p in partitions}]
+        self._taken += [p.partition for p in partitions]
 
-    def _on_lost(self, _: object, partitions: list[TopicPartition]) -> None:
-        numbers = [p.partition for p in partitions]
-        self._release(numbers)  # another may own them already; its restore fences what we had open
-        self._consumer.incremental_unassign(partitions)
-        log.warning("partitions_lost", partitions=numbers)
-
-    def _release(self, numbers: list[int]) -> None:
-        for number in numbers:
-            assigned = self._assigned.pop(number, None)
-            if assigned is not None:
-                self._restorer.forget(assigned)
-                assigned.store.close()
+    def _on_lost(self, consumer: object, partitions: list[TopicPartition]) -> None:
+        log.warning(
+            "partitions_lost", partitions=[p.partition for p in partitions]
+        )  # the new owner's restore fences us
+        self._on_revoke(consumer, partitions)
 
 
 def _is_member(metadata: Any) -> bool:  # noqa: ANN401 - bytes of confluent_kafka's own layout
