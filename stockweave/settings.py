@@ -21,6 +21,9 @@ class Settings(BaseSettings):
     topic_prefix: str = Field("", pattern=r"^[A-Za-z0-9._-]{0,64}$", description="Before every topic and group name.")
     partitions: int = Field(4, ge=1, le=1024, description="Of each topic that is folded; fixed once created.")
     replication_factor: int = Field(1, ge=1, le=9, description="Of each topic; 3 on a cluster.")
+    maven_repository: str | None = Field(
+        None, description="Where the embedded broker's jars come from; unset, Central."
+    )
     registry_url: str | None = Field(None, description="A registry with the Confluent API; unset, the packaged ids.")
 
     api_host: str = Field("127.0.0.1", description="Address that the API listens on.")

@@ -1,0 +1,50 @@
+"""Fixtures that all tests share: a real broker for the session, and brokers of their own for tests that end them."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from stockweave.broker.kafka import EmbeddedKafka
+from stockweave.ports import free_port
+
+_LIGHT = {"log.cleaner.dedupe.buffer.size": str(16 << 20), "num.network.threads": "2", "num.io.threads": "4"}
+
+BrokerFactory = Callable[[], EmbeddedKafka]
+
+
+def _new_broker(data_dir: Path) -> EmbeddedKafka:
+    return EmbeddedKafka(data_dir, free_port(), heap_mb=512, properties=_LIGHT)
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[EmbeddedKafka]:
+    """A started broker for all tests of the session; isolate yourself by a unique `topic_prefix`."""
+    data_dir = Path(tempfile.mkdtemp(prefix="stockweave-broker-"))
+    kafka = _new_broker(data_dir)
+    try:
+        yield kafka.start()
+    finally:
+        kafka.stop()
+        shutil.rmtree(data_dir)
+
+
+@pytest.fixture
+def broker_factory() -> Iterator[BrokerFactory]:
+    """Makes brokers, not started, that a test may `start`, `kill` and `stop` as it likes; all gone after the test."""
+    made: list[EmbeddedKafka] = []
+
+    def make() -> EmbeddedKafka:
+        made.append(_new_broker(Path(tempfile.mkdtemp(prefix="stockweave-broker-"))))
+        return made[-1]
+
+    try:
+        yield make
+    finally:
+        for kafka in made:
+            kafka.stop()
+            shutil.rmtree(kafka.data_dir)
