@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from concurrent.futures import Future
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +16,7 @@ from stockweave.errors import Fatal, Retriable
 from stockweave.settings import Settings
 
 WAIT_S = 15.0
+CREATED_POLL_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,10 @@ def ensure_topics(settings: Settings, bootstrap_servers: str) -> dict[str, Deplo
         NewTopic(settings.topic(t.name), settings.partitions, settings.replication_factor, config=dict(t.config))
         for t in CATALOGUE
     ]
-    present = set(_try(lambda: admin.list_topics(timeout=WAIT_S), bootstrap_servers).topics)
+    try:
+        present = set(admin.list_topics(timeout=WAIT_S).topics)
+    except KafkaException as error:
+        raise _unanswered(bootstrap_servers, error) from error
     missing = [n for n in new if n.topic not in present]
     for name, created in admin.create_topics(missing, request_timeout=WAIT_S).items() if missing else ():
         try:
@@ -57,15 +60,27 @@ def ensure_topics(settings: Settings, bootstrap_servers: str) -> dict[str, Deplo
     return _describe(admin, settings, bootstrap_servers)
 
 
+def generation_of(described: Any) -> str:  # noqa: ANN401 - untyped in confluent_kafka
+    """The generation of a described topic."""
+    return hashlib.sha256(str(described.topic_id).encode()).hexdigest()[:8]
+
+
 def _describe(admin: AdminClient, settings: Settings, bootstrap_servers: str) -> dict[str, Deployed]:
-    names = [settings.topic(t.name) for t in CATALOGUE]
-    futures: Mapping[str, Future[Any]] = admin.describe_topics(TopicCollection(names), request_timeout=WAIT_S)
-    deployed = {}
-    for topic in CATALOGUE:
-        name = settings.topic(topic.name)
-        described = _try(lambda name=name: futures[name].result(), bootstrap_servers)
-        generation = hashlib.sha256(str(described.topic_id).encode()).hexdigest()[:8]
-        deployed[topic.name] = Deployed(name, len(described.partitions), generation)
+    names = {topic.name: settings.topic(topic.name) for topic in CATALOGUE}
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        futures = admin.describe_topics(TopicCollection(list(names.values())), request_timeout=WAIT_S)
+        try:
+            described = {topic: futures[name].result() for topic, name in names.items()}
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART or time.monotonic() > deadline:
+                raise _unanswered(bootstrap_servers, error) from error
+            time.sleep(CREATED_POLL_S)  # a broker hears of a topic a moment after the controller has created it
+        else:
+            break
+    deployed = {
+        topic: Deployed(names[topic], len(found.partitions), generation_of(found)) for topic, found in described.items()
+    }
     _check_partitions(deployed)
     return deployed
 
@@ -78,10 +93,5 @@ def _check_partitions(deployed: dict[str, Deployed]) -> None:
         raise Fatal(f"topics that are folded together need the same number of partitions, and have: {said}; mend them")
 
 
-def _try(call: Any, bootstrap_servers: str) -> Any:  # noqa: ANN401 - confluent_kafka's admin results are untyped
-    try:
-        return call()
-    except KafkaException as error:
-        raise Retriable(
-            f"Kafka at {bootstrap_servers} does not answer: {error.args[0].str()}; is it running?"
-        ) from error
+def _unanswered(bootstrap_servers: str, error: KafkaException) -> Retriable:
+    return Retriable(f"Kafka at {bootstrap_servers} does not answer: {error.args[0].str()}; is it running?")

@@ -1,0 +1,253 @@
+"""One deployment in a test: its own topics in the shared broker, updates in, rows out, and what the rows should be."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+
+from inventory.stock import StockUpdate
+from schemas import keys
+from schemas.admin import Deployed, ensure_topics
+from schemas.codec import Codec
+from schemas.registry import FileRegistry
+from schemas.rows import Position, StockRow, decode_position, decode_row
+from schemas.topics import DEAD_LETTERS, STOCK, UPDATES
+from stockweave.settings import Settings
+from streams.assembly import Engine, connect
+from streams.identity import Identity
+from streams.restore import Stage
+from tests.inventory.builders import update
+from tests.inventory.reference import Event, LogOrder
+
+WAIT_S = 60.0
+
+
+@dataclass
+class Snapshot:
+    """What inventory.stock says, read as committed to its end."""
+
+    rows: dict[str, StockRow] = field(default_factory=dict)
+    raw: dict[bytes, bytes | None] = field(default_factory=dict)
+    positions: dict[int, Position] = field(default_factory=dict)
+    versions_fell: list[str] = field(default_factory=list)
+
+    @property
+    def events(self) -> int:
+        return sum(position.events() for position in self.positions.values())
+
+    def on_hand(self) -> dict[str, int]:
+        return {sku: row.on_hand for sku, row in self.rows.items()}
+
+
+class Deployment:
+    """Topics under a prefix of their own."""
+
+    def __init__(self, bootstrap_servers: str, folder: Path, partitions: int = 4) -> None:
+        self.bootstrap_servers = bootstrap_servers
+        self.folder = folder
+        self.prefix = f"t{uuid.uuid4().hex[:8]}."
+        self.base = Settings(
+            bootstrap_servers=bootstrap_servers, topic_prefix=self.prefix, partitions=partitions, data_dir=folder
+        )
+        self.topics: dict[str, Deployed] = ensure_topics(self.base, bootstrap_servers)
+        self.codec = Codec("StockUpdate", FileRegistry())
+        self.producer = Producer(
+            {"bootstrap.servers": bootstrap_servers, "partitioner": "murmur2_random", "linger.ms": 5}
+        )
+
+    def settings(self, name: str) -> Settings:
+        return self.base.model_copy(update={"data_dir": self.folder / name})
+
+    def environment(self, name: str) -> dict[str, str]:
+        return os.environ | {
+            "STOCKWEAVE_BOOTSTRAP_SERVERS": self.bootstrap_servers,
+            "STOCKWEAVE_TOPIC_PREFIX": self.prefix,
+            "STOCKWEAVE_DATA_DIR": str(self.folder / name),
+        }
+
+    # -- in
+
+    def publish(self, updates: Iterable[StockUpdate]) -> int:
+        count = 0
+        for one in updates:
+            self.publish_raw(one["sku"].encode(), self.codec.encode(cast("dict[str, object]", one)), flush=False)
+            count += 1
+        assert self.producer.flush(WAIT_S) == 0
+        return count
+
+    def publish_raw(self, key: bytes | None, value: bytes | None, *, flush: bool = True) -> None:
+        self.producer.produce(self.topics[UPDATES.name].name, value, key)
+        self.producer.poll(0)
+        if flush:
+            assert self.producer.flush(WAIT_S) == 0
+
+    # -- through
+
+    def engine_after(self, before: Identity, name: str) -> tuple[Engine, Identity]:
+        """The same worker started again, once its former self has let go of the folder."""
+        before.release()
+        return self.engine(name)
+
+    def engine(self, name: str) -> tuple[Engine, Identity]:
+        identity = Identity(self.folder / name)
+        engine = connect(self.settings(name), identity)
+        engine.processor.start()
+        return engine, identity
+
+    def spawn_worker(self, name: str, *command: str) -> subprocess.Popen[bytes]:
+        arguments = command or (sys.executable, "-m", "stockweave", "worker")
+        log = (self.folder / f"{name}.log").open("ab")
+        with log:
+            return subprocess.Popen(arguments, env=self.environment(name), stdout=log, stderr=log)
+
+    # -- out
+
+    def end_of_updates(self) -> int:
+        return sum(high for _, high in self._watermarks(UPDATES.name))
+
+    def stock(self) -> Snapshot:
+        seen = Snapshot()
+        for message in self.read(STOCK.name):
+            key, value = cast("bytes", message.key()), message.value()
+            seen.raw[key] = value
+            if key == keys.POSITION:
+                seen.positions[cast("int", message.partition())] = decode_position(cast("bytes", value))
+            elif value is not None:
+                row = decode_row(value)
+                if row.sku in seen.rows and seen.rows[row.sku].version >= row.version:
+                    seen.versions_fell.append(row.sku)
+                seen.rows[row.sku] = row
+        return seen
+
+    def dead_letters(self) -> list[Message]:
+        return list(self.read(DEAD_LETTERS.name))
+
+    def read(self, topic: str) -> Iterable[Message]:
+        """Every committed record of a catalogue topic, up to its present end."""
+        deployed = self.topics[topic]
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.bootstrap_servers,
+                "group.id": "test-reader",
+                "isolation.level": "read_committed",
+                "enable.partition.eof": True,
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+            }
+        )
+        consumer.assign([TopicPartition(deployed.name, p, 0) for p in range(deployed.partitions)])
+        open_partitions = set(range(deployed.partitions))
+        deadline = time.monotonic() + WAIT_S
+        while open_partitions:
+            assert time.monotonic() < deadline, f"{deployed.name} could not be read to its end"
+            for message in consumer.consume(10_000, 0.2):
+                error = message.error()
+                if error is None:
+                    yield message
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    open_partitions.discard(cast("int", message.partition()))
+        consumer.close()
+
+    def wait_folded(self, events: int, timeout_s: float = WAIT_S) -> Snapshot:
+        """Wait until `events` are folded and committed."""
+        deadline = time.monotonic() + timeout_s
+        while (seen := self.stock()).events < events:
+            assert time.monotonic() < deadline, f"{seen.events} of {events} events folded after {timeout_s} s"
+            time.sleep(0.2)
+        return seen
+
+    def _watermarks(self, topic: str) -> list[tuple[int, int]]:
+        consumer = Consumer({"bootstrap.servers": self.bootstrap_servers, "group.id": "test-watermarks"})
+        deployed = self.topics[topic]
+        found = [
+            cast("tuple[int, int]", consumer.get_watermark_offsets(TopicPartition(deployed.name, p), timeout=10))
+            for p in range(deployed.partitions)
+        ]
+        consumer.close()
+        return found
+
+
+def drive(engine: Engine, done: Callable[[], bool], timeout_s: float = WAIT_S) -> None:
+    """Run the pump's loop here, until `done`."""
+    deadline = time.monotonic() + timeout_s
+    while not done():
+        assert time.monotonic() < deadline, f"not done after {timeout_s} s: {engine.processor.stages()}"
+        step(engine)
+
+
+def step(engine: Engine) -> int:
+    """One turn of the pump's loop; the events committed."""
+    processor, folder = engine
+    batch = processor.poll()
+    committed = 0
+    if batch is not None and processor.commit(batch, folder.fold(batch)):
+        committed = batch.events
+    processor.restore(idle=batch is None)
+    return committed
+
+
+def drive_events(engine: Engine, events: int) -> None:
+    """Run until that many more events are committed."""
+    committed = 0
+    deadline = time.monotonic() + WAIT_S
+    while committed < events:
+        assert time.monotonic() < deadline, f"{committed} of {events} events; {engine.processor.stages()}"
+        committed += step(engine)
+    assert committed == events
+
+
+def ready(engine: Engine, partitions: int) -> Callable[[], bool]:
+    """Whether all partitions are being served."""
+    return lambda: list(engine.processor.stages().values()) == [Stage.READY] * partitions
+
+
+def some_updates(count: int, skus: int = 20, suppliers: int = 3, seed: int = 1) -> list[StockUpdate]:
+    """Counts and deltas, in time order for each source, with repeats: every loss or doubling changes a number."""
+    rng = random.Random(seed)
+    made: list[StockUpdate] = []
+    for i in range(count):
+        if made and rng.random() < 0.05:
+            made.append(rng.choice(made))
+            continue
+        kind = "COUNT" if rng.random() < 0.1 else "DELTA"
+        quantity = rng.randint(0, 500) if kind == "COUNT" else rng.choice([-3, -2, -1, 1, 2])
+        event = Event(kind, f"u{seed}-{i}", 1_700_000_000_000 + i * 1_000, quantity)
+        made.append(update(event, sku=f"sku-{rng.randrange(skus)}", supplier_id=f"supplier-{rng.randrange(suppliers)}"))
+    return made
+
+
+def expected_on_hand(updates: Iterable[StockUpdate]) -> dict[str, int]:
+    """On hand by SKU, by the tests' own reference."""
+    sources: dict[tuple[str, str, str], LogOrder] = {}
+    for u in updates:
+        key = (u["sku"], u["supplier_id"], u["location_id"])
+        source = sources.setdefault(key, LogOrder(7 * 86_400_000, 256))
+        source.see(Event(u["kind"], u["update_id"], u["observed_at"], u["quantity"]))
+    totals: dict[str, int] = {}
+    for (sku, _, _), source in sources.items():
+        totals[sku] = totals.get(sku, 0) + cast("int", source.row()["on_hand"])
+    return totals
+
+
+def header(message: Message, name: str) -> str:
+    """One header of a dead letter."""
+    headers = cast("list[tuple[str, bytes]]", message.headers() or [])
+    return dict(headers)[f"__connect.errors.{name}"].decode()
+
+
+def sources_of(snapshot: Snapshot) -> Mapping[str, object]:
+    """What the rows mean, bookkeeping left out."""
+    return {
+        sku: {key: (s.count, s.deltas, s.carried, s.floor_at, s.basis, s.incoming) for key, s in row.sources.items()}
+        for sku, row in snapshot.rows.items()
+    }

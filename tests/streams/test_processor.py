@@ -1,0 +1,342 @@
+"""The processor against the real broker, driven as the pump drives it, so that faults can be put between two steps."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from schemas import keys
+from schemas.rows import OUTCOMES, encode
+from schemas.topics import STOCK, UPDATES
+from state.store import PartitionStore, Resources
+from stockweave.errors import Fatal
+from streams.assembly import Engine
+from streams.identity import Identity
+from streams.processor import Processor, _is_member
+from tests.deployment import (
+    Deployment,
+    drive,
+    drive_events,
+    expected_on_hand,
+    header,
+    ready,
+    some_updates,
+    sources_of,
+)
+from tests.inventory.builders import update
+from tests.inventory.reference import Event
+
+PARTITIONS = 4
+ABORTABLE = KafkaError(KafkaError._TIMED_OUT_QUEUE, "staged", txn_requires_abort=True)
+
+
+def test_rows_positions_and_stores_say_the_same(deployment: Deployment) -> None:
+    updates = some_updates(500)
+    deployment.publish(updates)
+    engine, identity = deployment.engine("w")
+    drive_events(engine, len(updates))
+    engine.processor.close()
+    identity.release()
+    seen = deployment.stock()
+    assert seen.on_hand() == expected_on_hand(updates)
+    assert seen.events == len(updates)
+    assert not seen.versions_fell
+    assert stores(deployment, "w") == {k: v for k, v in seen.raw.items() if k != keys.POSITION}
+
+
+def test_a_duplicate_changes_no_row_and_moves_the_position(deployment: Deployment) -> None:
+    count = update(Event("COUNT", "c1", 1_000, 5))
+    deployment.publish([count])
+    engine, identity = deployment.engine("w")
+    drive_events(engine, 1)
+    before = deployment.stock()
+    deployment.publish([count, count])
+    drive_events(engine, 2)
+    after = deployment.stock()
+    assert after.rows["sku-1"].version == before.rows["sku-1"].version == 1
+    [moved] = [p for p in after.positions.values() if p.events()]
+    assert moved.outcomes == {"acme": [1, 2, 0, 0]}
+    assert moved.offsets[UPDATES.name] == 3
+    engine.processor.close()
+    identity.release()
+
+
+def test_what_cannot_be_used_is_a_dead_letter_with_its_bytes_and_the_rest_goes_on(deployment: Deployment) -> None:
+    good = update(Event("COUNT", "c1", 1_000, 5))
+    framed = deployment.codec.encode(dict(good))
+    bad: list[tuple[bytes | None, bytes | None, str]] = [
+        (b"sku-1", b"not avro at all", "not_framed"),
+        (b"sku-1", framed[:20], "undecodable"),
+        (b"sku-1", b"\0\0\0\x03\xe7" + framed[5:], "unknown_schema_id"),
+        (b"other", framed, "key_is_not_sku"),
+        (None, framed, "key_is_not_sku"),
+        (b"sku-1", None, "empty"),
+        (b"sku-1", deployment.codec.encode({**good, "quantity": -1}), "invalid_update"),
+        (b"sku-1", deployment.codec.encode({**good, "observed_at": 10**13}), "observed_in_future"),
+        (b"sku-1", deployment.codec.encode({**good, "observed_at": 999}), "update_id_conflict"),
+    ]
+    deployment.publish([good])
+    for key, value, _ in bad:
+        deployment.publish_raw(key, value)
+    deployment.publish([update(Event("DELTA", "d1", 2_000, -1))])
+    engine, identity = deployment.engine("w")
+    drive_events(engine, len(bad) + 2)
+    engine.processor.close()
+    identity.release()
+    letters = {(m.key(), m.value(), header(m, "exception.class.name")) for m in deployment.dead_letters()}
+    assert letters == set(bad)
+    for letter in deployment.dead_letters():
+        assert header(letter, "topic") == deployment.topics[UPDATES.name].name
+        assert int(header(letter, "offset")) >= 0
+        assert header(letter, "exception.message")
+    seen = deployment.stock()
+    assert seen.rows["sku-1"].on_hand == 4
+    rejected = sum(t[OUTCOMES.index("rejected")] for p in seen.positions.values() for t in p.outcomes.values())
+    assert rejected == len(bad)
+
+
+def test_a_crash_after_the_commit_and_before_the_disk_loses_and_doubles_nothing(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    updates = some_updates(400)
+    deployment.publish(updates[:200])
+    engine, identity = deployment.engine("w")
+    drive_events(engine, 200)
+    deployment.publish(updates[200:])
+
+    def power_cut(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PartitionStore, "write", power_cut)
+        with pytest.raises(KeyboardInterrupt):
+            drive_events(engine, 200)
+    crash(engine, deployment, "w", "again")
+    engine, identity_again = deployment.engine("again")
+    drive(engine, ready(engine, PARTITIONS), timeout_s=30)
+    drive(engine, lambda: deployment.stock().events == len(updates))
+    seen = deployment.stock()
+    assert seen.on_hand() == expected_on_hand(updates)
+    engine.processor.close()
+    assert stores(deployment, "again") == {k: v for k, v in seen.raw.items() if k != keys.POSITION}
+    identity.release()
+    identity_again.release()
+
+
+def test_an_aborted_transaction_is_invisible_and_its_events_are_folded_again(deployment: Deployment) -> None:
+    updates = some_updates(300)
+    deployment.publish(updates)
+    engine, identity = deployment.engine("w")
+    producer = fail_once(engine.processor, "commit_transaction")
+    drive_events(engine, len(updates))
+    assert producer.failed == 1
+    engine.processor.close()
+    identity.release()
+    seen = deployment.stock()
+    assert seen.on_hand() == expected_on_hand(updates)
+    assert seen.events == len(updates)
+
+
+def test_a_retriable_error_is_the_same_call_again_and_nothing_is_doubled(deployment: Deployment) -> None:
+    updates = some_updates(300)
+    deployment.publish(updates)
+    engine, identity = deployment.engine("w")
+    timed_out = KafkaError(KafkaError._TIMED_OUT, "staged", retriable=True)
+    producer = fail_once(engine.processor, "send_offsets_to_transaction", timed_out)
+    drive_events(engine, len(updates))
+    assert producer.failed == 1
+    engine.processor.close()
+    identity.release()
+    assert deployment.stock().on_hand() == expected_on_hand(updates)
+
+
+def test_a_fatal_error_stops_with_the_reason_and_acknowledges_nothing(deployment: Deployment) -> None:
+    deployment.publish(some_updates(50))
+    engine, identity = deployment.engine("w")
+    fail_once(engine.processor, "commit_transaction", KafkaError(KafkaError._FENCED, "staged", fatal=True))
+    with pytest.raises(Fatal, match="commit_transaction failed for good"):
+        drive_events(engine, 50)
+    assert deployment.stock().events == 0
+    identity.release()
+
+
+def test_a_store_with_a_commit_that_kafka_lost_is_read_again(deployment: Deployment) -> None:
+    updates = some_updates(200)
+    deployment.publish(updates)
+    engine, identity = deployment.engine("w")
+    drive_events(engine, len(updates))
+    engine.processor.close()
+    torn = open_store(deployment, "w", 0)
+    assert torn.position is not None
+    for tally in torn.position.outcomes.values():
+        tally[0] += 7
+    rows_of_it: dict[bytes, bytes | None] = {b"sku-never": b"junk", keys.POSITION: encode(torn.position)}
+    torn.write(rows_of_it, torn.mark.next_offset + 3, torn.mark.anchor + 3)
+    torn.close()
+    engine, again = deployment.engine_after(identity, "w")
+    drive(engine, ready(engine, PARTITIONS))
+    engine.processor.close()
+    again.release()
+    seen = deployment.stock()
+    assert stores(deployment, "w") == {k: v for k, v in seen.raw.items() if k != keys.POSITION}
+
+
+def test_deleted_stores_are_read_again_from_the_topic(deployment: Deployment) -> None:
+    updates = some_updates(200)
+    deployment.publish(updates[:150])
+    engine, identity = deployment.engine("w")
+    drive_events(engine, 150)
+    engine.processor.close()
+    shutil.rmtree(deployment.folder / "w" / "stock")
+    engine, again = deployment.engine_after(identity, "w")
+    deployment.publish(updates[150:])
+    drive_events(engine, 50)
+    engine.processor.close()
+    again.release()
+    seen = deployment.stock()
+    assert seen.on_hand() == expected_on_hand(updates)
+    assert stores(deployment, "w") == {k: v for k, v in seen.raw.items() if k != keys.POSITION}
+
+
+def test_a_takeover_ends_the_transaction_that_a_killed_worker_left_open(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    updates = some_updates(200)
+    deployment.publish(updates)
+    engine, identity = deployment.engine("w")
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("streams.transaction.Transaction.commit", killed)
+        with pytest.raises(KeyboardInterrupt):
+            drive_events(engine, len(updates))
+    crash(engine, deployment, "w", "again")
+    engine, again = deployment.engine("again")
+    drive(engine, lambda: deployment.stock().events == len(updates))
+    engine.processor.close()
+    identity.release()
+    again.release()
+    assert deployment.stock().on_hand() == expected_on_hand(updates)
+
+
+def test_offsets_without_an_event_are_passed(deployment: Deployment) -> None:
+    """A producer's transaction leaves a marker in the updates, which takes an offset and is no event."""
+    transactional = Producer(
+        {
+            "bootstrap.servers": deployment.bootstrap_servers,
+            "transactional.id": deployment.prefix + "import",
+            "partitioner": "murmur2_random",
+        }
+    )
+    transactional.init_transactions(10)
+    updates = some_updates(60)
+    for chunk in (updates[:20], updates[20:40], updates[40:]):
+        transactional.begin_transaction()
+        for one in chunk:
+            transactional.produce(
+                deployment.topics[UPDATES.name].name, deployment.codec.encode(dict(one)), one["sku"].encode()
+            )
+        transactional.commit_transaction(10)
+    engine, identity = deployment.engine("w")
+    drive_events(engine, len(updates))
+    engine.processor.close()
+    identity.release()
+    assert deployment.stock().on_hand() == expected_on_hand(updates)
+
+
+def test_no_meaning_depends_on_how_the_batches_fell(deployment: Deployment, tmp_path: Path) -> None:
+    updates = some_updates(400)
+    deployment.publish(updates)
+    engine, identity = deployment.engine("w")
+    drive_events(engine, len(updates))
+    engine.processor.close()
+    identity.release()
+    other = Deployment(deployment.bootstrap_servers, tmp_path / "other")
+    other.base = other.base.model_copy(update={"batch_events_max": 7})
+    other.publish(updates)
+    engine, identity = other.engine("w")
+    drive_events(engine, len(updates))
+    engine.processor.close()
+    identity.release()
+    assert sources_of(deployment.stock()) == sources_of(other.stock())
+
+
+def test_metadata_without_a_member_or_a_generation_is_refused() -> None:
+    def metadata(generation: int, member: bytes) -> bytes:
+        return b"CGMDv2:" + generation.to_bytes(4, "little", signed=True) + b"group\0" + member + b"\0\0"
+
+    assert _is_member(metadata(3, b"m"))
+    assert not _is_member(metadata(-1, b"m"))
+    assert not _is_member(metadata(3, b""))
+
+
+def test_a_folder_serves_one_worker_at_a_time(deployment: Deployment) -> None:
+    with Identity(deployment.folder / "w") as first, pytest.raises(Fatal, match="another worker runs in"):
+        Identity(deployment.folder / "w")
+    with Identity(deployment.folder / "w") as second:
+        assert second.worker_id == first.worker_id
+
+
+# -- staging
+
+
+class FailOnce:
+    """The real producer, but for one call that fails once, before it reaches Kafka."""
+
+    def __init__(self, real: Any, call: str, error: KafkaError) -> None:
+        self._real, self._call, self._error = real, call, error
+        self.failed = 0
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        real: Callable[..., Any] = getattr(self._real, name)
+        if name != self._call:
+            return real
+
+        def call(*arguments: Any) -> Any:
+            if not self.failed:
+                self.failed += 1
+                raise KafkaException(self._error)
+            return real(*arguments)
+
+        return call
+
+
+def fail_once(
+    processor: Processor,
+    call: str,
+    error: KafkaError = ABORTABLE,
+) -> FailOnce:
+    transaction = processor._transaction
+    transaction._producer = FailOnce(transaction._producer, call, error)  # type: ignore[assignment]
+    return transaction._producer  # type: ignore[return-value]
+
+
+def open_store(deployment: Deployment, name: str, partition: int) -> PartitionStore:
+    path = deployment.folder / name / "stock" / str(partition)
+    return PartitionStore(path, Resources(1 << 20, 1 << 20), deployment.topics[STOCK.name].generation)
+
+
+def stores(deployment: Deployment, name: str) -> dict[bytes, bytes | None]:
+    """All rows on the disk of a worker that has stopped."""
+    found: dict[bytes, bytes | None] = {}
+    for partition in range(PARTITIONS):
+        store = open_store(deployment, name, partition)
+        found |= dict(store.rows())
+        store.close()
+    return found
+
+
+def crash(engine: Engine, deployment: Deployment, name: str, copy: str) -> None:
+    """End a worker without a commit or a flush, and leave in `copy` what it has on disk, under the same identity.
+
+    Its member leaves the group, or it would go on beating in this process; its transaction stays open.
+    """
+    engine.processor._consumer.close()
+    shutil.copytree(deployment.folder / name, deployment.folder / copy, ignore=shutil.ignore_patterns("LOCK"))
