@@ -6,7 +6,10 @@ With PROMETHEUS_MULTIPROC_DIR set, the processes of one machine are read togethe
 
 from __future__ import annotations
 
+import sys
+
 from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client.metrics import MetricWrapperBase
 
 from schemas.rows import OUTCOMES
 
@@ -22,3 +25,64 @@ COMMIT_SECONDS = Histogram("stockweave_commit_seconds", "From a folded batch to 
 LAG_EVENTS = Gauge(
     "stockweave_lag_events", "Updates that wait to be folded.", ["partition"], multiprocess_mode="livemostrecent"
 )
+
+# -- api
+
+_ROUTE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+VISIBLE_SECONDS = Histogram(
+    "stockweave_ingest_to_visible_seconds",
+    "From receipt of the oldest update of a transaction to its being readable; the last transaction of each step.",
+    buckets=_SECONDS,
+)
+VIEW_RECORDS = Counter("stockweave_view_records", "Records of inventory.stock that were read into the view.")
+VIEW_LAG_RECORDS = Gauge(
+    "stockweave_view_lag_records",
+    "Records of inventory.stock that the view has not read.",
+    ["partition"],
+    multiprocess_mode="livemostrecent",
+)
+VIEW_ROWS = Gauge(
+    "stockweave_view_rows",
+    "SKUs in the view, as RocksDB reckons: too many by what was changed lately.",
+    ["partition"],
+    multiprocess_mode="livemostrecent",
+)
+VIEW_EVENTS = Gauge(
+    "stockweave_view_events",
+    "Updates folded since the beginning, by outcome, as far as the view has read.",
+    ["outcome"],
+    multiprocess_mode="livemostrecent",
+)
+VIEW_HEARD_AT = Gauge(
+    "stockweave_view_heard_at_seconds",
+    "When Kafka last told the view how far inventory.stock goes; seconds since the epoch.",
+    multiprocess_mode="livemostrecent",
+)
+HTTP_SECONDS = Histogram(
+    "stockweave_http_seconds", "Time to answer a request, by route.", ["route"], buckets=_ROUTE_SECONDS
+)
+HTTP_REQUESTS = Counter("stockweave_http_requests", "Requests answered, by route and status.", ["route", "status"])
+
+
+def markdown() -> str:
+    """The list as a page."""
+    lines = [
+        "# Metrics",
+        "",
+        "Written by `python -m stockweave.metrics > docs/metrics.md`; the list is `stockweave/metrics.py`.",
+        "",
+        "| metric | type | labels | what |",
+        "|---|---|---|---|",
+    ]
+    for metric in globals().values():
+        if isinstance(metric, MetricWrapperBase):
+            [family] = metric.describe()
+            name = family.name + ("_total" if family.type == "counter" else "")
+            labels = ", ".join(f"`{label}`" for label in metric._labelnames) or "-"
+            lines.append(f"| `{name}` | {family.type} | {labels} | {family.documentation} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(markdown())

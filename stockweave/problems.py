@@ -1,0 +1,75 @@
+"""Errors as HTTP answers: RFC 9457 problem details, from our three classes and from aiohttp's own refusals.
+
+`type` is a URN whose last part is the stable `reason`; `field` names the parameter or field at fault. Every aiohttp app
+of ours has `middleware`; handlers raise `Rejected` (422) and `Retriable` (503), and return `problem` for other statuses.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+import orjson
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
+
+from stockweave.errors import Rejected, Retriable
+
+MEDIA_TYPE = "application/problem+json"
+TYPE = "urn:stockweave:problem:"
+
+
+def problem(
+    status: int,
+    reason: str,
+    detail: str,
+    *,
+    field: str | None = None,
+    retry_after_s: int | None = None,
+    **members: object,
+) -> web.Response:
+    """A problem as a response.
+
+    Args:
+        status: of HTTP.
+        reason: a stable code in snake_case.
+        detail: what happened and how to mend it.
+        field: what is at fault, in the client's spelling.
+        retry_after_s: becomes the header of that name.
+        members: anything more to say; JSON values.
+    """
+    body: dict[str, object] = {
+        "type": TYPE + reason,
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "reason": reason,
+    }
+    if field is not None:
+        body["field"] = field
+    headers = {} if retry_after_s is None else {hdrs.RETRY_AFTER: str(retry_after_s)}
+    return web.Response(body=orjson.dumps(body | members), status=status, content_type=MEDIA_TYPE, headers=headers)
+
+
+@web.middleware
+async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answers what a handler raises; a Fatal, or a defect, stays aiohttp's 500 with its log entry."""
+    try:
+        return await handler(request)
+    except Rejected as error:
+        return problem(422, error.reason, str(error), field=error.field)
+    except Retriable as error:
+        return problem(503, "try_again", str(error), retry_after_s=error.retry_after_s)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        return _refused(request, error)
+
+
+def _refused(request: web.Request, error: web.HTTPException) -> web.Response:
+    """What aiohttp itself refuses: no such route, a method that the route lacks, a body over the limit."""
+    phrase = HTTPStatus(error.status).phrase
+    detail = f"{request.method} {request.path}: {error.text or phrase}; /openapi.json lists what there is"
+    response = problem(error.status, phrase.lower().replace(" ", "_"), detail)
+    if hdrs.ALLOW in error.headers:
+        response.headers[hdrs.ALLOW] = error.headers[hdrs.ALLOW]
+    return response
