@@ -7,7 +7,6 @@ is never formatted again. The supervisor runs `prepare()`'s command itself; test
 from __future__ import annotations
 
 import base64
-import fcntl
 import re
 import shutil
 import subprocess
@@ -29,6 +28,7 @@ from stockweave.broker.server_properties import NODE_ID, server_properties
 from stockweave.children import describe_exit, last_lines, spawn
 from stockweave.clients import CLIENT_LOGGER, client_config
 from stockweave.errors import Fatal, Retriable
+from stockweave.folder_lock import lock_folder
 from stockweave.ports import free_port, is_free
 
 _LOG_CONFIG = Path(__file__).with_name("log4j2.properties")
@@ -94,9 +94,10 @@ class EmbeddedKafka:
         Raises:
             Fatal: no Java, no jars, the port or the folder is in use, or the folder is not a broker's.
         """
+        self._lock = self._lock or lock_folder(self._folder, "broker")
         if not is_free(self.port):
             raise Fatal(_port_message(self.port))
-        self._take_lock()
+        self.log_file.parent.mkdir(parents=True, exist_ok=True)
         self._java = self._java or find_java()
         self._jars = self._jars or ensure_jars(self._cache, self._maven_repository, self._console)
         controller_port = free_port()
@@ -107,12 +108,12 @@ class EmbeddedKafka:
         else:
             self._format(controller_port)
         self._log_start_bytes = self.log_file.stat().st_size if self.log_file.exists() else 0
+        self.output_file.unlink(missing_ok=True)
         return [*self._jvm(server=True), "kafka.Kafka", str(config)]
 
     def start(self) -> Self:
         """Start and wait until it answers; what `prepare`, `wait_ready` and `died` raise comes through."""
         command = self.prepare()
-        self.output_file.unlink(missing_ok=True)
         self._process = spawn(command, self.output_file)
         deadline = time.monotonic() + _READY_S
         while not self.answers(timeout_s=0.5):
@@ -125,13 +126,8 @@ class EmbeddedKafka:
         return self
 
     def answers(self, timeout_s: float) -> bool:
-        """Whether the broker takes requests: a metadata answer that lists a broker, within `timeout_s`."""
-        config = client_config(self.bootstrap_servers) | {"reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 50}
-        admin = AdminClient(config, logger=CLIENT_LOGGER)
-        try:
-            return len(admin.list_topics(timeout=timeout_s).brokers) > 0
-        except KafkaException:
-            return False
+        """Whether the broker takes requests, asked for at most `timeout_s`."""
+        return kafka_answers(self.bootstrap_servers, timeout_s)
 
     def stop(self) -> None:
         """Stop in order: SIGTERM, and SIGKILL after 20 s; gives up the folder. Nothing happens if it isn't running."""
@@ -158,19 +154,18 @@ class EmbeddedKafka:
             self._lock.close()
             self._lock = None
 
-    def died(self, returncode: int) -> Fatal:
+    def died(self, returncode: int) -> Fatal | Retriable:
         """Why the JVM ended, in one line, from what it logged since the last `prepare`."""
         lines = self.complaints()
-        said = next(
-            (line for line in reversed(lines) if re.search(r" (ERROR|FATAL) ", line)), lines[-1] if lines else ""
-        )
         if any(_PORT_IN_USE.search(line) for line in lines):
+            if is_free(self.port):  # then it was the controller's, and the next start draws another
+                return Retriable("the port drawn for the broker's controller was taken meanwhile; start again")
             return Fatal(_port_message(self.port))
         if returncode < 0:
             return Fatal(f"the broker was ended by {describe_exit(returncode)}; start again, see {self.log_file}")
         return Fatal(
             f"the broker stopped with {describe_exit(returncode)} on its folder {self._kafka_dir}, its last error: "
-            f"{said or 'none'}; see {self.log_file}; if the folder is damaged, restore it from a copy, or move it "
+            f"{_last_error(lines)}; see {self.log_file}; if the folder is damaged, restore it from a copy, or move it "
             "away to start with an empty broker"
         )
 
@@ -183,31 +178,13 @@ class EmbeddedKafka:
 
     def complaints(self) -> list[str]:
         """The last lines of the present run: the JVM's own output, then the broker's log."""
-        return last_lines(self.output_file, 20) + last_lines(self.log_file, 40, self._log_start_bytes)
+        return last_lines(self.output_file, 20) + last_lines(self.log_file, 200, self._log_start_bytes)
 
     def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(self, *_: tuple[type[BaseException] | None, BaseException | None, TracebackType | None]) -> None:
         self.stop()
-
-    def _take_lock(self) -> None:
-        if self._lock is not None:
-            return
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self.log_file.parent.mkdir(parents=True, exist_ok=True)
-            lock = (self._folder / "lock").open("ab")
-        except OSError as error:
-            raise Fatal(f"cannot write in {self._folder}: {error.strerror}; choose another with --data-dir") from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.close()
-            raise Fatal(
-                f"{self.data_dir} is in use by another stockweave: stop that one, or choose another with --data-dir"
-            ) from error
-        self._lock = lock
 
     def _check_formatted(self) -> None:
         meta = self._kafka_dir / "meta.properties"
@@ -229,7 +206,14 @@ class EmbeddedKafka:
         config = self._folder / "format.properties"
         config.write_text(server_properties(fresh, self.port, controller_port, self._properties), "utf-8")
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        command = [*self._jvm(server=False), "kafka.tools.StorageTool", "format", "-c", str(config), "-t", cluster_id]
+        command = [
+            *self._jvm(server=False),
+            "kafka.tools.StorageTool",
+            "format",
+            "-c",
+            str(config),
+            f"--cluster-id={cluster_id}",
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             said = ((done.stderr + done.stdout).strip().splitlines() or ["nothing"])[-1]
@@ -245,6 +229,25 @@ class EmbeddedKafka:
         archive = shared_archive_options(self._java, self._cache) if server else []
         logging = [f"-Dlog4j2.configurationFile={_LOG_CONFIG}", f"-Dstockweave.broker.log={self.log_file}"]
         return [str(self._java.path), *options, *archive, *logging, "-cp", class_path(self._jars)]
+
+
+def kafka_answers(bootstrap_servers: str, timeout_s: float) -> bool:
+    """Whether a Kafka is there: a metadata answer that lists a broker (a fenced one is not listed)."""
+    config = client_config(bootstrap_servers) | {"reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 50}
+    admin = AdminClient(config, logger=CLIENT_LOGGER)
+    try:
+        return len(admin.list_topics(timeout=timeout_s).brokers) > 0
+    except KafkaException:
+        return False
+
+
+def _last_error(lines: list[str]) -> str:
+    """The innermost cause below the last ERROR; Kafka's own line says only that it stops."""
+    at = max((i for i, line in enumerate(lines) if re.search(r" (ERROR|FATAL) ", line)), default=None)
+    if at is None:
+        return lines[-1] if lines else "none"
+    causes = [line for line in lines[at + 1 :] if re.match(r"(Caused by: |[a-z]+(\.\w+)+(Exception|Error)\b)", line)]
+    return causes[-1].removeprefix("Caused by: ") if causes else lines[at]
 
 
 def _port_message(port: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 import uuid
@@ -13,7 +14,8 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, Resourc
 
 from stockweave.broker.kafka import EmbeddedKafka
 from stockweave.broker.server_properties import server_properties
-from stockweave.errors import Fatal
+from stockweave.children import spawn
+from stockweave.errors import Fatal, Retriable
 from tests.conftest import BrokerFactory
 
 
@@ -95,13 +97,29 @@ def test_a_port_in_use_is_named_before_a_jvm_is_started(broker_factory: BrokerFa
 
 def test_a_port_taken_after_the_check_is_named_too(broker_factory: BrokerFactory) -> None:
     kafka = broker_factory()
-    kafka.prepare()
-    # What the broker says then, as it was logged by a real one; the listener below keeps the port taken.
-    kafka.log_file.write_text("2026-01-01 ERROR BrokerServer: Socket server failed to bind: Address already in use.\n")
+    command = kafka.prepare()
     with socket.socket() as other:
-        other.bind(("127.0.0.1", kafka.port))
+        other.bind(("127.0.0.1", kafka.port))  # between our check and the JVM's own bind
         other.listen()
-        assert f"port {kafka.port} " in str(kafka.died(1))
+        returncode = spawn(command, kafka.output_file).wait(60)
+        reason = kafka.died(returncode)
+    assert returncode > 0
+    assert isinstance(reason, Fatal)
+    assert f"port {kafka.port} " in str(reason)
+
+
+def test_the_controllers_port_taken_meanwhile_is_no_reason_to_give_up(broker_factory: BrokerFactory) -> None:
+    kafka = broker_factory()
+    command = kafka.prepare()
+    config = (kafka.data_dir / "broker" / "server.properties").read_text()
+    drawn = re.search(r"CONTROLLER://127\.0\.0\.1:(\d+)", config)
+    assert drawn is not None
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", int(drawn[1])))
+        other.listen()
+        returncode = spawn(command, kafka.output_file).wait(60)
+        assert isinstance(kafka.died(returncode), Retriable)
+    assert kafka.start().answers(timeout_s=5)  # draws another
 
 
 def test_a_second_broker_in_the_folder_is_refused(broker_factory: BrokerFactory) -> None:
@@ -132,7 +150,7 @@ def test_a_folder_that_kafka_itself_cannot_load_is_named_with_kafkas_last_error(
     assert state.exists()
     state.write_text("not what it was")
     with pytest.raises(
-        Fatal, match=rf"exit code \d+ on its folder {kafka.data_dir}.*last error: .*ERROR.*move it away"
+        Fatal, match=rf"exit code \d+ on its folder {kafka.data_dir}.*last error: .*(Exception|Error).*move it away"
     ):
         kafka.start()
 

@@ -1,0 +1,117 @@
+"""The `stockweave` command. The only place where a StockweaveError becomes a line on stderr and an exit code.
+
+Exit codes are sysexits': 78 for Fatal (trying again is no use), 75 for Retriable, 65 for Rejected.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from stockweave.demo.command import demo_app
+from stockweave.errors import Fatal, Rejected, Retriable, StockweaveError
+from stockweave.logs import configure_logs
+from stockweave.settings import Settings
+
+app = typer.Typer(
+    help="Suppliers' stock feeds in, one true number per SKU out. Settings: STOCKWEAVE_* variables or a .env file.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.add_typer(demo_app, name="demo")
+
+DataDir = Annotated[Path | None, typer.Option(help="Where state is kept between runs.", show_default="data")]
+ApiPort = Annotated[int | None, typer.Option(min=0, max=65535, help="Of the HTTP API.", show_default="8080")]
+
+
+@app.command()
+def up(
+    data_dir: DataDir = None,
+    api_port: ApiPort = None,
+    broker_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Of the embedded broker.", show_default="9092")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=64, help="Worker processes.", show_default="1")] = None,
+) -> None:
+    """Start the broker (or use STOCKWEAVE_BOOTSTRAP_SERVERS), workers and API, and keep them running."""
+    from stockweave.up import up as run
+
+    settings = _settings(data_dir=data_dir, api_port=api_port, broker_port=broker_port, workers=workers)
+    configure_logs("up")
+    run(settings, Console())
+
+
+@app.command()
+def worker(data_dir: DataDir = None) -> None:
+    """Run one worker: folds updates into stock rows. Start more for more throughput."""
+    _with_kafka(_settings(data_dir=data_dir))
+    if data_dir is not None:
+        os.environ["STOCKWEAVE_DATA_DIR"] = str(data_dir)  # the app reads its settings as it is imported, as faust does
+    configure_logs("worker")
+    from streams.app import main as run
+
+    run()
+
+
+@app.command()
+def api(data_dir: DataDir = None, api_port: ApiPort = None) -> None:
+    """Run the HTTP API: takes suppliers' updates, answers what is available."""
+    from api.server import main as run
+
+    settings = _with_kafka(_settings(data_dir=data_dir, api_port=api_port))
+    configure_logs("api")
+    run(settings)
+
+
+@app.command()
+def version() -> None:
+    """Print the installed version."""
+    try:
+        typer.echo(installed_version("stockweave"))
+    except PackageNotFoundError as error:
+        raise Fatal("stockweave is not installed here: run `make setup`, or `pip install .`") from error
+
+
+def main() -> None:
+    """Entry point of the command."""
+    try:
+        app()
+    except StockweaveError as error:
+        sys.stderr.write(f"stockweave: {error}\n")
+        sys.exit(_exit_code(error))
+
+
+def _exit_code(error: StockweaveError) -> int:
+    match error:
+        case Rejected():
+            return os.EX_DATAERR
+        case Retriable():
+            return os.EX_TEMPFAIL
+        case _:
+            return os.EX_CONFIG
+
+
+def _settings(**options: object) -> Settings:
+    """From the environment, with the options that were given on top."""
+    given = {name: value for name, value in options.items() if value is not None}
+    try:
+        return Settings(**given)  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "STOCKWEAVE_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise Fatal(f"{name} is {first['input']!r}: {first['msg']}; mend it in the environment or in .env") from error
+
+
+def _with_kafka(settings: Settings) -> Settings:
+    if settings.bootstrap_servers is None:
+        raise Fatal("no Kafka is named: set STOCKWEAVE_BOOTSTRAP_SERVERS=host:port, or run `stockweave up`")
+    return settings

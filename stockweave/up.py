@@ -1,0 +1,135 @@
+"""`stockweave up`: the embedded broker (or a named cluster), topics, workers and API, as stages of one supervisor."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from prometheus_client.multiprocess import mark_process_dead
+from rich.console import Console
+
+from schemas.admin import ensure_topics
+from stockweave.broker.kafka import EmbeddedKafka, kafka_answers
+from stockweave.errors import Fatal
+from stockweave.folder_lock import lock_folder
+from stockweave.ports import free_port, is_free
+from stockweave.settings import Settings
+from stockweave.supervisor import ChildSpec, Stage, Supervisor
+
+_PROBE_S = 0.5
+_API_STOP_S = 10.0
+_WORKER_STOP_S = 20.0  # to finish and commit the batch in hand
+_BROKER_STOP_S = 20.0
+
+
+def up(settings: Settings, console: Console) -> None:
+    """Run everything until a signal stops it.
+
+    Raises:
+        Fatal: a port or the folder is in use, or a process cannot start.
+        Retriable: the named Kafka does not answer.
+    """
+    data_dir = settings.data_dir.absolute()
+    with lock_folder(data_dir, "stockweave"):
+        api_port = settings.api_port or free_port()
+        if not is_free(api_port, settings.api_host):
+            raise Fatal(
+                f"port {api_port} on {settings.api_host} is in use, and the API needs it: stop what listens there, "
+                "or choose another with --api-port (STOCKWEAVE_API_PORT)"
+            )
+        stages = [_kafka(settings, console), *_processes(settings, data_dir, api_port)]
+        Supervisor(stages, console, on_up=lambda: _tell_addresses(settings, api_port, console)).run()
+
+
+def _kafka(settings: Settings, console: Console) -> Stage:
+    bootstrap_servers = kafka_address(settings)
+    stage = Stage(
+        gate=lambda: kafka_answers(bootstrap_servers, _PROBE_S),
+        gate_s=60.0 if settings.bootstrap_servers else 180.0,
+        waiting_for=f"Kafka at {bootstrap_servers}",
+        then=lambda: _create_topics(settings, bootstrap_servers),
+    )
+    if settings.bootstrap_servers:
+        return stage
+    kafka = EmbeddedKafka(
+        settings.data_dir, settings.broker_port, maven_repository=settings.maven_repository, console=console
+    )
+    broker = ChildSpec(
+        name="broker",
+        command=kafka.prepare,
+        log=kafka.log_file,
+        output=kafka.output_file,
+        is_ready=lambda: kafka.answers(_PROBE_S),
+        ready_note=f"on {bootstrap_servers}",
+        stop_s=_BROKER_STOP_S,
+        explain=kafka.died,
+    )
+    return Stage([broker], stage.gate, stage.gate_s, stage.waiting_for, stage.then)
+
+
+def kafka_address(settings: Settings) -> str:
+    """The named cluster, or where the embedded broker listens."""
+    return settings.bootstrap_servers or f"127.0.0.1:{settings.broker_port}"
+
+
+def _create_topics(settings: Settings, bootstrap_servers: str) -> None:
+    ensure_topics(settings, bootstrap_servers)
+
+
+def _processes(settings: Settings, data_dir: Path, api_port: int) -> list[Stage]:
+    metrics_dir = data_dir / "run" / "metrics"
+    shutil.rmtree(metrics_dir, ignore_errors=True)  # counters of the processes of a former run
+    metrics_dir.mkdir(parents=True)
+
+    def child(name: str, command: str, stop_s: float) -> ChildSpec:
+        probe_host = "127.0.0.1" if settings.api_host in ("0.0.0.0", "::") else settings.api_host  # noqa: S104 - compared
+        is_api = command == "api"
+        return ChildSpec(
+            name=name,
+            command=lambda: [sys.executable, "-m", "stockweave", command],
+            log=data_dir / "logs" / f"{name}.log",
+            env=_environment(settings, data_dir / name, api_port, metrics_dir),
+            is_ready=(lambda: _is_caught_up(probe_host, api_port)) if is_api else None,
+            ready_note=f"on http://{settings.api_host}:{api_port}, caught up" if is_api else "",
+            stop_s=stop_s,
+            on_exit=lambda pid: mark_process_dead(pid, str(metrics_dir)),  # type: ignore[no-untyped-call]
+        )
+
+    workers = [child(f"worker-{i}", "worker", _WORKER_STOP_S) for i in range(settings.workers)]
+    return [Stage(workers), Stage([child("api", "api", _API_STOP_S)])]
+
+
+def _environment(settings: Settings, data_dir: Path, api_port: int, metrics_dir: Path) -> Mapping[str, str]:
+    return {
+        **os.environ,
+        "PYTHONUNBUFFERED": "1",
+        "STOCKWEAVE_BOOTSTRAP_SERVERS": kafka_address(settings),
+        "STOCKWEAVE_DATA_DIR": str(data_dir),
+        "STOCKWEAVE_API_PORT": str(api_port),
+        "PROMETHEUS_MULTIPROC_DIR": str(metrics_dir),
+    }
+
+
+def _is_caught_up(host: str, port: int) -> bool:
+    connection = http.client.HTTPConnection(host, port, timeout=_PROBE_S)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _tell_addresses(settings: Settings, api_port: int, console: Console) -> None:
+    base = f"http://{settings.api_host}:{api_port}"
+    console.print(
+        f"\nStockweave is up: {base}/docs  {base}/readyz  {base}/metrics\n"
+        f"Kafka: {kafka_address(settings)}   logs: {settings.data_dir.absolute() / 'logs'}   Ctrl-C stops all.",
+        highlight=False,
+        soft_wrap=True,
+    )
