@@ -30,6 +30,7 @@ class Settings(BaseSettings):
     api_port: int = Field(8080, ge=0, le=65535)
     broker_port: int = Field(9092, ge=1, le=65535, description="Of the embedded broker.")
     workers: int = Field(1, ge=1, le=64, description="Worker processes that `stockweave up` starts.")
+    metrics_host: str = Field("127.0.0.1", description="Address that a worker's /metrics listens on.")
     metrics_port: int | None = Field(None, ge=1, le=65535, description="Where a worker serves /metrics; unset: not.")
 
     horizon_ms: int = Field(7 * 86_400_000, ge=60_000, description="How late, by observed time, a delta still counts.")

@@ -12,6 +12,7 @@ from typing import Any
 
 import faust
 from faust.app import BootStrategy
+from prometheus_client import start_http_server
 
 from stockweave.errors import StockweaveError
 from stockweave.settings import Settings
@@ -75,6 +76,11 @@ class UpdatesPump(Pump):
         self._identity = Identity(settings.data_dir)
         super().__init__(self._connect, _send, **kwargs)
 
+    async def on_start(self) -> None:
+        """Serve the metrics, where a port is given."""
+        if settings.metrics_port is not None:
+            start_http_server(settings.metrics_port, addr=settings.metrics_host)
+
     def _connect(self) -> Engine:
         return connect(settings, self._identity)
 
@@ -86,10 +92,11 @@ def main() -> None:
         StockweaveError: why it ended, when it was not told to.
         SystemExit: with 0 after a stop.
     """
-    worker = faust.Worker(app, loglevel="warn", quiet=True, redirect_stdouts=False)
+    worker = faust.Worker(app, quiet=True, override_logging=False, redirect_stdouts=False)
     try:
         worker.execute_from_commandline()
-    except SystemExit:
-        if isinstance(worker.crash_reason, StockweaveError):
-            raise worker.crash_reason from None
+    except SystemExit as ended:
+        for why in (worker.crash_reason, ended.__context__):  # while it ran, and while it started
+            if isinstance(why, StockweaveError):
+                raise why from None
         raise

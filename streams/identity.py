@@ -1,4 +1,4 @@
-"""Who this worker is: an id kept in its data folder, and a lock that no second process shares.
+"""Who this worker is: an id kept in its data folder, which a lock keeps from a second process.
 
 The id makes the `transactional.id` stable over restarts, so that `init_transactions` ends what the former self left
 open within a second instead of after the transaction's timeout; the lock makes it unique.
@@ -6,13 +6,11 @@ open within a second instead of after the transaction's timeout; the lock makes 
 
 from __future__ import annotations
 
-import fcntl
-import os
 import uuid
 from pathlib import Path
 from types import TracebackType
 
-from stockweave.errors import Fatal
+from stockweave.folder_lock import lock_folder
 
 
 class Identity:
@@ -26,16 +24,7 @@ class Identity:
     """
 
     def __init__(self, data_dir: Path) -> None:
-        try:
-            data_dir.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(data_dir / "worker.lock", os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise Fatal(f"the data folder {data_dir} cannot be used: {error.strerror}; choose another") from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(self._lock)
-            raise Fatal(f"another worker runs in {data_dir}; stop it, or give this one another --data-dir") from error
+        self._lock = lock_folder(data_dir, "worker")
         path = data_dir / "worker-id"
         if not path.exists() or not path.read_text().strip():
             partial = data_dir / "worker-id.new"
@@ -45,7 +34,7 @@ class Identity:
 
     def release(self) -> None:
         """Let another process work in the folder."""
-        os.close(self._lock)
+        self._lock.close()
 
     def __enter__(self) -> Identity:
         return self

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -52,10 +52,10 @@ class Snapshot:
 class Deployment:
     """Topics under a prefix of their own."""
 
-    def __init__(self, bootstrap_servers: str, folder: Path, partitions: int = 4) -> None:
+    def __init__(self, bootstrap_servers: str, folder: Path, partitions: int = 4, prefix: str | None = None) -> None:
         self.bootstrap_servers = bootstrap_servers
         self.folder = folder
-        self.prefix = f"t{uuid.uuid4().hex[:8]}."
+        self.prefix = f"t{uuid.uuid4().hex[:8]}." if prefix is None else prefix
         self.base = Settings(
             bootstrap_servers=bootstrap_servers, topic_prefix=self.prefix, partitions=partitions, data_dir=folder
         )
@@ -113,7 +113,7 @@ class Deployment:
     # -- out
 
     def end_of_updates(self) -> int:
-        return sum(high for _, high in self._watermarks(UPDATES.name))
+        return sum(found[1] for found in self._watermarks(UPDATES.name) if found is not None)
 
     def stock(self) -> Snapshot:
         seen = Snapshot()
@@ -166,11 +166,11 @@ class Deployment:
             time.sleep(0.2)
         return seen
 
-    def _watermarks(self, topic: str) -> list[tuple[int, int]]:
+    def _watermarks(self, topic: str) -> Sequence[tuple[int, int] | None]:
         consumer = Consumer({"bootstrap.servers": self.bootstrap_servers, "group.id": "test-watermarks"})
         deployed = self.topics[topic]
         found = [
-            cast("tuple[int, int]", consumer.get_watermark_offsets(TopicPartition(deployed.name, p), timeout=10))
+            consumer.get_watermark_offsets(TopicPartition(deployed.name, p), timeout=10)
             for p in range(deployed.partitions)
         ]
         consumer.close()

@@ -278,7 +278,7 @@ def test_metadata_without_a_member_or_a_generation_is_refused() -> None:
 
 
 def test_a_folder_serves_one_worker_at_a_time(deployment: Deployment) -> None:
-    with Identity(deployment.folder / "w") as first, pytest.raises(Fatal, match="another worker runs in"):
+    with Identity(deployment.folder / "w") as first, pytest.raises(Fatal, match="in use by another worker"):
         Identity(deployment.folder / "w")
     with Identity(deployment.folder / "w") as second:
         assert second.worker_id == first.worker_id
@@ -314,8 +314,8 @@ def fail_once(
     error: KafkaError = ABORTABLE,
 ) -> FailOnce:
     transaction = processor._transaction
-    transaction._producer = FailOnce(transaction._producer, call, error)  # type: ignore[assignment]
-    return transaction._producer  # type: ignore[return-value]
+    transaction._producer = FailOnce(transaction._producer, call, error)
+    return transaction._producer
 
 
 def open_store(deployment: Deployment, name: str, partition: int) -> PartitionStore:

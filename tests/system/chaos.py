@@ -1,0 +1,272 @@
+"""Kills workers, the API and the broker at random while a feed runs, and compares every number afterwards.
+
+`python -m tests.system.chaos --kills 20`, or `make chaos`. The feed goes through HTTP and repeats what was not
+acknowledged, as a supplier does; the answers are compared with the tests' own reference, the log with the outcomes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import statistics
+import tempfile
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from inventory.stock import StockUpdate
+from schemas import keys
+from schemas.rows import decode_position
+from schemas.topics import STOCK, UPDATES
+from tests.deployment import Deployment, some_updates
+from tests.inventory.reference import Event, LogOrder
+from tests.system.stack import Stack
+
+PARTITIONS = 4
+TAKEOVER_S_MAX = 15.0
+LINES_PER_REQUEST = 200
+
+
+@dataclass
+class Report:
+    """What a run found; `problems` is empty when nothing was lost, doubled or wrong."""
+
+    events: int = 0
+    acknowledged: int = 0
+    repeated_requests: int = 0
+    kills: Counter[str] = field(default_factory=Counter)
+    takeovers_s: list[float] = field(default_factory=list)
+    skus: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        takeover = "no worker was killed"
+        if self.takeovers_s:
+            median, worst = statistics.median(self.takeovers_s), max(self.takeovers_s)
+            takeover = f"served again after {median:.1f} s (median), {worst:.1f} s (worst)"
+        lines = [
+            f"{sum(self.kills.values())} kills: " + ", ".join(f"{k} {n}" for k, n in sorted(self.kills.items())),
+            f"{self.events} updates, {self.acknowledged} acknowledged, {self.repeated_requests} requests repeated",
+            f"killed worker's partitions: {takeover}",
+            f"checked {self.skus} SKUs: {len(self.problems)} differ",
+        ]
+        return "\n".join(lines + self.problems[:20])
+
+
+class Watch(threading.Thread):
+    """Follows the positions in inventory.stock: when was which offset folded."""
+
+    def __init__(self, bootstrap_servers: str) -> None:
+        super().__init__(daemon=True)
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap_servers,
+                "group.id": "chaos-watch",
+                "isolation.level": "read_committed",
+                "auto.offset.reset": "earliest",
+                "enable.auto.commit": False,
+                "reconnect.backoff.max.ms": 500,
+            }
+        )
+        self._consumer.assign([TopicPartition(STOCK.name, p, 0) for p in range(PARTITIONS)])
+        self._seen: list[list[tuple[float, int]]] = [[] for _ in range(PARTITIONS)]
+        self._stop = threading.Event()
+
+    def run(self) -> None:
+        while not self._stop.is_set():
+            for message in self._consumer.consume(5_000, 0.1):
+                value, partition = message.value(), message.partition()
+                if message.error() is None and message.key() == keys.POSITION and value and partition is not None:
+                    offset = decode_position(value).offsets[UPDATES.name]
+                    self._seen[partition].append((time.monotonic(), offset))
+        self._consumer.close()
+
+    def ends(self) -> list[int] | None:
+        """The next offset of each partition of inventory.updates; None while the broker is away."""
+        try:
+            found = [
+                self._consumer.get_watermark_offsets(TopicPartition(UPDATES.name, p), 5) for p in range(PARTITIONS)
+            ]
+        except KafkaException:
+            return None
+        return [low_high[1] for low_high in found if low_high is not None]
+
+    def folded_after_s(self, since: float, ends: list[int]) -> float | None:
+        """Seconds from `since` until all partitions were folded up to `ends`; None while they are not."""
+        took = 0.0
+        for seen, end in zip(self._seen, ends, strict=True):
+            at = next((t for t, offset in list(seen) if offset >= end), None)
+            if at is None:
+                return None
+            took = max(took, at - since)
+        return took
+
+    def stop(self) -> None:
+        self._stop.set()
+        self.join()
+
+
+class Feed:
+    """Sends updates in order, by supplier, and repeats a request until all of it is acknowledged."""
+
+    def __init__(self, url: str, updates: list[StockUpdate], rate: int, report: Report) -> None:
+        self._url, self._updates, self._rate, self._report = url, updates, rate, report
+        self.sent: list[StockUpdate] = []
+        self.stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        timeout = aiohttp.ClientTimeout(total=30)
+        async with aiohttp.ClientSession(timeout=timeout) as session:
+            began = time.monotonic()
+            for first in range(0, len(self._updates), LINES_PER_REQUEST):
+                if self.stopping.is_set():
+                    return
+                chunk = self._updates[first : first + LINES_PER_REQUEST]
+                by_supplier: dict[str, list[StockUpdate]] = {}
+                for one in chunk:
+                    by_supplier.setdefault(one["supplier_id"], []).append(one)
+                await asyncio.gather(*(self._send(session, s, some) for s, some in by_supplier.items()))
+                self.sent += chunk
+                await asyncio.sleep(max(0.0, began + first / self._rate - time.monotonic()))
+
+    async def _send(self, session: aiohttp.ClientSession, supplier: str, updates: list[StockUpdate]) -> None:
+        body = b"\n".join(orjson.dumps(line_of(u)) for u in updates)
+        url = f"{self._url}/api/v1/suppliers/{supplier}/inventory-batch-update"
+        headers = {"Content-Type": "application/x-ndjson"}
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                async with session.post(url, data=body, headers=headers) as answer:
+                    said = await answer.json(content_type=None)
+                    if answer.status == 202:
+                        self._report.acknowledged += said["accepted"]
+                        return
+                    assert answer.status == 503, (answer.status, said)
+            except (aiohttp.ClientError, TimeoutError):
+                pass  # the API was killed: what it took in is in doubt, so all of it is sent again
+            assert time.monotonic() < deadline, "the API did not come back within 120 s"
+            self._report.repeated_requests += 1
+            await asyncio.sleep(0.2)
+
+
+def line_of(update: StockUpdate) -> dict[str, Any]:
+    """An update as the push endpoint takes it."""
+    return {
+        "sku": update["sku"],
+        "kind": update["kind"],
+        "quantity": update["quantity"],
+        "timestamp": update["observed_at"],
+        "updateId": update["update_id"],
+    }
+
+
+async def run(data_dir: Path, kills: int, seed: int, rate: int, gap_s: tuple[float, float]) -> Report:
+    """One run against a fresh stack of two workers."""
+    report, rng = Report(), random.Random(seed)
+    with Stack(data_dir, workers=2) as stack:
+        updates = some_updates(rate * int(kills * (gap_s[1] + 8) + 60), skus=500, suppliers=5, seed=seed)
+        watch = Watch(stack.bootstrap_servers)
+        watch.start()
+        feed = Feed(stack.url, updates, rate, report)
+        feeding = asyncio.create_task(feed.run())
+        victims = ["worker-0", "worker-1", "api", "broker"]
+        for i in range(kills):
+            await asyncio.sleep(rng.uniform(*gap_s))
+            victim = victims[i] if i < len(victims) else rng.choice(victims)
+            ends = await asyncio.to_thread(watch.ends)
+            killed_at = time.monotonic()
+            await asyncio.to_thread(stack.kill, victim)
+            report.kills[victim] += 1
+            print(f"kill {i + 1}/{kills}: {victim}", flush=True)
+            if victim.startswith("worker") and ends is not None:
+                report.takeovers_s.append(await takeover(watch, killed_at, ends))
+        feed.stopping.set()
+        await feeding
+        await compare(stack, feed.sent, report)
+        watch.stop()
+        code = await asyncio.to_thread(stack.stop)
+        if code != 0:
+            report.problems.append(f"`stockweave up` ended with {code}")
+    return report
+
+
+async def takeover(watch: Watch, killed_at: float, ends: list[int]) -> float:
+    """How long until everything that was there when a worker died was folded."""
+    while (took_s := watch.folded_after_s(killed_at, ends)) is None:
+        if time.monotonic() > killed_at + 60:
+            return 60.0
+        await asyncio.sleep(0.1)
+    return took_s
+
+
+async def compare(stack: Stack, sent: list[StockUpdate], report: Report) -> None:
+    """Every answer with the reference, and the outcomes with the log."""
+    report.events = len(sent)
+    await asyncio.to_thread(stack.await_ready, "api", 60.0)
+    deployment = Deployment(stack.bootstrap_servers, stack.data_dir, PARTITIONS, prefix="")
+    ends = await asyncio.to_thread(deployment.end_of_updates)
+    snapshot = await asyncio.to_thread(deployment.wait_folded, ends, 90.0)
+    if snapshot.events != ends:
+        report.problems.append(f"{ends} updates in the log, {snapshot.events} outcomes")
+    if ends < len(sent):
+        report.problems.append(f"{len(sent)} updates were acknowledged, {ends} are in the log")
+    if letters := deployment.dead_letters():
+        report.problems.append(f"{len(letters)} dead letters, none was expected")
+    if snapshot.versions_fell:
+        report.problems.append(f"versions went back: {snapshot.versions_fell[:5]}")
+    expected = by_supplier(sent)
+    report.skus = len(expected)
+    async with aiohttp.ClientSession() as session:
+        for sku, suppliers in expected.items():
+            answered = await answer_of(session, stack.url, sku)
+            if answered != suppliers:
+                report.problems.append(f"{sku}: answered {answered}, expected {suppliers}")
+
+
+async def answer_of(session: aiohttp.ClientSession, url: str, sku: str) -> dict[str, int]:
+    """On hand by supplier, once the API has all of it."""
+    async with session.get(f"{url}/api/v1/inventory", params={"sku": sku}) as answer:
+        said = await answer.json(content_type=None)
+        assert answer.status == 200, (sku, answer.status, said)
+    on_hand = {s["supplierId"]: s["quantity"] for s in said["suppliers"]}
+    assert said["available_quantity"] == sum(max(0, quantity) for quantity in on_hand.values()), said
+    return on_hand
+
+
+def by_supplier(updates: list[StockUpdate]) -> dict[str, dict[str, int]]:
+    """On hand by SKU and supplier, by the tests' own reference."""
+    sources: dict[tuple[str, str], LogOrder] = {}
+    for u in updates:
+        source = sources.setdefault((u["sku"], u["supplier_id"]), LogOrder(7 * 86_400_000, 256))
+        source.see(Event(u["kind"], u["update_id"], u["observed_at"], u["quantity"]))
+    found: dict[str, dict[str, int]] = {}
+    for (sku, supplier), source in sources.items():
+        found.setdefault(sku, {})[supplier] = source.row()["on_hand"]
+    return found
+
+
+def main() -> int:
+    """The command; 1 when anything differs."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--rate", type=int, default=1_000, help="updates per second")
+    arguments = parser.parse_args()
+    print(f"seed {arguments.seed}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="stockweave-chaos-") as folder:
+        report = asyncio.run(run(Path(folder), arguments.kills, arguments.seed, arguments.rate, (0.5, 6.0)))
+    print(report)
+    late = [s for s in report.takeovers_s if s > TAKEOVER_S_MAX]
+    return 1 if report.problems or late else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
