@@ -65,10 +65,10 @@ def worker(data_dir: DataDir = None) -> None:
 @app.command()
 def api(data_dir: DataDir = None, api_port: ApiPort = None) -> None:
     """Run the HTTP API: takes suppliers' updates, answers what is available."""
-    from api.server import main as run
-
     settings = _with_kafka(_settings(data_dir=data_dir, api_port=api_port))
     configure_logs("api")
+    from api.server import main as run
+
     run(settings)
 
 

@@ -1,4 +1,4 @@
-"""The JVM's command-line options for the broker: memory, and an archive of loaded classes that halves its start."""
+"""The JVM's command-line options for the broker: its class path and its memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from stockweave.broker.java import Java
 
 
 def class_path(jars: Sequence[Path]) -> str:
-    """The `-cp` value; the same order every time, or a class archive would not fit."""
+    """The `-cp` value."""
     return os.pathsep.join(str(jar) for jar in jars)
 
 
@@ -28,8 +28,3 @@ def tuning_options(java: Java, heap_mb: int) -> list[str]:
     if java.major >= 24:  # these would warn about what Kafka's own jars do
         options += ["--enable-native-access=ALL-UNNAMED", "--sun-misc-unsafe-memory-access=allow"]
     return options
-
-
-def shared_archive_options(java: Java, cache: Path) -> list[str]:
-    """Options that use a class archive; empty for now where none has been made."""
-    return []

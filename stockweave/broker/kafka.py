@@ -23,7 +23,7 @@ from rich.console import Console
 
 from stockweave.broker.jars import default_cache, ensure_jars
 from stockweave.broker.java import Java, find_java
-from stockweave.broker.jvm import class_path, shared_archive_options, tuning_options
+from stockweave.broker.jvm import class_path, tuning_options
 from stockweave.broker.server_properties import NODE_ID, server_properties
 from stockweave.children import describe_exit, last_lines, spawn
 from stockweave.clients import CLIENT_LOGGER, client_config
@@ -226,9 +226,8 @@ class EmbeddedKafka:
     def _jvm(self, *, server: bool) -> list[str]:
         assert self._java is not None  # noqa: S101 - set by prepare
         options = tuning_options(self._java, self._heap_mb) if server else ["-XX:TieredStopAtLevel=1"]
-        archive = shared_archive_options(self._java, self._cache) if server else []
         logging = [f"-Dlog4j2.configurationFile={_LOG_CONFIG}", f"-Dstockweave.broker.log={self.log_file}"]
-        return [str(self._java.path), *options, *archive, *logging, "-cp", class_path(self._jars)]
+        return [str(self._java.path), *options, *logging, "-cp", class_path(self._jars)]
 
 
 def kafka_answers(bootstrap_servers: str, timeout_s: float) -> bool:

@@ -1,0 +1,122 @@
+"""`stockweave up` as a process: its own broker or a named cluster, its children, its end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from schemas.admin import ensure_topics
+from stockweave.broker.kafka import EmbeddedKafka, kafka_answers
+from stockweave.ports import free_port
+from stockweave.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+
+
+class Up:
+    """A running `stockweave up`."""
+
+    def __init__(self, data_dir: Path, out: Path, *arguments: str, **environment: str) -> None:
+        self.out = out
+        env = {name: value for name, value in os.environ.items() if not name.startswith("STOCKWEAVE_")}
+        command = ["up", "--data-dir", str(data_dir), "--api-port", str(free_port()), *arguments]
+        with out.open("wb") as sink:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "stockweave", *command],
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                cwd=ROOT,
+                env=env | environment,
+            )
+
+    def printed(self) -> str:
+        return self.out.read_text()
+
+    def until(self, condition: Callable[[], bool], timeout_s: float = 40) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            assert self.process.poll() is None, self.printed()
+            assert time.monotonic() < deadline, self.printed()
+            time.sleep(0.05)
+
+    def starts(self, name: str) -> int:
+        return sum(line.startswith(name) and "starting (pid" in line for line in self.printed().splitlines())
+
+    def pid(self, name: str) -> int:
+        lines = [line for line in self.printed().splitlines() if line.startswith(name) and "starting (pid " in line]
+        return int(lines[-1].split("(pid ")[1].rstrip(")"))
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[Callable[..., Up]]:
+    runs: list[Up] = []
+
+    def start(*arguments: str, **environment: str) -> Up:
+        out = tmp_path / f"up-{len(runs)}.out"
+        runs.append(Up(tmp_path / "data", out, *arguments, **environment))
+        return runs[-1]
+
+    yield start
+    for one in runs:
+        if one.process.poll() is None:
+            one.process.kill()
+        one.process.wait()
+
+
+def _all_gone(pids: list[int]) -> bool:
+    return not any(psutil.pid_exists(p) and psutil.Process(p).status() != psutil.STATUS_ZOMBIE for p in pids)
+
+
+def test_with_a_kafka_named_it_starts_none_and_needs_no_java(
+    up: Callable[..., Up], broker: EmbeddedKafka, tmp_path: Path
+) -> None:
+    settings = {"STOCKWEAVE_BOOTSTRAP_SERVERS": broker.bootstrap_servers, "STOCKWEAVE_TOPIC_PREFIX": "up-named."}
+    one = up("--workers", "2", PATH="", JAVA_HOME=str(tmp_path / "none"), **settings)
+    one.until(lambda: one.starts("worker-0") > 0 and one.starts("worker-1") > 0 and one.starts("api") > 0)
+    assert one.starts("broker") == 0
+    assert not (tmp_path / "data" / "broker").exists()
+    commands = [child.cmdline() for child in psutil.Process(one.process.pid).children()]
+    assert not any("java" in command[0] for command in commands)
+    one.process.terminate()
+    assert one.process.wait(60) == 0
+
+
+def test_a_broker_killed_is_started_again_with_its_topics(up: Callable[..., Up]) -> None:
+    port = free_port()
+    one = up("--broker-port", str(port))
+    one.until(lambda: one.starts("worker-0") > 0)
+    named = Settings(bootstrap_servers=f"127.0.0.1:{port}")
+    before = ensure_topics(named, f"127.0.0.1:{port}")
+    os.kill(one.pid("broker"), signal.SIGKILL)
+    one.until(lambda: one.starts("broker") == 2)
+    assert "SIGKILL" in one.printed()
+    one.until(lambda: kafka_answers(f"127.0.0.1:{port}", 0.5))
+    assert ensure_topics(named, f"127.0.0.1:{port}") == before  # the same topics, by their ids
+    one.process.send_signal(signal.SIGINT)
+    assert one.process.wait(60) == 0
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the kernel's help is Linux's own")
+def test_after_a_kill_nothing_is_left_and_the_next_start_works(up: Callable[..., Up]) -> None:
+    port = free_port()
+    one = up("--broker-port", str(port))
+    one.until(lambda: one.starts("worker-0") > 0)
+    pids = [one.pid("broker"), one.pid("worker-0")]
+    one.process.kill()
+    one.process.wait()
+    deadline = time.monotonic() + 5
+    while not _all_gone(pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    again = up("--broker-port", str(port))
+    again.until(lambda: again.starts("worker-0") > 0)
+    again.process.terminate()
+    assert again.process.wait(60) == 0
