@@ -15,6 +15,7 @@ from stockweave.clients import CLIENT_LOGGER, client_config
 from stockweave.errors import Fatal, Retriable
 from stockweave.settings import Settings
 
+ANSWER_S = 3.0
 WAIT_S = 15.0
 CREATED_POLL_S = 0.05
 
@@ -41,7 +42,7 @@ def ensure_topics(settings: Settings, bootstrap_servers: str) -> dict[str, Deplo
         for t in CATALOGUE
     ]
     try:
-        present = set(admin.list_topics(timeout=WAIT_S).topics)
+        present = set(admin.list_topics(timeout=ANSWER_S).topics)
     except KafkaException as error:
         raise _unanswered(bootstrap_servers, error) from error
     missing = [n for n in new if n.topic not in present]
