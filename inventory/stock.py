@@ -11,7 +11,7 @@ from bisect import bisect_left, bisect_right, insort
 from operator import attrgetter
 from typing import NamedTuple, TypedDict
 
-from schemas.keys import id_problem
+from schemas.keys import id_problem, plain_ids
 from schemas.rows import Count, Delta, Receipt, Source
 
 COUNT, DELTA, WITHDRAWN = "COUNT", "DELTA", "WITHDRAWN"
@@ -82,8 +82,11 @@ def refusal(update: StockUpdate) -> str | None:
         return f"{INVALID}: quantity is {quantity}; at most {QUANTITY_MAX} units"
     if update["observed_at"] < 0:
         return f"{INVALID}: observed_at is before 1970"
-    for field in ("sku", "supplier_id", "location_id", "update_id"):
-        if problem := id_problem(update[field]):
+    ids = update["sku"], update["supplier_id"], update["location_id"], update["update_id"]
+    if plain_ids(ids):
+        return None
+    for field, value in zip(("sku", "supplier_id", "location_id", "update_id"), ids, strict=True):
+        if problem := id_problem(value):
             return f"{INVALID}: {field} {problem}"
     return None
 

@@ -59,7 +59,8 @@ class _Comparison:
             return [] if allowed else [f"{path or 'schema'}: was {was}, is {kind}"]
         check = {"record": self._records, "enum": _enums, "fixed": _fixed}.get(kind)
         if check is not None:
-            return check(reader, writer, path)
+            renamed = reader["name"] != writer["name"]
+            return [f"{path or 'schema'}: renamed from {writer['name']}"] * renamed + check(reader, writer, path)
         inner = {"array": "items", "map": "values"}.get(kind)
         return self.compare(reader[inner], writer[inner], f"{path}[]") if inner else []
 
@@ -67,7 +68,7 @@ class _Comparison:
         if (reader["name"], writer["name"]) in self.seen:
             return []
         self.seen.add((reader["name"], writer["name"]))
-        problems = [] if reader["name"] == writer["name"] else [f"{path or 'schema'}: renamed from {writer['name']}"]
+        problems: list[str] = []
         written = {field["name"]: field for field in writer["fields"]}
         for field in reader["fields"]:
             here = f"{path}.{field['name']}".lstrip(".")

@@ -27,6 +27,18 @@ def source_key(supplier_id: str, location_id: str) -> str:
     return f"{supplier_id}{SOURCE_SEPARATOR}{location_id}"
 
 
+def plain_ids(values: tuple[str, ...]) -> bool:
+    """Whether all are printable ASCII without spaces and of an allowed length: the quick yes for most ids."""
+    together = "".join(values)
+    return (
+        together.isascii()
+        and together.isprintable()
+        and " " not in together
+        and all(values)
+        and (len(together) <= ID_CHARACTERS_MAX or max(map(len, values)) <= ID_CHARACTERS_MAX)
+    )
+
+
 def id_problem(value: str) -> str | None:
     """What is wrong with an id (SKU, supplier, location, update, order), or None.
 

@@ -51,8 +51,10 @@ class Source(msgspec.Struct, array_like=True, gc=False):
     @property
     def on_hand(self) -> int:
         """Units: the count, what was carried, and the deltas; below zero when oversold at the supplier."""
-        base = self.count.quantity if self.count is not None else 0
-        return base + self.carried + sum(delta.quantity for delta in self.deltas)
+        total = self.carried if self.count is None else self.carried + self.count.quantity
+        for delta in self.deltas:
+            total += delta.quantity
+        return total
 
 
 class StockRow(msgspec.Struct, array_like=True, gc=False):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 RETRY_S = 1.0
 DRAIN_S = 5.0  # a graceful stop folds what is there, but not an endless feed
-LAG_EVERY_S = 1.0
+CHORES_EVERY_S = 1.0
 
 T = TypeVar("T")
 
@@ -88,7 +89,9 @@ class Pump(mode.Service):
     async def _run(self, engine: Engine) -> None:
         processor = engine.processor
         loop = asyncio.get_running_loop()
-        drain_until, lag_at = float("inf"), 0.0
+        drain_until, chores_at = float("inf"), 0.0
+        gc.disable()  # a batch makes no cycles, and looking for them within it took 40 % of the fold
+        gc.freeze()  # nor does what was imported
         while True:
             batch = await self._on_kafka_thread(processor.poll)
             if batch is not None:
@@ -96,14 +99,16 @@ class Pump(mode.Service):
             if any(stage is not Stage.READY for stage in processor.stages().values()):
                 await self._on_kafka_thread(processor.restore, batch is None)
             now = loop.time()
-            if now >= lag_at:
-                lag_at = now + LAG_EVERY_S
+            if now >= chores_at:
+                chores_at = now + CHORES_EVERY_S
+                gc.collect()
                 for partition, events in (await self._on_kafka_thread(processor.lag)).items():
                     metrics.LAG_EVENTS.labels(str(partition)).set(events)
             if self._stopping.is_set():
                 drain_until = min(drain_until, now + DRAIN_S)
                 if batch is None or now >= drain_until:
                     break
+        gc.enable()
         await self._on_kafka_thread(processor.close)
         log.info("worker_left_the_group")
 
