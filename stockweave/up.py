@@ -58,6 +58,7 @@ def _kafka(settings: Settings, console: Console) -> Stage:
     kafka = EmbeddedKafka(
         settings.data_dir, settings.broker_port, maven_repository=settings.maven_repository, console=console
     )
+    kafka.fetch()  # here, and not under the supervisor, so that Ctrl-C ends a slow download at once
     broker = ChildSpec(
         name="broker",
         command=kafka.prepare,

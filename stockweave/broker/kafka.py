@@ -88,6 +88,15 @@ class EmbeddedKafka:
         """Of the JVM that `start` started, while it runs."""
         return self._process.pid if self._process and self._process.poll() is None else None
 
+    def fetch(self) -> None:
+        """Find Java and have the jars; `prepare` does it too, but this alone may take long the first time.
+
+        Raises:
+            Fatal: no Java, or a jar could not be fetched.
+        """
+        self._java = self._java or find_java()
+        self._jars = self._jars or ensure_jars(self._cache, self._maven_repository, self._console)
+
     def prepare(self) -> list[str]:
         """Check and write all that a start needs; returns the command to run. Cheap when called again.
 
@@ -98,8 +107,7 @@ class EmbeddedKafka:
         if not is_free(self.port):
             raise Fatal(_port_message(self.port))
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
-        self._java = self._java or find_java()
-        self._jars = self._jars or ensure_jars(self._cache, self._maven_repository, self._console)
+        self.fetch()
         controller_port = free_port()
         config = self._folder / "server.properties"
         config.write_text(server_properties(self._kafka_dir, self.port, controller_port, self._properties), "utf-8")
