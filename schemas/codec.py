@@ -8,19 +8,26 @@ by the publisher (encode) and by the fold (decode).
 from __future__ import annotations
 
 import io
+import secrets
 import struct
 from collections.abc import Sequence
 from typing import Any
 
 import fastavro
-from fastavro.schema import SchemaParseException, parse_schema
+from fastavro.read import SchemaResolutionError
+from fastavro.schema import SchemaParseException, UnknownType, parse_schema
 
 from schemas.registry import Registry, Schema
 from stockweave.errors import Rejected
 
 FRAME = struct.Struct(">bI")
-UNREADABLE = (EOFError, IndexError, KeyError, OverflowError, StopIteration, TypeError, UnicodeDecodeError, ValueError)
+UNREADABLE = (
+    EOFError, IndexError, KeyError, OverflowError, SchemaResolutionError, StopIteration, TypeError, ValueError,
+)  # fmt: skip
 """What fastavro raises on a malformed body, by trial over truncated, shifted and random bytes (tests/schemas)."""
+
+GUARD = "end_of_body"
+GUARD_BYTES = 8
 
 Record = dict[str, Any]
 
@@ -43,7 +50,7 @@ class Codec:
         self._blocks: dict[bytes, _Block] = {}
 
     def encode(self, record: Record) -> bytes:
-        """A framed message; raises ValueError or TypeError on a record that does not fit the schema."""
+        """A framed message; raises ValueError, TypeError or OverflowError on a record that does not fit."""
         out = io.BytesIO()
         out.write(self._frame)
         fastavro.schemaless_writer(out, self._write, record)
@@ -55,15 +62,15 @@ class Codec:
         Raises:
             Retriable: the registry has to be asked for an id, and does not answer.
         """
-        if values and values[0] is not None:
-            frame = values[0][:5]
+        if values and values[0] is not None and len(values[0]) >= FRAME.size:
+            frame = values[0][: FRAME.size]
             if all(value is not None and value.startswith(frame) for value in values):
                 return self._decode_same(frame, values)  # the common case: one schema id in the whole batch
         decoded: list[Record | Rejected] = [Rejected("empty", "the message has no value")] * len(values)
         by_frame: dict[bytes, list[int]] = {}
         for i, value in enumerate(values):
             if value is not None:
-                by_frame.setdefault(value[:5], []).append(i)
+                by_frame.setdefault(value[: FRAME.size], []).append(i)
         for frame, places in by_frame.items():
             for i, record in zip(places, self._decode_same(frame, [values[i] for i in places]), strict=True):
                 decoded[i] = record
@@ -73,44 +80,54 @@ class Codec:
         block = self._blocks.get(frame)
         if block is None:
             try:
-                block = _Block(self._writer_schema(frame), self._reader)
+                block = _Block(*self._writer_schema(frame), self._reader)
             except Rejected as reason:
                 return [reason] * len(values)
             self._blocks[frame] = block
-        bodies = [value[5:] for value in values if value is not None]
+        bodies = [value[FRAME.size :] for value in values if value is not None]
         return block.all(bodies) or [block.one(body) for body in bodies]
 
-    def _writer_schema(self, frame: bytes) -> Schema:
+    def _writer_schema(self, frame: bytes) -> tuple[int, Schema]:
         if len(frame) < FRAME.size or frame[0] != 0:
             raise Rejected("not_framed", f"the value begins with {frame.hex()!r}, not with 00 and a 4-byte schema id")
         schema_id: int = FRAME.unpack(frame)[1]
         schema = self._registry.schema_of(schema_id)
-        if schema.get("name", "").rpartition(".")[2] != self.name:
-            raise Rejected("wrong_schema", f"schema id {schema_id} is {schema.get('name')}; {self.name} is expected")
-        return schema
+        if schema.get("type") != "record" or schema.get("name", "").rpartition(".")[2] != self.name:
+            found = schema.get("name", schema.get("type"))
+            raise Rejected("wrong_schema", f"schema id {schema_id} is {found}; the record {self.name} is expected")
+        return schema_id, schema
 
 
 class _Block:
-    """Decodes bodies of one writer schema."""
+    """Decodes bodies of one writer schema.
 
-    def __init__(self, writer: Schema, reader: Schema) -> None:
+    In a block every body is followed by a guard, read as one more field of its record: a body that is too short or too
+    long misses it. Else two bad messages whose bytes make two good ones end to end would pass in one batch and fail in
+    two, and a replay would end with other rows.
+    """
+
+    def __init__(self, schema_id: int, writer: Schema, reader: Schema) -> None:
         same = writer == reader
         try:
             self._writer, self._reader = parse_schema(writer), None if same else parse_schema(reader)
-            self._writers = parse_schema({"type": "array", "items": writer})
-            self._readers = None if same else parse_schema({"type": "array", "items": reader})
-        except SchemaParseException as error:
-            raise Rejected("unknown_schema_id", f"the registered schema cannot be parsed: {error}") from error
+            self._writers, self._readers = _guarded(writer), None if same else _guarded(reader)
+        except (SchemaParseException, UnknownType) as error:
+            raise Rejected("unknown_schema_id", f"schema id {schema_id} cannot be parsed: {error!r}") from error
+        self._guard = secrets.token_bytes(GUARD_BYTES)  # drawn, so that no body can hold it but by chance
 
     def all(self, bodies: list[bytes]) -> list[Record | Rejected] | None:
         """All bodies in one call, or None if any may be malformed."""
-        stream = io.BytesIO(b"".join((_zigzag(len(bodies)), *bodies, b"\0")))
+        guard = self._guard
+        stream = io.BytesIO(b"".join((_zigzag(len(bodies)), guard.join(bodies), guard, b"\0")))
         try:
             decoded: Any = fastavro.schemaless_reader(stream, self._writers, self._readers)
         except UNREADABLE:
             return None
+        for record in decoded:
+            if record.pop(GUARD) != guard:
+                return None
         records: list[Record | Rejected] = decoded
-        return None if stream.read(1) or len(records) != len(bodies) else records
+        return records
 
     def one(self, body: bytes) -> Record | Rejected:
         stream = io.BytesIO(body)
@@ -122,6 +139,11 @@ class _Block:
             return Rejected("undecodable", f"{len(rest)} bytes follow the body; is the schema id right?")
         record: Record = decoded
         return record
+
+
+def _guarded(schema: Schema) -> Any:  # noqa: ANN401 - fastavro's parsed schemas are untyped
+    guard = {"name": GUARD, "type": {"type": "fixed", "name": "stockweave.Guard", "size": GUARD_BYTES}}
+    return parse_schema({"type": "array", "items": schema | {"fields": [*schema["fields"], guard]}})
 
 
 def _zigzag(n: int) -> bytes:
