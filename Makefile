@@ -18,7 +18,7 @@ help: ## List the targets
 setup: $(STAMP) ## Make .venv with everything in it (quick when nothing has changed)
 
 run: $(STAMP) ## Start Kafka, worker and API, feed real retail data, and keep running
-	@$(STOCKWEAVE) up --feed 100000
+	@$(STOCKWEAVE) up --feed 700000
 
 test: $(STAMP) ## Run all tests, against a real Kafka that they start themselves (ARGS="..." goes to pytest)
 	@$(BIN)/python -m pytest $(ARGS)

@@ -13,23 +13,31 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import IO
 
 _DIE_WITH_PARENT = Path(__file__).with_name("die_with_parent.py")
 
 
-def spawn(command: Sequence[str], output: Path, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-    """Start `command`; what it prints is appended to the file `output`."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with output.open("ab") as sink:
+def spawn(command: Sequence[str], output: Path | None, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """Start `command`; what it prints is appended to the file `output`, or goes where ours goes when that is None."""
+    with _sink(output) as sink:
         return subprocess.Popen(
             [*_tied_to_us(), *command],
             stdin=subprocess.DEVNULL,
             stdout=sink,
-            stderr=subprocess.STDOUT,
+            stderr=None if sink is None else subprocess.STDOUT,
             env=None if env is None else dict(env),
             process_group=0,
         )
+
+
+def _sink(output: Path | None) -> AbstractContextManager[IO[bytes] | None]:
+    if output is None:
+        return nullcontext()
+    output.parent.mkdir(parents=True, exist_ok=True)
+    return output.open("ab")
 
 
 def describe_exit(returncode: int) -> str:

@@ -41,13 +41,14 @@ def up(
         int | None, typer.Option(min=1, max=65535, help="Of the embedded broker.", show_default="9092")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, max=64, help="Worker processes.", show_default="1")] = None,
+    feed: Annotated[int, typer.Option(min=0, help="Events of the retail demo to feed once all is up.")] = 0,
 ) -> None:
     """Start the broker (or use STOCKWEAVE_BOOTSTRAP_SERVERS), workers and API, and keep them running."""
     from stockweave.up import up as run
 
     settings = _settings(data_dir=data_dir, api_port=api_port, broker_port=broker_port, workers=workers)
     configure_logs("up")
-    run(settings, Console())
+    run(settings, Console(), feed)
 
 
 @app.command()
@@ -67,7 +68,7 @@ def api(data_dir: DataDir = None, api_port: ApiPort = None) -> None:
     """Run the HTTP API: takes suppliers' updates, answers what is available."""
     settings = _with_kafka(_settings(data_dir=data_dir, api_port=api_port))
     configure_logs("api")
-    from api.server import main as run
+    from stockweave.serve import main as run
 
     run(settings)
 

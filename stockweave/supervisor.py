@@ -6,6 +6,7 @@ Invariant: when `run` returns or raises, no child is left; if this process is ki
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -50,6 +51,7 @@ class ChildSpec:
         explain: names the reason of an exit from its code; a Fatal before it was ever ready ends all. By default the
             reason is the log's last line.
         on_exit: told the pid of every one that ended.
+        once: it runs to its end and is not started again; what it prints is shown as it comes.
     """
 
     name: str
@@ -62,6 +64,7 @@ class ChildSpec:
     stop_s: float = 20.0
     explain: Callable[[int], StockweaveError] | None = None
     on_exit: Callable[[int], None] | None = None
+    once: bool = False
 
 
 @dataclass(frozen=True)
@@ -196,7 +199,7 @@ class Supervisor:
                 raise
             self._failed_start(child, error)
             return
-        child.process = spawn(command, child.spec.output or child.spec.log, child.spec.env)
+        child.process = spawn(command, None if child.spec.once else child.spec.output or child.spec.log, child.spec.env)
         child.started_at = time.monotonic()
         child.launched = True
         self._say(child.spec.name, f"starting (pid {child.process.pid})")
@@ -205,10 +208,15 @@ class Supervisor:
         lived_s = time.monotonic() - child.started_at
         child.process, child.ready = None, False
         child.lived_longest_s = max(child.lived_longest_s, lived_s)
+        if child.spec.once:
+            child.ready, child.restart_at = True, math.inf
+            self._say(child.spec.name, "done" if returncode == 0 else f"failed: {describe_exit(returncode)}")
         if lived_s >= SETTLED_S:
             child.backoff_s = self._backoff_first_s
         if child.spec.on_exit is not None:
             child.spec.on_exit(pid)
+        if child.spec.once:
+            return
         reason = self._reason(child, returncode)
         hopeless = child.spec.explain is not None and isinstance(reason, Fatal) and returncode > 0
         if hopeless and not child.answered:

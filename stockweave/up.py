@@ -24,10 +24,16 @@ _PROBE_S = 0.5
 _API_STOP_S = 10.0
 _WORKER_STOP_S = 20.0  # to finish and commit the batch in hand
 _BROKER_STOP_S = 20.0
+EXAMPLE_SKU = "1082185"  # of the retail data: bananas, sold in 112 stores
 
 
-def up(settings: Settings, console: Console) -> None:
+def up(settings: Settings, console: Console, feed_events: int = 0) -> None:
     """Run everything until a signal stops it.
+
+    Args:
+        settings: of the whole deployment.
+        console: where states are shown.
+        feed_events: so many events of the retail demo are fed once all is up, unless there is data already.
 
     Raises:
         Fatal: a port or the folder is in use, or a process cannot start.
@@ -42,6 +48,8 @@ def up(settings: Settings, console: Console) -> None:
                 "or choose another with --api-port (STOCKWEAVE_API_PORT)"
             )
         stages = [_kafka(settings, console), *_processes(settings, data_dir, api_port)]
+        if feed_events:
+            stages += _feed(settings, data_dir, api_port, feed_events, console)
         Supervisor(stages, console, on_up=lambda: _tell_addresses(settings, api_port, console)).run()
 
 
@@ -87,7 +95,7 @@ def _processes(settings: Settings, data_dir: Path, api_port: int) -> list[Stage]
     metrics_dir.mkdir(parents=True)
 
     def child(name: str, command: str, stop_s: float) -> ChildSpec:
-        probe_host = "127.0.0.1" if settings.api_host in ("0.0.0.0", "::") else settings.api_host  # noqa: S104 - compared
+        probe_host = _probe_host(settings)
         is_api = command == "api"
         return ChildSpec(
             name=name,
@@ -104,6 +112,25 @@ def _processes(settings: Settings, data_dir: Path, api_port: int) -> list[Stage]
     return [Stage(workers), Stage([child("api", "api", _API_STOP_S)])]
 
 
+def _feed(settings: Settings, data_dir: Path, api_port: int, events: int, console: Console) -> list[Stage]:
+    host = _probe_host(settings)
+    url = f"http://{host}:{api_port}"
+
+    def command() -> list[str]:
+        if b'"sku"' in _get(host, api_port, "/api/v1/inventory?limit=1")[1]:
+            return [sys.executable, "-c", "print('there is data from a former run; nothing is fed')"]
+        return [sys.executable, "-m", "stockweave", "demo", "retail", "--events", str(events), "--url", url]
+
+    feeder = ChildSpec(
+        name="feed",
+        command=command,
+        log=data_dir / "logs" / "feed.log",
+        on_exit=lambda _: _tell_what_to_try(url, console),
+        once=True,
+    )
+    return [Stage(gate=lambda: _is_caught_up(host, api_port), waiting_for="the API"), Stage([feeder])]
+
+
 def _environment(settings: Settings, data_dir: Path, api_port: int, metrics_dir: Path) -> Mapping[str, str]:
     return {
         **os.environ,
@@ -115,13 +142,23 @@ def _environment(settings: Settings, data_dir: Path, api_port: int, metrics_dir:
     }
 
 
+def _probe_host(settings: Settings) -> str:
+    return "127.0.0.1" if settings.api_host in ("0.0.0.0", "::") else settings.api_host  # noqa: S104 - compared
+
+
 def _is_caught_up(host: str, port: int) -> bool:
+    return _get(host, port, "/readyz")[0] == http.HTTPStatus.OK
+
+
+def _get(host: str, port: int, path: str) -> tuple[int, bytes]:
+    """Status and body; 0 and nothing when there is no answer."""
     connection = http.client.HTTPConnection(host, port, timeout=_PROBE_S)
     try:
-        connection.request("GET", "/readyz")
-        return connection.getresponse().status == http.HTTPStatus.OK
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
     except (OSError, http.client.HTTPException):
-        return False
+        return 0, b""
     finally:
         connection.close()
 
@@ -131,6 +168,16 @@ def _tell_addresses(settings: Settings, api_port: int, console: Console) -> None
     console.print(
         f"\nStockweave is up: {base}/docs  {base}/readyz  {base}/metrics\n"
         f"Kafka: {kafka_address(settings)}   logs: {settings.data_dir.absolute() / 'logs'}   Ctrl-C stops all.",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _tell_what_to_try(url: str, console: Console) -> None:
+    console.print(
+        f"\nOpen {url}/docs and {url}/api/v1/inventory?in_stock=true, or try:\n"
+        f"  curl '{url}/api/v1/inventory?sku={EXAMPLE_SKU}'\n"
+        "Everything keeps running; Ctrl-C stops it.",
         highlight=False,
         soft_wrap=True,
     )
