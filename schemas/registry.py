@@ -73,6 +73,8 @@ class FileRegistry:
         self._newest: dict[str, int] = {}
         for schema_id, entry in ((int(i), e) for i, e in ids.items()):
             name, version = entry["name"], entry["version"]
+            if version > len(schemas.get(name, ())):
+                raise Fatal(f"{directory}/{name}.{version}.avsc is missing, and has an id; install the package again")
             schema = schemas[name][version - 1]
             if fingerprint(schema) != entry["sha256"]:
                 raise Fatal(
@@ -137,7 +139,8 @@ class ConfluentRegistry:
                 raise Rejected(
                     "unknown_schema_id", f"schema id {schema_id} is {answer['schemaType']}; AVRO is expected"
                 )
-            self._by_id[schema_id] = json.loads(answer["schema"])
+            schema = json.loads(answer["schema"])
+            self._by_id[schema_id] = schema if isinstance(schema, dict) else {"type": schema}
         return self._by_id[schema_id]
 
     def _call(self, method: str, path: str, body: dict[str, str] | None) -> dict[str, Any]:

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas import rows
+from schemas.registry import versions
+from tests.schemas.strategies import values
+
+ROW = versions()["StockRow"][-1]
+POSITION = versions()["Position"][-1]
+
+
+def field(schema: dict[str, Any], name: str) -> Any:
+    return next(f["type"] for f in schema["fields"] if f["name"] == name)
+
+
+SOURCE = field(ROW, "sources")["values"]
+SHAPES: dict[type[msgspec.Struct], dict[str, Any]] = {
+    rows.StockRow: ROW,
+    rows.PackedRow: ROW,
+    rows.Source: SOURCE,
+    rows.Count: field(SOURCE, "count")[1],
+    rows.Delta: field(SOURCE, "deltas")["items"],
+    rows.Receipt: field(SOURCE, "incoming")["items"],
+    rows.Position: POSITION,
+}
+
+
+@pytest.mark.parametrize("struct", SHAPES, ids=lambda struct: struct.__name__)
+def test_a_structs_fields_are_its_schemas_in_names_order_and_defaults(struct: type[msgspec.Struct]) -> None:
+    def default(found: msgspec.structs.FieldInfo) -> list[object]:
+        if found.default is not msgspec.NODEFAULT:
+            return [found.default]
+        return [] if found.default_factory is msgspec.NODEFAULT else [found.default_factory()]
+
+    of_struct = [(f.encode_name, default(f)) for f in msgspec.structs.fields(struct)]
+    of_schema = [(f["name"], [f["default"]] if "default" in f else []) for f in SHAPES[struct]["fields"]]
+    assert of_struct == of_schema
+    assert struct.__struct_config__.array_like
+
+
+def positional(schema: Any, value: Any) -> Any:
+    """A value as its wire form: every record an array of its fields in the schema's order."""
+    if isinstance(schema, list):
+        return None if value is None else positional(next(b for b in schema if b != "null"), value)
+    match schema if isinstance(schema, str) else schema["type"]:
+        case "record":
+            return [positional(f["type"], value[f["name"]]) for f in schema["fields"]]
+        case "array":
+            return [positional(schema["items"], item) for item in value]
+        case "map":
+            return {key: positional(schema["values"], item) for key, item in value.items()}
+        case _:
+            return value
+
+
+@given(values(ROW))
+def test_a_row_of_the_schema_is_read_and_written_as_it_is(row: dict[str, Any]) -> None:
+    wire = msgspec.msgpack.encode(positional(ROW, row))
+    assert rows.encode(rows.decode_row(wire)) == wire
+    assert rows.encode(rows.decode_packed_row(wire)) == wire
+    sources = rows.decode_row(wire).sources
+    packed = rows.decode_packed_row(wire).sources
+    assert {key: rows.decode_source(raw) for key, raw in packed.items()} == sources
+
+
+@given(values(POSITION))
+def test_a_position_of_the_schema_is_read_and_written_as_it_is(position: dict[str, Any]) -> None:
+    wire = msgspec.msgpack.encode(positional(POSITION, position))
+    assert rows.encode(rows.decode_position(wire)) == wire
+
+
+def test_bytes_from_before_a_field_was_appended_get_its_default() -> None:
+    assert rows.decode_source(msgspec.msgpack.encode([None, []])) == rows.Source()
+    assert rows.decode_position(msgspec.msgpack.encode([{}, {}])) == rows.Position({}, {}, 0, 0)
+
+
+def test_bytes_from_after_a_field_was_appended_are_read_without_it() -> None:
+    later = [*positional(ROW, {"sku": "a", "version": 1, "on_hand": 0, "changed_at": 2, "sources": {}}), "new"]
+    assert rows.decode_row(msgspec.msgpack.encode(later)) == rows.StockRow("a", 1, 0, 2, {})
+
+
+@given(st.integers(-9, 9), st.integers(-9, 9), st.lists(st.integers(-9, 9), max_size=3))
+def test_on_hand_is_count_carried_and_deltas(count: int, carried: int, deltas: list[int]) -> None:
+    entries = [rows.Delta(i, str(i), quantity) for i, quantity in enumerate(deltas)]
+    assert rows.Source(None, entries, carried).on_hand == carried + sum(deltas)
+    assert rows.Source(rows.Count(0, "u", 1, count), entries, carried).on_hand == count + carried + sum(deltas)
+
+
+def test_a_positions_events_are_the_sum_of_its_outcomes() -> None:
+    assert len(rows.OUTCOMES) == 4
+    assert rows.Position({}, {"a": [1, 2, 3, 4], "": [0, 0, 0, 5]}).events() == 15
