@@ -150,7 +150,8 @@ class ConfluentRegistry:
             with urllib.request.urlopen(request, timeout=self._timeout_s) as answer:  # noqa: S310 - as above
                 return dict(json.load(answer))
         except urllib.error.HTTPError as error:
-            said = error.read().decode(errors="replace")[:300]
+            with error:
+                said = error.read().decode(errors="replace")[:300]
             if error.code == 404 and method == "GET":
                 raise Rejected("unknown_schema_id", f"{path} is not in the registry; register it") from error
             if error.code in (409, 422):

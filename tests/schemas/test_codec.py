@@ -149,7 +149,14 @@ def test_what_is_no_update_of_ours_is_rejected_with_its_reason(value: bytes | No
 
 
 def test_a_record_that_does_not_fit_its_schema_is_not_encoded() -> None:
-    for wrong in ({"quantity": "7"}, {"quantity": 2**63}, {"kind": "LOST"}, {"sku": None}, {"incoming": [{}]}):
+    misfits: list[Record] = [
+        {"quantity": "7"},
+        {"quantity": 2**63},
+        {"kind": "LOST"},
+        {"sku": None},
+        {"incoming": [{}]},
+    ]
+    for wrong in misfits:
         with pytest.raises((TypeError, ValueError, OverflowError)):
             UPDATES.encode(sample(**wrong))
 

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import threading
+import urllib.parse
+import uuid
+from collections.abc import Iterator
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import ClassVar
+
+import pytest
+
+from schemas.codec import FRAME, Codec
+from schemas.registry import ConfluentRegistry, versions
+from schemas.topics import subjects
+from stockweave.errors import Fatal, Rejected, Retriable
+from stockweave.ports import free_port
+from tests.schemas import apicurio
+from tests.schemas.test_codec import sample
+
+real = pytest.mark.registry
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with apicurio.running() as address:
+        yield address
+
+
+@pytest.fixture
+def names() -> dict[str, str]:
+    """The subjects of a deployment of this test alone."""
+    return subjects(f"{uuid.uuid4().hex[:8]}.")
+
+
+def ask(url: str, method: str, path: str, body: object = None) -> object:
+    parts = urllib.parse.urlsplit(url)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=10)
+    headers = {"Content-Type": "application/vnd.schemaregistry.v1+json"}
+    with closing(connection):
+        connection.request(method, parts.path + path, json.dumps(body), headers)
+        answer = connection.getresponse()
+        text = answer.read()
+    assert answer.status == 200, text
+    return json.loads(text)
+
+
+@real
+def test_every_schema_is_registered_under_its_topics_subject_and_found_by_its_id(
+    url: str, names: dict[str, str]
+) -> None:
+    writer, reader = ConfluentRegistry(url, names), ConfluentRegistry(url, names)
+    for name, subject in names.items():
+        schema_id = writer.id_of(name)
+        assert writer.id_of(name) == schema_id
+        assert reader.schema_of(schema_id) == versions()[name][-1]
+        found = ask(url, "GET", f"/subjects/{subject}/versions/latest")
+        assert isinstance(found, dict)
+        assert found["id"] == schema_id
+
+
+@real
+def test_registering_again_gives_the_same_id(url: str, names: dict[str, str]) -> None:
+    first = ConfluentRegistry(url, names).id_of("StockUpdate")
+    assert ConfluentRegistry(url, names).id_of("StockUpdate") == first
+
+
+@real
+def test_what_one_process_encodes_another_decodes(url: str, names: dict[str, str]) -> None:
+    message = Codec("StockUpdate", ConfluentRegistry(url, names)).encode(sample())
+    assert Codec("StockUpdate", ConfluentRegistry(url, names)).decode([message, message]) == [sample(), sample()]
+
+
+@real
+def test_an_id_that_the_registry_does_not_know_is_rejected(url: str, names: dict[str, str]) -> None:
+    codec = Codec("StockUpdate", ConfluentRegistry(url, names))
+    [decoded] = codec.decode([FRAME.pack(0, 1_000_000) + b"x"])
+    assert isinstance(decoded, Rejected)
+    assert decoded.reason == "unknown_schema_id"
+
+
+@real
+@pytest.mark.parametrize("foreign", ['"string"', '["null", "string"]', '{"type": "map", "values": "long"}'])
+def test_a_foreign_schema_is_rejected_as_the_wrong_one(url: str, names: dict[str, str], foreign: str) -> None:
+    answer = ask(url, "POST", f"/subjects/{uuid.uuid4().hex}/versions", {"schema": foreign})
+    assert isinstance(answer, dict)
+    [decoded] = Codec("StockUpdate", ConfluentRegistry(url, names)).decode([FRAME.pack(0, answer["id"]) + b"x"])
+    assert isinstance(decoded, Rejected)
+    assert decoded.reason == "wrong_schema"
+
+
+@real
+def test_a_json_schema_is_rejected(url: str, names: dict[str, str]) -> None:
+    schema = {"$schema": "http://json-schema.org/draft-07/schema#", "type": "object"}
+    body = {"schema": json.dumps(schema), "schemaType": "JSON"}
+    answer = ask(url, "POST", f"/subjects/{uuid.uuid4().hex}/versions", body)
+    assert isinstance(answer, dict)
+    with pytest.raises(Rejected, match="is JSON; AVRO is expected"):
+        ConfluentRegistry(url, names).schema_of(answer["id"])
+
+
+@real
+def test_an_incompatible_version_is_refused_by_the_registry_and_fatal_here(url: str, names: dict[str, str]) -> None:
+    subject = names["StockUpdate"]
+    other = {"type": "record", "name": "StockUpdate", "fields": [{"name": "sku", "type": "long"}]}
+    ask(url, "POST", f"/subjects/{subject}/versions", {"schema": json.dumps(other)})
+    ask(url, "PUT", f"/config/{subject}", {"compatibility": "BACKWARD"})
+    with pytest.raises(Fatal, match=r"the registry refuses /subjects/.*; see its compatibility level"):
+        ConfluentRegistry(url, names).id_of("StockUpdate")
+
+
+def test_a_registry_that_does_not_answer_is_worth_another_try() -> None:
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    with pytest.raises(Retriable, match=rf"the registry at {nowhere} does not answer .*is it running\?"):
+        ConfluentRegistry(nowhere, subjects("")).id_of("StockUpdate")
+
+
+@pytest.mark.parametrize("wrong", ["registry:8081", "ftp://registry", "http://", ""])
+def test_an_address_that_is_none_is_fatal(wrong: str) -> None:
+    with pytest.raises(Fatal, match="STOCKWEAVE_REGISTRY_URL is"):
+        ConfluentRegistry(wrong, subjects(""))
+
+
+class Gate(BaseHTTPRequestHandler):
+    """Answers every request with one status, as a proxy before a registry does, and keeps the headers it was sent."""
+
+    status = 503
+    told: ClassVar[dict[str, str]] = {}
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        type(self).told = dict(self.headers)
+        self.send_response(self.status)
+        self.end_headers()
+        self.wfile.write(b"no")
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name in the base class
+        """Quiet."""
+
+
+@pytest.fixture
+def gate() -> Iterator[str]:
+    server = HTTPServer(("127.0.0.1", 0), Gate)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield f"127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(401, Fatal), (403, Fatal), (404, Retriable), (409, Fatal), (429, Retriable), (503, Retriable)],
+)
+def test_a_refusal_is_fatal_and_an_overload_is_worth_another_try(
+    gate: str, status: int, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Gate, "status", status)
+    with pytest.raises(error, match="the registry"):
+        ConfluentRegistry(f"http://{gate}", subjects("")).id_of("StockUpdate")
+
+
+def test_user_and_password_in_the_address_are_sent_as_basic_authentication(gate: str) -> None:
+    with pytest.raises(Retriable) as caught:
+        ConfluentRegistry(f"http://me:p%40ss@{gate}/api", subjects("")).id_of("StockUpdate")
+    assert Gate.told["Authorization"] == "Basic " + base64.b64encode(b"me:p@ss").decode()
+    assert "p@ss" not in str(caught.value)
+    assert "p%40ss" not in str(caught.value)
