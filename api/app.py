@@ -1,0 +1,65 @@
+"""The read API as an aiohttp application; other parts' applications are mounted beside its routes.
+
+Made by `stockweave.serve`, and by tests as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from api import docs_page, openapi
+from api.routes import ReadRoutes
+from api.system import SystemRoutes, measure
+from api.view import View
+from stockweave import problems
+
+_PAGE_HEADERS = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'"}
+
+
+def make_app(
+    view: View,
+    updates: str,
+    read_wait_ms: int,
+    mounts: Mapping[str, web.Application] | None = None,
+    contributions: Iterable[Mapping[str, Any]] = (),
+) -> web.Application:
+    """The application.
+
+    Args:
+        view: opened; run and closed by the caller.
+        updates: inventory.updates as deployed.
+        read_wait_ms: how long a read may wait for its `min_offset`.
+        mounts: applications by the path under which they answer.
+        contributions: what they add to the API's description, see `api.openapi`.
+    """
+    app = web.Application(middlewares=[measure, problems.middleware])
+    reads = ReadRoutes(view, updates, read_wait_ms)
+    reads.add_to(app)
+    SystemRoutes(view).add_to(app)
+    _describe(app, openapi.document(contributions))
+    for path, mounted in (mounts or {}).items():
+        app.add_subapp(path, mounted)
+
+    async def close(_: web.Application) -> None:
+        reads.close()
+
+    app.on_cleanup.append(close)
+    return app
+
+
+def _describe(app: web.Application, document: openapi.Document) -> None:
+    as_json = orjson.dumps(document)
+    as_page = docs_page.render(document).encode()
+
+    async def description(request: web.Request) -> web.Response:
+        return web.Response(body=as_json, content_type="application/json")
+
+    async def page(request: web.Request) -> web.Response:
+        return web.Response(body=as_page, content_type="text/html", charset="utf-8", headers=_PAGE_HEADERS)
+
+    app.router.add_get("/openapi.json", description)
+    app.router.add_get("/docs", page)

@@ -1,0 +1,187 @@
+"""The API's description (OpenAPI 3.1): this folder's routes, and what other parts contribute, as one document.
+
+The answers' schemas come from the types that are encoded, so they cannot drift. Other parts (the push routes) hand in
+partial documents: `paths`, `components`, `tags`. Called once, when the app is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from typing import Any
+
+import msgspec
+
+from api.answers import Item as OneItem
+from api.answers import Items, Page, RowAnswer
+from api.params import LIMIT_DEFAULT, LIMIT_MAX, SKUS_MAX
+from api.routes import ROOT
+from api.system import Health, Readiness, Stats
+from stockweave.errors import Fatal
+
+Document = dict[str, Any]
+
+_PROBLEM = {
+    "type": "object",
+    "description": "RFC 9457 problem details.",
+    "properties": {
+        "type": {"type": "string", "format": "uri"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "What happened and how to mend it."},
+        "reason": {"type": "string", "description": "A stable code."},
+        "field": {"type": "string", "description": "The parameter or field at fault."},
+    },
+    "required": ["type", "title", "status", "detail", "reason"],
+}
+_INFO = """\
+Suppliers' stock feeds in, one number per SKU out, exactly once.
+
+A read can wait for a write: give the `token` that the write returned as `min_offset`. Errors are problem details.
+"""
+
+
+def document(contributions: Iterable[Mapping[str, Any]] = ()) -> Document:
+    """The whole description.
+
+    Args:
+        contributions: partial documents of other parts.
+
+    Raises:
+        Fatal: two parts describe the same path or component.
+    """
+    whole: Document = {
+        "openapi": "3.1.0",
+        "info": {"title": "Stockweave", "version": version("stockweave"), "description": _INFO},
+        "tags": [],
+        "paths": {},
+        "components": {"schemas": {"Problem": _PROBLEM}},
+    }
+    for part in (_own(), *contributions):
+        whole["tags"] += part.get("tags", [])
+        _merge(whole["paths"], part.get("paths", {}), "path")
+        for kind, components in part.get("components", {}).items():
+            _merge(whole["components"].setdefault(kind, {}), components, kind)
+    return whole
+
+
+def _merge(into: Document, part: Mapping[str, Any], kind: str) -> None:
+    for name, value in part.items():
+        if into.setdefault(name, value) != value:
+            raise Fatal(f"two parts of the API describe {kind} {name!r} differently; rename one of them")
+
+
+def _own() -> Document:
+    types = (OneItem, Items, Page, RowAnswer, Health, Readiness, Stats)
+    refs, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    one, several, page, row, health, readiness, stats = refs
+    read = {"tags": ["availability"]}
+    operate = {"tags": ["operations"]}
+    inventory = {
+        "operationId": "readInventory",
+        "summary": "What can be sold: of one SKU, of several, or the list.",
+        "description": f"With one SKU the answer is that item. With several, by commas or by repeating `sku` (up to "
+        f"{SKUS_MAX}), it is `items` and `unknown`. A SKU that has a comma in it is asked for by its path. "
+        "Without `sku` it is a page of the list, ordered by SKU; go on with `next` as `cursor` until that is null. "
+        "A page may be short, or empty, before the last one, as every request looks at a bounded number of rows.",
+        "parameters": [
+            _query("sku", "One SKU, or several.", {"type": "array", "items": {"type": "string"}}),
+            _query("supplier", "List: only SKUs that this supplier has a source of.", {"type": "string"}),
+            _query("location", "List: only SKUs with a source there (of `supplier`, if given).", {"type": "string"}),
+            _query(
+                "in_stock", "List: only SKUs whose available quantity is above zero, or is not.", {"type": "boolean"}
+            ),
+            _query("updated_since", "List: only SKUs changed since; RFC 3339 or milliseconds.", {"type": "string"}),
+            _query(
+                "limit",
+                "List: items on a page.",
+                {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT},
+            ),
+            _query("cursor", "List: `next` of the page before.", {"type": "string"}),
+            _MIN_OFFSET,
+            _IF_NONE_MATCH,
+        ],
+        "responses": {
+            "200": _answer("The item, the items, or the page.", {"oneOf": [one, several, page]}),
+            "304": {"description": "The item is as the client has it."},
+            "404": _problem("The one SKU is unknown."),
+            "410": _problem("The cursor is of an earlier generation: begin again."),
+            **_REFUSALS,
+        },
+    }
+    whole_row = {
+        "operationId": "readRow",
+        "summary": "Everything that is known of a SKU, source by source.",
+        "parameters": [
+            {
+                "name": "sku",
+                "in": "path",
+                "required": True,
+                "description": "Percent-encoded; may have slashes.",
+                "schema": {"type": "string"},
+            },
+            _MIN_OFFSET,
+            _IF_NONE_MATCH,
+        ],
+        "responses": {
+            "200": _answer("The row.", row),
+            "304": {"description": "The row is as the client has it."},
+            "404": _problem("The SKU is unknown."),
+            **_REFUSALS,
+        },
+    }
+    ready = _simple("readiness", "Whether every partition of the view can be read.", readiness)
+    ready["responses"]["503"] = _answer("Not yet.", readiness)
+    paths = {
+        ROOT: {"get": read | inventory},
+        ROOT + "/{sku}": {"get": read | whole_row},
+        "/api/v1/stats": {"get": operate | _simple("stats", "What became of every supplier's events.", stats)},
+        "/healthz": {"get": operate | _simple("health", "Whether the process is alive.", health)},
+        "/readyz": {"get": operate | ready},
+        "/metrics": {
+            "get": operate
+            | {
+                "operationId": "metrics",
+                "summary": "Metrics for Prometheus.",
+                "responses": {"200": {"description": "Text.", "content": {"text/plain": {}}}},
+            }
+        },
+    }
+    tags = [
+        {"name": "availability", "description": "What a storefront reads."},
+        {"name": "operations", "description": "What operators and probes read."},
+    ]
+    return {"tags": tags, "paths": paths, "components": {"schemas": schemas}}
+
+
+def _query(name: str, description: str, schema: Document) -> Document:
+    return {"name": name, "in": "query", "description": description, "schema": schema}
+
+
+def _answer(description: str, schema: Document) -> Document:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _problem(description: str) -> Document:
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {"description": description, "content": {"application/problem+json": {"schema": schema}}}
+
+
+def _simple(operation: str, summary: str, schema: Document) -> Document:
+    return {"operationId": operation, "summary": summary, "responses": {"200": _answer(summary, schema)}}
+
+
+_MIN_OFFSET = _query(
+    "min_offset", "The `token` of a write: wait, for a bounded time, until the answer has it.", {"type": "string"}
+)
+_IF_NONE_MATCH = {
+    "name": "If-None-Match",
+    "in": "header",
+    "description": "Of one SKU: the ETag that the client has. It is weak, as ages move on: it names generation and "
+    "version of the row, and how many of its sources are stale.",
+    "schema": {"type": "string"},
+}
+_REFUSALS = {
+    "422": _problem("A parameter cannot be used; `field` names it."),
+    "503": _problem("The view is still being read, or has not passed min_offset in time; see Retry-After."),
+}

@@ -1,0 +1,90 @@
+"""A partition's store as the API reads it: answers only once it has caught up, and while it is not being replaced.
+
+Invariant: a reader never sees a half-read store, so a missing row means an unknown SKU. The follower's thread writes
+and may delete the store to read it again; the event loop and the listing thread read. Made by `api.view`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from state.store import PartitionStore, Resources
+from stockweave.errors import Retriable
+
+
+class ViewPartition(PartitionStore):
+    """The store of one partition, guarded.
+
+    RocksDB lets no folder be opened anew while an iterator on it lives, so readers hold the gate only for one call and
+    take whole results out of it.
+
+    Args:
+        number: of the partition.
+        path, resources, generation: see `PartitionStore`.
+    """
+
+    def __init__(self, number: int, path: Path, resources: Resources, generation: str) -> None:
+        self.number = number
+        self.target: int | None = None  # the topic's end when the process began; the event loop sets it once
+        self.end: int | None = None  # the topic's end as last heard; the event loop writes, any thread reads
+        self.caught_up = False  # the follower's thread writes, under the gate where it matters; any thread reads
+        self._gate = threading.Lock()
+        super().__init__(path, resources, generation)
+
+    def next_update(self, topic: str) -> int:
+        """The next offset of a source topic, by catalogue name, that is not in the rows yet."""
+        position = self.position
+        return 0 if position is None else position.offsets.get(topic, 0)
+
+    @property
+    def lag(self) -> int:
+        """Records of the topic that are not in the store, control records among them; as last heard."""
+        return max(0, (self.end or 0) - self.mark.next_offset)
+
+    def read(self, row_keys: Sequence[bytes]) -> list[bytes | None]:
+        """The values of `row_keys`, None where there is none.
+
+        Raises:
+            Retriable: the partition has not caught up, so that nothing can be said.
+        """
+        with self._gate:
+            self._check()
+            return self.get_many(row_keys)
+
+    def page(self, first: bytes, rows_max: int) -> list[tuple[bytes, bytes]]:
+        """Up to `rows_max` rows in the order of their keys, from `first` on.
+
+        Raises:
+            Retriable: as `read`.
+        """
+        with self._gate:
+            self._check()
+            rows: Any = self.rows(first)
+            with closing(rows):
+                return list(islice(rows, rows_max))
+
+    def rows_estimate(self) -> int:
+        """How many rows there are, as RocksDB reckons: too many by what was changed lately."""
+        with self._gate:
+            return int(self._db.property_int_value("rocksdb.estimate-num-keys") or 0)
+
+    def reset(self) -> None:
+        """As `PartitionStore.reset`; readers are turned away until the partition has caught up again."""
+        with self._gate:
+            self.caught_up = False
+            super().reset()
+
+    def close(self) -> None:
+        """As `PartitionStore.close`; readers are turned away."""
+        with self._gate:
+            self.caught_up = False
+            super().close()
+
+    def _check(self) -> None:
+        if not self.caught_up:
+            raise Retriable(f"partition {self.number} of the view is still being read; try again, or watch /readyz")
