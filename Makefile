@@ -1,7 +1,7 @@
 # Stockweave. `make` alone lists what can be made; every target does its own set-up first.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-registry lint format bench chaos lock clean
+.PHONY: help setup run test test-online lint format bench chaos lock clean
 
 PYTHON_MIN := 3.11
 VENV := .venv
@@ -23,8 +23,8 @@ run: $(STAMP) ## Start Kafka, worker and API, feed real retail data, and keep ru
 test: $(STAMP) ## Run all tests, against a real Kafka that they start themselves (ARGS="..." goes to pytest)
 	@$(BIN)/python -m pytest $(ARGS)
 
-test-registry: $(STAMP) ## Test the registry client against Apicurio (fetches 159 MB once)
-	@$(BIN)/python -m pytest -m registry $(ARGS)
+test-online: $(STAMP) ## Run the tests that fetch (159 MB once): the registry client, the image's steps
+	@$(BIN)/python -m pytest -m online $(ARGS)
 
 lint: $(STAMP) ## Check style, format and types
 	@$(BIN)/ruff check .

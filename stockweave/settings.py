@@ -27,7 +27,7 @@ class Settings(BaseSettings):
     registry_url: str | None = Field(None, description="A registry with the Confluent API; unset, the packaged ids.")
 
     api_host: str = Field("127.0.0.1", description="Address that the API listens on.")
-    api_port: int = Field(8080, ge=0, le=65535)
+    api_port: int = Field(8080, ge=0, le=65535, description="Port that the API listens on; 0: any that is free.")
     broker_port: int = Field(9092, ge=1, le=65535, description="Of the embedded broker.")
     workers: int = Field(1, ge=1, le=64, description="Worker processes that `stockweave up` starts.")
     metrics_host: str = Field("127.0.0.1", description="Address that a worker's /metrics listens on.")
@@ -36,7 +36,9 @@ class Settings(BaseSettings):
     horizon_ms: int = Field(7 * 86_400_000, ge=60_000, description="How late, by observed time, a delta still counts.")
     entries_max: int = Field(256, ge=1, le=100_000, description="Deltas kept one by one per source.")
     batch_events_max: int = Field(10_000, ge=1, le=1_000_000, description="Events folded in one transaction.")
-    transaction_timeout_ms: int = Field(10_000, ge=1_000, le=900_000)
+    transaction_timeout_ms: int = Field(
+        10_000, ge=1_000, le=900_000, description="How long Kafka keeps a dead worker's transaction open."
+    )
     body_bytes_max: int = Field(16 << 20, ge=1_024, description="Largest JSON body of a push; NDJSON has no limit.")
     line_bytes_max: int = Field(64 << 10, ge=256, description="Longest NDJSON line.")
     publish_timeout_ms: int = Field(10_000, ge=500, description="How long a write waits for Kafka before 503.")

@@ -21,7 +21,8 @@ from stockweave.ports import free_port
 from tests.schemas import apicurio
 from tests.schemas.test_codec import sample
 
-real = pytest.mark.registry
+real = pytest.mark.online
+pytestmark = pytest.mark.timeout(600)  # the first start fetches 159 MB
 
 
 @pytest.fixture(scope="module")
