@@ -74,10 +74,29 @@ def _merge(into: Document, part: Mapping[str, Any], kind: str) -> None:
 def _own() -> Document:
     types = (OneItem, Items, Page, RowAnswer, Health, Readiness, Stats)
     refs, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
-    one, several, page, row, health, readiness, stats = refs
-    read = {"tags": ["availability"]}
-    operate = {"tags": ["operations"]}
-    inventory = {
+    item, items, page, row, health, readiness, stats = refs
+    ready = _simple("readiness", "Whether every partition of the view can be read.", readiness)
+    ready["responses"]["503"] = _answer("Not yet.", readiness)
+    metrics: Document = {"operationId": "metrics", "summary": "Metrics for Prometheus."}
+    metrics["responses"] = {"200": {"description": "Text.", "content": {"text/plain": {}}}}
+    availability = {ROOT: _inventory({"oneOf": [item, items, page]}), ROOT + "/{sku}": _whole_row(row)}
+    operations = {
+        "/api/v1/stats": _simple("stats", "What became of every supplier's events.", stats),
+        "/healthz": _simple("health", "Whether the process is alive.", health),
+        "/readyz": ready,
+        "/metrics": metrics,
+    }
+    paths = {path: {"get": {"tags": ["availability"]} | operation} for path, operation in availability.items()}
+    paths |= {path: {"get": {"tags": ["operations"]} | operation} for path, operation in operations.items()}
+    tags = [
+        {"name": "availability", "description": "What a storefront reads."},
+        {"name": "operations", "description": "What operators and probes read."},
+    ]
+    return {"tags": tags, "paths": paths, "components": {"schemas": schemas}}
+
+
+def _inventory(answers: Document) -> Document:
+    return {
         "operationId": "readInventory",
         "summary": "What can be sold: of one SKU, of several, or the list.",
         "description": f"With one SKU the answer is that item. With several, by commas or by repeating `sku` (up to "
@@ -85,44 +104,32 @@ def _own() -> Document:
         "Without `sku` it is a page of the list, ordered by SKU; go on with `next` as `cursor` until that is null. "
         "A page may be short, or empty, before the last one, as every request looks at a bounded number of rows.",
         "parameters": [
-            _query("sku", "One SKU, or several.", {"type": "array", "items": {"type": "string"}}),
-            _query("supplier", "List: only SKUs that this supplier has a source of.", {"type": "string"}),
-            _query("location", "List: only SKUs with a source there (of `supplier`, if given).", {"type": "string"}),
-            _query(
-                "in_stock", "List: only SKUs whose available quantity is above zero, or is not.", {"type": "boolean"}
-            ),
-            _query("updated_since", "List: only SKUs changed since; RFC 3339 or milliseconds.", {"type": "string"}),
-            _query(
-                "limit",
-                "List: items on a page.",
-                {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT},
-            ),
-            _query("cursor", "List: `next` of the page before.", {"type": "string"}),
+            _query("sku", "One SKU, or several.", {"type": "array", "items": _TEXT}),
+            _query("supplier", "List: only SKUs that this supplier has a source of.", _TEXT),
+            _query("location", "List: only SKUs with a source there (of `supplier`, if given).", _TEXT),
+            _query("in_stock", "List: only SKUs that have something to sell, or that have not.", {"type": "boolean"}),
+            _query("updated_since", "List: only SKUs changed since; RFC 3339 or milliseconds.", _TEXT),
+            _query("limit", "List: items on a page.", _LIMIT),
+            _query("cursor", "List: `next` of the page before.", _TEXT),
             _MIN_OFFSET,
             _IF_NONE_MATCH,
         ],
         "responses": {
-            "200": _answer("The item, the items, or the page.", {"oneOf": [one, several, page]}),
+            "200": _answer("The item, the items, or the page.", answers),
             "304": {"description": "The item is as the client has it."},
             "404": _problem("The one SKU is unknown."),
             "410": _problem("The cursor is of an earlier generation: begin again."),
             **_REFUSALS,
         },
     }
-    whole_row = {
+
+
+def _whole_row(row: Document) -> Document:
+    sku = {"name": "sku", "in": "path", "required": True, "description": "Percent-encoded; may have slashes."}
+    return {
         "operationId": "readRow",
         "summary": "Everything that is known of a SKU, source by source.",
-        "parameters": [
-            {
-                "name": "sku",
-                "in": "path",
-                "required": True,
-                "description": "Percent-encoded; may have slashes.",
-                "schema": {"type": "string"},
-            },
-            _MIN_OFFSET,
-            _IF_NONE_MATCH,
-        ],
+        "parameters": [sku | {"schema": _TEXT}, _MIN_OFFSET, _IF_NONE_MATCH],
         "responses": {
             "200": _answer("The row.", row),
             "304": {"description": "The row is as the client has it."},
@@ -130,28 +137,6 @@ def _own() -> Document:
             **_REFUSALS,
         },
     }
-    ready = _simple("readiness", "Whether every partition of the view can be read.", readiness)
-    ready["responses"]["503"] = _answer("Not yet.", readiness)
-    paths = {
-        ROOT: {"get": read | inventory},
-        ROOT + "/{sku}": {"get": read | whole_row},
-        "/api/v1/stats": {"get": operate | _simple("stats", "What became of every supplier's events.", stats)},
-        "/healthz": {"get": operate | _simple("health", "Whether the process is alive.", health)},
-        "/readyz": {"get": operate | ready},
-        "/metrics": {
-            "get": operate
-            | {
-                "operationId": "metrics",
-                "summary": "Metrics for Prometheus.",
-                "responses": {"200": {"description": "Text.", "content": {"text/plain": {}}}},
-            }
-        },
-    }
-    tags = [
-        {"name": "availability", "description": "What a storefront reads."},
-        {"name": "operations", "description": "What operators and probes read."},
-    ]
-    return {"tags": tags, "paths": paths, "components": {"schemas": schemas}}
 
 
 def _query(name: str, description: str, schema: Document) -> Document:
@@ -171,9 +156,9 @@ def _simple(operation: str, summary: str, schema: Document) -> Document:
     return {"operationId": operation, "summary": summary, "responses": {"200": _answer(summary, schema)}}
 
 
-_MIN_OFFSET = _query(
-    "min_offset", "The `token` of a write: wait, for a bounded time, until the answer has it.", {"type": "string"}
-)
+_TEXT = {"type": "string"}
+_LIMIT = {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT}
+_MIN_OFFSET = _query("min_offset", "The `token` of a write: wait, for a bounded time, until the answer has it.", _TEXT)
 _IF_NONE_MATCH = {
     "name": "If-None-Match",
     "in": "header",

@@ -27,6 +27,9 @@ class Health(Struct):
     version: str
 
 
+ALIVE = Health("ok", version("stockweave"))
+
+
 class Outcomes(Struct):
     """Events folded since the beginning; every event ended as exactly one of these."""
 
@@ -87,7 +90,7 @@ class SystemRoutes:
 
     async def health(self, request: web.Request) -> web.Response:
         """GET /healthz."""
-        return _json(Health("ok", version("stockweave")))
+        return _json(ALIVE)
 
     async def ready(self, request: web.Request) -> web.Response:
         """GET /readyz: 200 once every partition can be read, else 503."""

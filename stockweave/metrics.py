@@ -26,6 +26,16 @@ LAG_EVENTS = Gauge(
     "stockweave_lag_events", "Updates that wait to be folded.", ["partition"], multiprocess_mode="livemostrecent"
 )
 
+# -- push
+
+PUSHED_UPDATES = Counter("stockweave_pushed_updates", "Updates that suppliers pushed, by result.", ["result"])
+PUSHED_ACCEPTED, PUSHED_REJECTED, PUSHED_IN_DOUBT = map(PUSHED_UPDATES.labels, ("accepted", "rejected", "in_doubt"))
+PUBLISH_SECONDS = Histogram(
+    "stockweave_publish_seconds",
+    "From the hand-over of updates to Kafka to their acknowledgement; of one update, or of a chunk of a batch.",
+    buckets=_SECONDS,
+)
+
 # -- api
 
 _ROUTE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -35,7 +45,7 @@ VISIBLE_SECONDS = Histogram(
     "From receipt of the oldest update of a transaction to its being readable; the last transaction of each step.",
     buckets=_SECONDS,
 )
-VIEW_RECORDS = Counter("stockweave_view_records", "Records of inventory.stock that were read into the view.")
+VIEW_RECORDS = Counter("stockweave_view_records", "Records, and ends, of inventory.stock that the view read.")
 VIEW_LAG_RECORDS = Gauge(
     "stockweave_view_lag_records",
     "Records of inventory.stock that the view has not read.",
@@ -76,7 +86,7 @@ def markdown() -> str:
         "|---|---|---|---|",
     ]
     for metric in globals().values():
-        if isinstance(metric, MetricWrapperBase):
+        if isinstance(metric, MetricWrapperBase) and not metric._labelvalues:  # not a child with its labels given
             [family] = metric.describe()
             name = family.name + ("_total" if family.type == "counter" else "")
             labels = ", ".join(f"`{label}`" for label in metric._labelnames) or "-"

@@ -1,7 +1,7 @@
 """Errors as HTTP answers: RFC 9457 problem details, from our three classes and from aiohttp's own refusals.
 
-`type` is a URN whose last part is the stable `reason`; `field` names the parameter or field at fault. Every aiohttp app
-of ours has `middleware`; handlers raise `Rejected` (422) and `Retriable` (503), and return `problem` for other statuses.
+`type` is a URN whose last part is the stable `reason`; `field` names the parameter or field at fault. Every aiohttp
+app of ours has `middleware`; handlers raise `Rejected` (422) and `Retriable` (503), and return `problem` otherwise.
 """
 
 from __future__ import annotations
@@ -37,17 +37,20 @@ def problem(
         retry_after_s: becomes the header of that name.
         members: anything more to say; JSON values.
     """
-    body: dict[str, object] = {
+    body = standard_members(status, reason, detail) | ({} if field is None else {"field": field}) | members
+    headers = {} if retry_after_s is None else {hdrs.RETRY_AFTER: str(retry_after_s)}
+    return web.Response(body=orjson.dumps(body), status=status, content_type=MEDIA_TYPE, headers=headers)
+
+
+def standard_members(status: int, reason: str, detail: str) -> dict[str, object]:
+    """What every problem says; for an answer that is streamed."""
+    return {
         "type": TYPE + reason,
         "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": detail,
         "reason": reason,
     }
-    if field is not None:
-        body["field"] = field
-    headers = {} if retry_after_s is None else {hdrs.RETRY_AFTER: str(retry_after_s)}
-    return web.Response(body=orjson.dumps(body | members), status=status, content_type=MEDIA_TYPE, headers=headers)
 
 
 @web.middleware
@@ -73,3 +76,12 @@ def _refused(request: web.Request, error: web.HTTPException) -> web.Response:
     if hdrs.ALLOW in error.headers:
         response.headers[hdrs.ALLOW] = error.headers[hdrs.ALLOW]
     return response
+
+
+async def unexpected(_: web.Request, response: web.StreamResponse) -> None:
+    """For `on_response_prepare`: aiohttp's own 500, logged already, leaves as a problem, without internals."""
+    if response.status == HTTPStatus.INTERNAL_SERVER_ERROR and isinstance(response, web.Response):
+        body = standard_members(500, "internal_error", "the service failed; its log says why, please report it")
+        response.body = orjson.dumps(body)
+        response.headers[hdrs.CONTENT_TYPE] = MEDIA_TYPE
+        response.headers[hdrs.CONTENT_LENGTH] = str(len(response.body))

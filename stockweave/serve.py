@@ -1,0 +1,79 @@
+"""Puts the API's process together: topics, codec, publisher, view, and the routes of every part, in one server.
+
+The parts never import one another, so they meet here. Called by `stockweave api`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import structlog
+import uvloop
+
+from api.app import make_app
+from api.server import open_view, serve
+from connectors.publisher import Publisher
+from connectors.push import app as push
+from schemas.admin import Deployed, ensure_topics
+from schemas.codec import Codec
+from schemas.registry import ConfluentRegistry, FileRegistry, Registry
+from schemas.topics import STOCK, UPDATES, subjects
+from stockweave.errors import Fatal, Retriable
+from stockweave.folder_lock import lock_folder
+from stockweave.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+KAFKA_WAIT_S = 60.0
+RETRY_S = 1.0
+
+
+class Reached(NamedTuple):
+    """What other services gave."""
+
+    topics: Mapping[str, Deployed]
+    codec: Codec
+
+
+def main(settings: Settings) -> None:
+    """Run the API until SIGTERM or SIGINT.
+
+    Raises:
+        Fatal: a setting, a port or the data folder is wrong, or the view or the publisher cannot go on.
+        Retriable: Kafka, or the registry, did not come up in a minute.
+    """
+    if settings.bootstrap_servers is None:
+        raise Fatal("STOCKWEAVE_BOOTSTRAP_SERVERS is not set; set it to host:port of Kafka, or use `stockweave up`")
+    with lock_folder(settings.data_dir / "view", "API"):
+        uvloop.run(_serve(settings, settings.bootstrap_servers, _reach(settings, settings.bootstrap_servers)))
+
+
+async def _serve(settings: Settings, bootstrap_servers: str, reached: Reached) -> None:
+    updates = reached.topics[UPDATES.name].name
+    publisher = Publisher(bootstrap_servers, updates, reached.codec, settings.publish_timeout_ms)
+    view = open_view(settings, bootstrap_servers, reached.topics[STOCK.name])
+    app = make_app(view, updates, settings.read_wait_ms, mounts={push.ROOT: push.create_app(settings, publisher)})
+    async with publisher:
+        await serve(app, view, settings.api_host, settings.api_port, [publisher.watch()])
+
+
+def _reach(settings: Settings, bootstrap_servers: str) -> Reached:
+    """Topics and codec, once Kafka and the registry are up."""
+    deadline_s = time.monotonic() + KAFKA_WAIT_S
+    while True:
+        try:
+            topics = ensure_topics(settings, bootstrap_servers)
+            return Reached(topics, Codec("StockUpdate", _registry(settings)))
+        except Retriable as why:
+            if time.monotonic() > deadline_s:
+                raise
+            log.warning("api_waits", why=str(why))
+        time.sleep(RETRY_S)
+
+
+def _registry(settings: Settings) -> Registry:
+    if settings.registry_url is None:
+        return FileRegistry()
+    return ConfluentRegistry(settings.registry_url, subjects(settings.topic_prefix))
