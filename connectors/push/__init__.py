@@ -1,0 +1,1 @@
+"""Suppliers push updates over HTTP: one at a time, or in batches of any length."""
