@@ -53,13 +53,13 @@ def make_app(
 
 def _describe(app: web.Application, document: openapi.Document) -> None:
     as_json = orjson.dumps(document)
-    as_page = docs_page.render(document).encode()
 
     async def description(request: web.Request) -> web.Response:
         return web.Response(body=as_json, content_type="application/json")
 
     async def page(request: web.Request) -> web.Response:
-        return web.Response(body=as_page, content_type="text/html", charset="utf-8", headers=_PAGE_HEADERS)
+        text = docs_page.render(document, f"{request.scheme}://{request.host}")
+        return web.Response(text=text, content_type="text/html", headers=_PAGE_HEADERS)
 
     app.router.add_get("/openapi.json", description)
     app.router.add_get("/docs", page)

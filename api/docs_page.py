@@ -24,8 +24,8 @@ input{font:inherit;width:100%;box-sizing:border-box}button{font:inherit;margin:.
 METHODS = ("get", "post", "put", "patch", "delete")
 
 
-def render(document: Mapping[str, Any]) -> str:
-    """The page of an OpenAPI document."""
+def render(document: Mapping[str, Any], base: str) -> str:
+    """The page of an OpenAPI document; `base`: where the API was found, for the curl lines."""
     info = document["info"]
     parts = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',
@@ -38,7 +38,7 @@ def render(document: Mapping[str, Any]) -> str:
     for tag in document["tags"]:
         parts.append(f"<h2>{escape(tag['name'].capitalize())}</h2><p>{escape(tag.get('description', ''))}</p>")
         parts += [
-            _operation(method, path, operation)
+            _operation(method, path, operation, base)
             for path, operations in document["paths"].items()
             for method, operation in operations.items()
             if method in METHODS and tag["name"] in operation.get("tags", ())
@@ -48,7 +48,7 @@ def render(document: Mapping[str, Any]) -> str:
     return "".join([*parts, "</body></html>"])
 
 
-def _operation(method: str, path: str, operation: Mapping[str, Any]) -> str:
+def _operation(method: str, path: str, operation: Mapping[str, Any], base: str) -> str:
     parameters = operation.get("parameters", [])
     name = f"<b>{method.upper()}</b> <code>{escape(path)}</code>"
     parts = [
@@ -65,7 +65,7 @@ def _operation(method: str, path: str, operation: Mapping[str, Any]) -> str:
     parts.append(rows)
     if body := operation.get("requestBody"):
         parts += [f"<p>Body: {_content(body)}</p>", *_examples(body)]
-    parts.append(f"<pre>{escape(_curl(method, path, operation))}</pre>")
+    parts.append(f"<pre>{escape(_curl(method, base + path, operation))}</pre>")
     parts.append("<table><tr><th>status</th><th>answer</th></tr>")
     for status, response in operation.get("responses", {}).items():
         text = escape(response.get("description", ""))
@@ -99,9 +99,11 @@ def _type(schema: Mapping[str, Any]) -> str:
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
         return f'<a href="#schema-{escape(name)}"><code>{escape(name)}</code></a>'
-    for key in ("anyOf", "oneOf"):
+    for key, word in (("anyOf", " or "), ("oneOf", " or "), ("allOf", " and ")):
         if key in schema:
-            return " or ".join(map(_type, schema[key]))
+            return word.join(map(_type, schema[key]))
+    if isinstance(schema.get("type"), list):
+        return " or ".join(f"<code>{escape(kind)}</code>" for kind in schema["type"])
     if "enum" in schema:
         return " or ".join(f"<code>{escape(json.dumps(value))}</code>" for value in schema["enum"])
     if schema.get("type") == "array":
@@ -128,13 +130,13 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
 
 
-def _curl(method: str, path: str, operation: Mapping[str, Any]) -> str:
+def _curl(method: str, url: str, operation: Mapping[str, Any]) -> str:
     if method == "get":
-        return f"curl -s 'http://127.0.0.1:8080{path}'"
+        return f"curl -s '{url}'"
     contents: Mapping[str, Any] = operation.get("requestBody", {}).get("content", {})
     media = next(iter(contents), "application/json")
     content = contents.get(media, {})
     examples = [e.get("value") for e in content.get("examples", {}).values()]
     example = content.get("example", examples[0] if examples else "…")
     body = example if isinstance(example, str) else json.dumps(example, ensure_ascii=False)
-    return f"curl -s -X {method.upper()} 'http://127.0.0.1:8080{path}' -H 'Content-Type: {media}' -d '{body}'"
+    return f"curl -s -X {method.upper()} '{url}' -H 'Content-Type: {media}' -d '{body}'"

@@ -16,6 +16,7 @@ from api.app import make_app
 from api.server import open_view, serve
 from connectors.publisher import Publisher
 from connectors.push import app as push
+from connectors.push import openapi as push_openapi
 from schemas.admin import Deployed, ensure_topics
 from schemas.codec import Codec
 from schemas.registry import ConfluentRegistry, FileRegistry, Registry
@@ -54,7 +55,13 @@ async def _serve(settings: Settings, bootstrap_servers: str, reached: Reached) -
     updates = reached.topics[UPDATES.name].name
     publisher = Publisher(bootstrap_servers, updates, reached.codec, settings.publish_timeout_ms)
     view = open_view(settings, bootstrap_servers, reached.topics[STOCK.name])
-    app = make_app(view, updates, settings.read_wait_ms, mounts={push.ROOT: push.create_app(settings, publisher)})
+    app = make_app(
+        view,
+        updates,
+        settings.read_wait_ms,
+        mounts={push.ROOT: push.create_app(settings, publisher)},
+        contributions=[push_openapi.contribution(settings)],
+    )
     async with publisher:
         await serve(app, view, settings.api_host, settings.api_port, [publisher.watch()])
 

@@ -99,7 +99,7 @@ def test_a_contribution_is_in_the_document_and_on_the_page() -> None:
     document = openapi.document([push])
     assert "/api/v1/x" in document["paths"]
     assert "Accepted" in document["components"]["schemas"]
-    page = docs_page.render(document)
+    page = docs_page.render(document, "http://x:1")
     assert "Taken." in page
     assert "<b>&quot;}" not in page
     assert "&lt;b&gt;" in page

@@ -16,8 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from stockweave.broker.kafka import EmbeddedKafka
 from stockweave.ports import free_port
 from tests.api.stock import WAIT_S, Stock, row
@@ -172,9 +170,34 @@ def test_killed_at_any_time_it_comes_back_with_all_that_is_committed(stock: Stoc
     }
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/metrics", "/docs", "/openapi.json"])
-def test_what_operators_ask_is_answered_by_the_whole_process(stock: Stock, path: str) -> None:
+def test_the_whole_process_describes_what_every_part_answers(stock: Stock) -> None:
     with running(stock) as api:
-        api.await_status("/healthz", 200)
-        with urllib.request.urlopen(f"http://127.0.0.1:{api.port}{path}", timeout=WAIT_S) as answer:
-            assert answer.status == 200
+        api.await_status("/readyz", 200)
+        paths = api.get("/openapi.json")[1]["paths"]
+        with urllib.request.urlopen(f"http://127.0.0.1:{api.port}/docs", timeout=WAIT_S) as answer:
+            page = answer.read().decode()
+        with urllib.request.urlopen(f"http://127.0.0.1:{api.port}/metrics", timeout=WAIT_S) as answer:
+            assert b"stockweave_view_lag_records" in answer.read()
+    push = "/api/v1/suppliers/{supplierId}/inventory-update"
+    assert {push, "/api/v1/inventory", "/healthz"} <= set(paths)
+    assert f"http://127.0.0.1:{api.port}{push}" in page
+
+
+def test_what_is_pushed_is_in_kafka_when_it_is_answered(stock: Stock) -> None:
+    update = {"sku": "milk", "quantity": 5, "timestamp": "2026-11-20T10:00:00Z", "updateId": "u1"}
+    with running(stock) as api:
+        api.await_status("/readyz", 200)
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{api.port}/api/v1/suppliers/acme/inventory-update",
+            json.dumps(update).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=WAIT_S) as answer:
+            assert answer.status == 202
+            receipt = json.load(answer)
+    assert receipt == {
+        "topic": stock.topics["inventory.updates"].name,
+        "partition": stock.partition("milk"),
+        "offset": 0,
+        "token": f"{stock.partition('milk')}-0",
+    }
