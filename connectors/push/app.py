@@ -73,7 +73,7 @@ class PushRoutes:
         if (refused := body.unsupported(request, body.JSON)) is not None:
             return refused
         supplier_id = checked_supplier(request.match_info["supplierId"])
-        raw = await self._whole(request)
+        raw = await _whole(request, self._line_bytes_max)
         if isinstance(raw, web.Response):
             return raw
         try:
@@ -133,7 +133,7 @@ class PushRoutes:
         return None if not line or line.isspace() else from_json(line)
 
     async def _items(self, request: web.Request) -> list[object] | web.Response:
-        raw = await self._whole(request)
+        raw = await _whole(request, self._body_bytes_max)
         if isinstance(raw, web.Response):
             return raw
         try:
@@ -144,17 +144,18 @@ class PushRoutes:
             return _invalid([Fault("not_a_list", None, "the body is not an array; send [...], or NDJSON as such")])
         return items
 
-    async def _whole(self, request: web.Request) -> bytes | web.Response:
-        try:
-            raw = await body.read_whole(request.content, self._body_bytes_max)
-        except web.RequestPayloadError as error:
-            response = problem(400, "malformed_body", _unreadable(request, error))
-            response.force_close()
-            return response
-        if raw is None:
-            detail = f"the body is larger than {self._body_bytes_max} bytes; send less at a time, or NDJSON in a batch"
-            return problem(413, "body_too_large", detail)
-        return raw
+
+async def _whole(request: web.Request, bytes_max: int) -> bytes | web.Response:
+    try:
+        raw = await body.read_whole(request.content, bytes_max)
+    except web.RequestPayloadError as error:
+        response = problem(400, "malformed_body", _unreadable(request, error))
+        response.force_close()
+        return response
+    if raw is None:
+        detail = f"the body is larger than {bytes_max} bytes; send a batch in parts, or as NDJSON"
+        return problem(413, "body_too_large", detail)
+    return raw
 
 
 async def _take_items(items: Sequence[object], batch: Batch) -> None:

@@ -43,7 +43,6 @@ def openapi_paths(settings: Settings) -> Document:
     shared = {"tags": ["push"], "parameters": [supplier, trace]}
     refusals = {
         "400": _problem("The body cannot be read: malformed JSON, or not the encoding that it claims."),
-        "413": _problem(f"A JSON body of more than {settings.body_bytes_max} bytes."),
         "415": _problem("Another Content-Type or Content-Encoding."),
     }
     one = {
@@ -53,6 +52,7 @@ def openapi_paths(settings: Settings) -> Document:
         "responses": {
             "202": _answer("Kafka has it.", "PushReceipt"),
             **refusals,
+            "413": _problem(f"A body of more than {settings.line_bytes_max} bytes."),
             "422": _problem("The update cannot be used; `errors` names every field.", "InvalidUpdate"),
             "503": _problem("Kafka is away. With `inDoubt` it may have the update; sending it again is safe."),
         },
@@ -72,6 +72,7 @@ def openapi_paths(settings: Settings) -> Document:
             "202": _answer("Every update was accepted.", "BatchResult"),
             "207": _answer("Some were rejected, and are listed; the others were accepted.", "BatchResult"),
             **refusals,
+            "413": _problem(f"An array of more than {settings.body_bytes_max} bytes; NDJSON has no limit."),
             "422": _problem("Not a batch, an empty one, or one that fails too often to go on."),
             "503": _problem("Kafka went away; what was read is accounted for, line by line.", "StoppedBatch"),
         },

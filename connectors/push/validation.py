@@ -19,6 +19,8 @@ from schemas.keys import id_problem
 from stockweave.errors import Rejected
 
 FEED = "push"
+FAULTS_MAX = 20  # of one update that are told; what is sent could have thousands
+FIELD_CHARACTERS_MAX = 200  # of a name that is told; a sender may have made it up
 
 _validator = TypeAdapter(InventoryUpdate).validator
 from_json: Callable[[bytes], InventoryUpdate] = _validator.validate_json
@@ -63,6 +65,8 @@ def checked_supplier(supplier_id: str) -> str:
 
 def faults_of(error: ValidationError) -> list[Fault]:
     """What pydantic found, one fault a field."""
+    if (count := error.error_count()) > FAULTS_MAX:
+        return [Fault("too_many_faults", None, f"the update has {count} faults; see /openapi.json for its fields")]
     return [_fault(details) for details in error.errors(include_url=False, include_input=False)]
 
 
@@ -127,7 +131,7 @@ def _contradictions(update: InventoryUpdate, received_at: int) -> list[Fault]:
 
 
 def _fault(details: ErrorDetails) -> Fault:
-    field = ".".join(map(str, details["loc"])) or None
+    field = ".".join(map(str, details["loc"]))[:FIELD_CHARACTERS_MAX] or None
     context: dict[str, Any] = details.get("ctx", {})
     reason, said = _SAID.get(details["type"], (details["type"], None))
     return Fault(reason, field, f"{field or 'the update'} {said.format(**context) if said else details['msg']}")

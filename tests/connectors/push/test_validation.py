@@ -155,6 +155,14 @@ def test_all_faults_of_an_update_are_told_at_once() -> None:
     assert {fault.field for fault in faults} == {"sku", "quantity", "timestamp", "updateId", "kind", "extra"}
 
 
+def test_an_update_with_thousands_of_faults_is_answered_in_few_words() -> None:
+    faults = read(fields() | {f"made-up-{i}": 1 for i in range(5_000)})
+    assert isinstance(faults, list)
+    assert [(fault.reason, fault.field) for fault in faults] == [("too_many_faults", None)]
+    [fault] = cast("list[Fault]", read(fields() | {"x" * 5_000: 1}))
+    assert len(fault.detail) < 500
+
+
 @pytest.mark.parametrize(
     ("sent", "at"),
     [
