@@ -26,6 +26,7 @@ from inventory.stock import StockUpdate
 from schemas import keys
 from schemas.rows import decode_position
 from schemas.topics import STOCK, UPDATES
+from stockweave.clients import CLIENT_LOGGER, client_config
 from tests.deployment import Deployment, some_updates
 from tests.inventory.reference import Event, LogOrder
 from tests.system.stack import Stack
@@ -67,21 +68,17 @@ class Watch(threading.Thread):
     def __init__(self, bootstrap_servers: str) -> None:
         super().__init__(daemon=True)
         self._consumer = Consumer(
-            {
-                "bootstrap.servers": bootstrap_servers,
-                "group.id": "chaos-watch",
-                "isolation.level": "read_committed",
-                "auto.offset.reset": "earliest",
-                "enable.auto.commit": False,
-                "reconnect.backoff.max.ms": 500,
-            }
+            client_config(bootstrap_servers)
+            | {"group.id": "chaos-watch", "isolation.level": "read_committed", "auto.offset.reset": "earliest"},
+            logger=CLIENT_LOGGER,
         )
         self._consumer.assign([TopicPartition(STOCK.name, p, 0) for p in range(PARTITIONS)])
+        self._asker = Consumer(client_config(bootstrap_servers) | {"group.id": "chaos-ends"}, logger=CLIENT_LOGGER)
         self._seen: list[list[tuple[float, int]]] = [[] for _ in range(PARTITIONS)]
-        self._stop = threading.Event()
+        self._stopping = threading.Event()
 
     def run(self) -> None:
-        while not self._stop.is_set():
+        while not self._stopping.is_set():
             for message in self._consumer.consume(5_000, 0.1):
                 value, partition = message.value(), message.partition()
                 if message.error() is None and message.key() == keys.POSITION and value and partition is not None:
@@ -93,7 +90,7 @@ class Watch(threading.Thread):
         """The next offset of each partition of inventory.updates; None while the broker is away."""
         try:
             found = [
-                self._consumer.get_watermark_offsets(TopicPartition(UPDATES.name, p), 5) for p in range(PARTITIONS)
+                self._asker.get_watermark_offsets(TopicPartition(UPDATES.name, p), timeout=5) for p in range(PARTITIONS)
             ]
         except KafkaException:
             return None
@@ -110,8 +107,9 @@ class Watch(threading.Thread):
         return took
 
     def stop(self) -> None:
-        self._stop.set()
+        self._stopping.set()
         self.join()
+        self._asker.close()
 
 
 class Feed:
