@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from schemas.compatibility import incompatibilities
+from schemas.topics import subjects
 from stockweave.errors import Fatal, Rejected, Retriable
+from stockweave.settings import Settings
 
 AVRO_DIR = Path(__file__).parent / "avro"
 IDS_FILE = AVRO_DIR / "ids.json"
@@ -165,6 +167,17 @@ class ConfluentRegistry:
             raise Retriable(f"the registry answers {error.code} to {path}: {said}") from error
         except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
             raise Retriable(f"the registry at {self._base} does not answer ({error}); is it running?") from error
+
+
+def open_registry(settings: Settings) -> Registry:
+    """The registry that the settings name, else the packaged one.
+
+    Raises:
+        Fatal: its address is wrong.
+    """
+    if settings.registry_url is None:
+        return FileRegistry()
+    return ConfluentRegistry(settings.registry_url, subjects(settings.topic_prefix))
 
 
 def release(directory: Path = AVRO_DIR) -> list[str]:

@@ -3,11 +3,36 @@
 from __future__ import annotations
 
 import logging
+import time
 
 Config = dict[str, str | int | float | bool]
 
+REPEAT_AFTER_S = 30.0
+
+
+class _OnceInAWhile(logging.Filter):
+    """Lets a client's complaint of one kind through once in `REPEAT_AFTER_S`.
+
+    While a broker is away every connection of every client fails many times a second, and says the same each time.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said_at_s: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to write it. librdkafka's messages begin with their kind: `FAIL [rdkafka#consumer-1] …`."""
+        kind = record.getMessage().partition(" ")[0]
+        now_s = time.monotonic()
+        if now_s - self._said_at_s.get(kind, -REPEAT_AFTER_S) < REPEAT_AFTER_S:
+            return False
+        self._said_at_s[kind] = now_s
+        return True
+
+
 CLIENT_LOGGER = logging.getLogger("stockweave.kafka")
 """Given to every client as `logger=`; librdkafka would print each failed connection to stderr itself."""
+CLIENT_LOGGER.addFilter(_OnceInAWhile())
 
 
 def client_config(bootstrap_servers: str) -> Config:

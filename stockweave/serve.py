@@ -19,8 +19,8 @@ from connectors.push import app as push
 from connectors.push import openapi as push_openapi
 from schemas.admin import Deployed, ensure_topics
 from schemas.codec import Codec
-from schemas.registry import ConfluentRegistry, FileRegistry, Registry
-from schemas.topics import STOCK, UPDATES, subjects
+from schemas.registry import open_registry
+from schemas.topics import STOCK, UPDATES
 from stockweave.errors import Fatal, Retriable
 from stockweave.folder_lock import lock_folder
 from stockweave.settings import Settings
@@ -72,15 +72,9 @@ def _reach(settings: Settings, bootstrap_servers: str) -> Reached:
     while True:
         try:
             topics = ensure_topics(settings, bootstrap_servers)
-            return Reached(topics, Codec("StockUpdate", _registry(settings)))
+            return Reached(topics, Codec("StockUpdate", open_registry(settings)))
         except Retriable as why:
             if time.monotonic() > deadline_s:
                 raise
             log.warning("api_waits", why=str(why))
         time.sleep(RETRY_S)
-
-
-def _registry(settings: Settings) -> Registry:
-    if settings.registry_url is None:
-        return FileRegistry()
-    return ConfluentRegistry(settings.registry_url, subjects(settings.topic_prefix))

@@ -9,8 +9,8 @@ from confluent_kafka import Consumer, Producer
 from inventory.stock import Limits
 from schemas.admin import ensure_topics
 from schemas.codec import Codec
-from schemas.registry import ConfluentRegistry, FileRegistry, Registry
-from schemas.topics import STOCK, subjects
+from schemas.registry import open_registry
+from schemas.topics import STOCK
 from state.follower import follower_config
 from state.store import PartitionStore, Resources
 from stockweave.clients import CLIENT_LOGGER, Config, client_config
@@ -61,10 +61,7 @@ def connect(settings: Settings, identity: Identity) -> Engine:
         raise Fatal("STOCKWEAVE_BOOTSTRAP_SERVERS is not set; set it to host:port of Kafka, or use `stockweave up`")
     bootstrap = settings.bootstrap_servers
     topics = ensure_topics(settings, bootstrap)
-    registry: Registry = FileRegistry()
-    if settings.registry_url is not None:
-        registry = ConfluentRegistry(settings.registry_url, subjects(settings.topic_prefix))
-    codec = Codec("StockUpdate", registry)
+    codec = Codec("StockUpdate", open_registry(settings))
     resources = Resources(settings.block_cache_bytes, settings.write_buffer_bytes)
     generation = topics[STOCK.name].generation
 
