@@ -6,14 +6,16 @@ from typing import Any
 
 import fastavro
 import pytest
+from fastavro.read import SchemaResolutionError
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from schemas.compatibility import incompatibilities
 from schemas.registry import versions
-from tests.schemas.strategies import changed, schemas, values
+from tests.schemas.strategies import PRIMITIVES, changed, schemas, values
 
 LONG: dict[str, Any] = {"name": "n", "type": "long"}
+SAMPLES = dict(zip(PRIMITIVES, (None, True, 7, 7, 0.5, 0.5, b"x", "x"), strict=True))
 TEXT: dict[str, Any] = {"name": "n", "type": "string"}
 
 
@@ -40,6 +42,20 @@ def test_what_is_said_to_be_compatible_can_be_read(data: st.DataObject) -> None:
     written.seek(0)
     fastavro.schemaless_reader(written, fastavro.parse_schema(writer), fastavro.parse_schema(reader))
     assert written.read() == b""
+
+
+@pytest.mark.parametrize("reader", PRIMITIVES)
+@pytest.mark.parametrize("writer", PRIMITIVES)
+def test_one_plain_type_is_read_as_another_exactly_when_that_is_said(reader: str, writer: str) -> None:
+    written = io.BytesIO()
+    fastavro.schemaless_writer(written, writer, SAMPLES[writer])
+    written.seek(0)
+    try:
+        fastavro.schemaless_reader(written, writer, reader)
+    except SchemaResolutionError:
+        assert incompatibilities(reader, writer)
+    else:
+        assert incompatibilities(reader, writer) == []
 
 
 @pytest.mark.parametrize(
