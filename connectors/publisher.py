@@ -97,8 +97,8 @@ class Parcel:
             return  # both threads may have seen the last count
         if self._failed:
             places: dict[bytes, list[int]] = {}
-            for place in range(len(self._values) - 1, -1, -1):
-                places.setdefault(self._values[place], []).append(place)
+            for place, value in enumerate(self._values):
+                places.setdefault(value, []).append(place)
             self.failures = sorted(_failure(places[value].pop(), error) for value, error in self._failed)
         self.done.set_result(None)
         self._settled(self)

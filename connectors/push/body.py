@@ -99,7 +99,5 @@ class LineSplitter:
 
     def _begin(self, part: bytes) -> None:
         self._begun_bytes += len(part)
-        if self._begun_bytes > self._line_bytes_max:
-            self._begun = []
-        elif part:
+        if part and self._begun_bytes <= self._line_bytes_max:
             self._begun.append(part)

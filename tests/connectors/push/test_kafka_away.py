@@ -64,6 +64,7 @@ async def test_a_batch_that_loses_kafka_midway_leaves_no_line_in_doubt_without_s
             reason: {e["line"] for e in account["errors"] if e["reason"] == reason}
             for reason in ("in_doubt", "invalid_id")
         }
+        assert [e["line"] for e in account["errors"]] == sorted({e["line"] for e in account["errors"]})
         assert len(account["errors"]) == sum(map(len, listed.values()))
         assert len(listed["in_doubt"]) == account["inDoubt"] > 0
         assert listed["invalid_id"] == set(range(10, last + 1, 10))
