@@ -39,6 +39,8 @@ def server_properties(log_dir: Path, port: int, controller_port: int, extra: Map
         "group.consumer.session.timeout.ms": "6000",
         "group.consumer.min.heartbeat.interval.ms": "500",
         "group.consumer.heartbeat.interval.ms": "1500",
+        # A transaction that a dead worker left open holds its partitions' takeover up: end it soon after its timeout.
+        "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
         # After a kill the controller refuses the broker until its former session has run out: keep that short.
         "broker.heartbeat.interval.ms": "500",
         "broker.session.timeout.ms": "2000",

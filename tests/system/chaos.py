@@ -186,6 +186,7 @@ async def run(data_dir: Path, kills: int, seed: int, rate: int, gap_s: tuple[flo
             print(f"kill {i + 1}/{kills}: {victim}", flush=True)
             if victim.startswith("worker") and ends is not None:
                 report.takeovers_s.append(await takeover(watch, killed_at, ends))
+                print(f"  served again after {report.takeovers_s[-1]:.1f} s", flush=True)
         feed.stopping.set()
         await feeding
         await compare(stack, feed.sent, report)
@@ -256,11 +257,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--data-dir", type=Path, help="kept, with its logs; unset: a temporary one")
     parser.add_argument("--rate", type=int, default=1_000, help="updates per second")
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="stockweave-chaos-") as folder:
-        report = asyncio.run(run(Path(folder), arguments.kills, arguments.seed, arguments.rate, (0.5, 6.0)))
+        data_dir = arguments.data_dir or Path(folder)
+        report = asyncio.run(run(data_dir, arguments.kills, arguments.seed, arguments.rate, (0.5, 6.0)))
     print(report)
     late = [s for s in report.takeovers_s if s > TAKEOVER_S_MAX]
     return 1 if report.problems or late else 0
