@@ -93,6 +93,7 @@ def main() -> None:
         SystemExit: with 0 after a stop.
     """
     worker = faust.Worker(app, quiet=True, override_logging=False, redirect_stdouts=False)
+    worker.spinner = None  # it would write control characters into a log of one JSON object a line
     try:
         worker.execute_from_commandline()
     except SystemExit as ended:

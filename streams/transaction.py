@@ -23,6 +23,7 @@ log = structlog.get_logger(__name__)
 
 CALL_S = 5.0
 HUNG_S = 12.0  # of one call: after a broker's restart some were seen to overrun their own timeout by minutes
+LOOK_EVERY_S = 1.0
 EXIT_HUNG = 75  # EX_TEMPFAIL: start me again
 DELIVERY_WAIT_S = 0.05
 
@@ -68,7 +69,7 @@ class Watchdog:
         self._stopped.set()
 
     def _watch(self) -> None:
-        while not self._stopped.wait(1.0):
+        while not self._stopped.wait(LOOK_EVERY_S):
             busy = self._busy
             if busy is not None and self._clock.monotonic_s() - busy[1] > HUNG_S:
                 self._give_up(busy[0])
@@ -160,30 +161,32 @@ class Transaction:
         self._watchdog.stop()
 
     def _flush(self) -> None:
-        left = True
-        while left:  # records that cannot be delivered fail after their timeout, and the commit then asks for an abort
-            self._watchdog.begin("flush")
-            left = self._producer.flush(CALL_S) > 0
-        self._watchdog.end()
+        while self._watched("flush", self._producer.flush, CALL_S):
+            pass  # records that cannot be delivered fail after their timeout, and the commit then asks for an abort
 
     def _call(self, name: str, function: Callable[..., Any], *args: Any) -> None:  # noqa: ANN401
         while True:
-            self._watchdog.begin(name)
             try:
-                function(*args)
+                self._watched(name, function, *args)
             except KafkaException as raised:
                 error = raised.args[0]
                 log.warning("transaction_call_failed", call=name, error=error.name(), text=error.str())
                 if error.fatal() or error.code() == KafkaError._FATAL:
                     _end(name, error, raised)
                 if error.txn_requires_abort():
-                    self._watchdog.end()
                     raise Aborted(f"{name}: {error.str()}") from raised
                 if not error.retriable() and error.code() != KafkaError._TIMED_OUT:
                     _end(name, error, raised)
                 self._producer.poll(DELIVERY_WAIT_S)
             else:
-                return self._watchdog.end()
+                return
+
+    def _watched(self, name: str, function: Callable[..., Any], *args: Any) -> Any:  # noqa: ANN401
+        self._watchdog.begin(name)
+        try:
+            return function(*args)
+        finally:
+            self._watchdog.end()
 
 
 def _end(call: str, error: KafkaError, cause: KafkaException) -> NoReturn:
