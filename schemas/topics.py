@@ -13,6 +13,11 @@ DAY_MS = 86_400_000
 KEPT = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 COMPACTED = {"cleanup.policy": "compact", "segment.bytes": str(128 << 20), "min.cleanable.dirty.ratio": "0.3"}
 
+MESSAGE_BYTES_MAX = 32 << 20
+"""Of a row or a dead letter. A row grows with its sources and their recent deltas (hundreds of stores that sell one
+article hundreds of times a week make megabytes of it), and a dead letter is an update and its headers."""
+LARGE = {"max.message.bytes": str(MESSAGE_BYTES_MAX)}
+
 
 def _days(n: int) -> dict[str, str]:
     return {"cleanup.policy": "delete", "retention.ms": str(n * DAY_MS)}
@@ -57,7 +62,7 @@ RESERVATIONS = Topic(
 )  # fmt: skip
 STOCK = Topic(
     "inventory.stock", "SKU; reserved keys for positions and holds (schemas/keys.py)", "StockRow", MSGPACK, "workers",
-    "workers (restore), api", "One row per SKU, and one position per partition.", COMPACTED, folded=True,
+    "workers (restore), api", "One row per SKU, and one position per partition.", COMPACTED | LARGE, folded=True,
 )  # fmt: skip
 RESERVATION_STATE = Topic(
     "inventory.reservation-state", "reservation id", None, MSGPACK, "workers", "workers",
@@ -72,7 +77,7 @@ ALERTS = Topic(
 )  # fmt: skip
 DEAD_LETTERS = Topic(
     "inventory.dead-letters", "as received", None, RAW, "workers", "engineers",
-    "What could not be used: the original bytes, with position and reason in the headers.", KEPT,
+    "What could not be used: the original bytes, with position and reason in the headers.", KEPT | LARGE,
 )  # fmt: skip
 
 CATALOGUE = (UPDATES, COMMANDS, RESERVATIONS, STOCK, RESERVATION_STATE, POLICIES, ALERTS, DEAD_LETTERS)

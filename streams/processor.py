@@ -28,6 +28,7 @@ from streams.transaction import Aborted, Transaction
 
 log = structlog.get_logger(__name__)
 
+ABORTS_MAX = 20  # in a row: what Kafka will not take now it will not take later either
 RESTORE_WAIT_S = 0.02
 POLL_WAIT_S = 0.1
 
@@ -68,6 +69,7 @@ class Processor:
             self._stock,
         )
         self._assigned: dict[int, Assigned] = {}
+        self._aborts_in_a_row = 0
         self._given: list[int] = []  # what the callbacks of this poll said; applied right after it
         self._taken: list[int] = []
 
@@ -135,8 +137,14 @@ class Processor:
         except Aborted as why:
             self._transaction.abort()
             log.warning("batch_aborted", why=str(why), events=batch.events)
+            self._aborts_in_a_row += 1
+            if self._aborts_in_a_row >= ABORTS_MAX:
+                raise Fatal(
+                    f"a batch was aborted {ABORTS_MAX} times in a row, last for {why}; see the broker's log"
+                ) from why
             self.rewind()
             return False
+        self._aborts_in_a_row = 0
         for part in folded:
             number = part.part.partition
             anchor = positions[number]

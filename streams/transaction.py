@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import structlog
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
+from schemas.topics import MESSAGE_BYTES_MAX
 from stockweave.clients import Config, client_config
 from stockweave.errors import Fatal, Retriable
 from stockweave.world import Clock, TransactionalProducer
@@ -41,6 +42,7 @@ def producer_config(bootstrap_servers: str, transactional_id: str, timeout_ms: i
         "linger.ms": 1,
         "compression.type": "lz4",
         "batch.size": 512 << 10,
+        "message.max.bytes": MESSAGE_BYTES_MAX,
         "queue.buffering.max.messages": 2_000_000,
         "queue.buffering.max.kbytes": 256 << 10,
     }
@@ -127,8 +129,8 @@ class Transaction:
                 self._producer.poll(DELIVERY_WAIT_S)
             except KafkaException as raised:
                 error = raised.args[0]
-                if error.fatal() or error.code() == KafkaError._FATAL:
-                    _end("produce", error, raised)
+                if error.fatal() or error.code() in (KafkaError._FATAL, KafkaError.MSG_SIZE_TOO_LARGE):
+                    _end(f"produce of {key!r} to {topic}", error, raised)
                 raise Aborted(f"produce: {error.str()}") from raised
 
     def commit(self, offsets: list[TopicPartition], group_metadata: Any) -> None:  # noqa: ANN401 - opaque to us

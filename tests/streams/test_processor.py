@@ -251,6 +251,39 @@ def test_offsets_without_an_event_are_passed(deployment: Deployment) -> None:
     assert deployment.stock().on_hand() == expected_on_hand(updates)
 
 
+def test_a_row_larger_than_kafkas_usual_message_is_committed(deployment: Deployment) -> None:
+    """Many stores that sell one article hundreds of times within the horizon: 2 MB, and Kafka's own limit is 1."""
+    updates = [
+        update(Event("DELTA", f"{i:0120d}", 1_700_000_000_000 + i, -1), supplier_id=f"store-{store}")
+        for i in range(250)
+        for store in range(64)
+    ]
+    deployment.publish(updates)
+    engine, identity = deployment.engine("w")
+    drive_events(engine, len(updates))
+    engine.processor.close()
+    identity.release()
+    seen = deployment.stock()
+    assert seen.rows["sku-1"].on_hand == -len(updates)
+    assert len(seen.raw[b"sku-1"] or b"") > 2_000_000
+
+
+def test_a_batch_that_is_aborted_again_and_again_stops_the_worker(deployment: Deployment) -> None:
+    deployment.publish(some_updates(20))
+    engine, identity = deployment.engine("w")
+    transaction = engine.processor._transaction
+
+    def refuse(*_: Any) -> None:
+        raise KafkaException(ABORTABLE)
+
+    transaction._producer = Replaced(transaction._producer, "commit_transaction", refuse)
+    with pytest.raises(Fatal, match=r"aborted \d+ times in a row"):
+        drive_events(engine, 20)
+    assert deployment.stock().events == 0
+    engine.processor.close()
+    identity.release()
+
+
 def test_no_meaning_depends_on_how_the_batches_fell(deployment: Deployment, tmp_path: Path) -> None:
     updates = some_updates(400)
     deployment.publish(updates)
@@ -287,25 +320,29 @@ def test_a_folder_serves_one_worker_at_a_time(deployment: Deployment) -> None:
 # -- staging
 
 
-class FailOnce:
+class Replaced:
+    """The real producer, but for one call."""
+
+    def __init__(self, real: Any, call: str, function: Callable[..., Any]) -> None:
+        self._real, self._call, self._function = real, call, function
+
+    def __getattr__(self, name: str) -> Any:
+        return self._function if name == self._call else getattr(self._real, name)
+
+
+class FailOnce(Replaced):
     """The real producer, but for one call that fails once, before it reaches Kafka."""
 
     def __init__(self, real: Any, call: str, error: KafkaError) -> None:
-        self._real, self._call, self._error = real, call, error
+        super().__init__(real, call, self._fail_once)
+        self._error = error
         self.failed = 0
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        real: Callable[..., Any] = getattr(self._real, name)
-        if name != self._call:
-            return real
-
-        def call(*arguments: Any) -> Any:
-            if not self.failed:
-                self.failed += 1
-                raise KafkaException(self._error)
-            return real(*arguments)
-
-        return call
+    def _fail_once(self, *arguments: Any) -> Any:
+        if not self.failed:
+            self.failed += 1
+            raise KafkaException(self._error)
+        return getattr(self._real, self._call)(*arguments)
 
 
 def fail_once(
