@@ -13,17 +13,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from schemas import keys
 from schemas.topics import DAY_MS
 from state.store import PartitionStore
-from stockweave.clients import Config, client_config
-from stockweave.errors import Fatal
+from stockweave.clients import CLIENT_LOGGER, Config, client_config
+from stockweave.errors import Fatal, Retriable
 from stockweave.world import FollowerConsumer
 
 log = structlog.get_logger(__name__)
 
+TOPIC_WAIT_S = 5.0
 AWAY_MS_MAX = DAY_MS  # delete.retention.ms of a compacted topic: tombstones may be gone after it
 
 
@@ -40,6 +41,23 @@ def follower_config(bootstrap_servers: str) -> Config:
         "fetch.wait.max.ms": 100,
         "queued.max.messages.kbytes": 32 << 10,
     }
+
+
+def open_consumer(bootstrap_servers: str, topic: str) -> Consumer:
+    """A follower's consumer that knows the topic already: librdkafka would look for its leaders half a second later.
+
+    Raises:
+        Retriable: Kafka does not answer.
+    """
+    consumer = Consumer(follower_config(bootstrap_servers), logger=CLIENT_LOGGER)
+    try:
+        consumer.list_topics(topic, timeout=TOPIC_WAIT_S)
+    except KafkaException as error:
+        consumer.close()
+        raise Retriable(
+            f"Kafka at {bootstrap_servers} does not answer: {error.args[0].str()}; is it running?"
+        ) from error
+    return consumer
 
 
 @dataclass(frozen=True)

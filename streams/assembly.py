@@ -11,7 +11,7 @@ from schemas.admin import ensure_topics
 from schemas.codec import Codec
 from schemas.registry import open_registry
 from schemas.topics import STOCK
-from state.follower import follower_config
+from state.follower import open_consumer
 from state.store import PartitionStore, Resources
 from stockweave.clients import CLIENT_LOGGER, Config, client_config
 from stockweave.errors import Fatal
@@ -75,7 +75,7 @@ def connect(settings: Settings, identity: Identity) -> Engine:
     watermarks = client_config(bootstrap) | {"group.id": settings.group, "isolation.level": "read_uncommitted"}
     world = World(
         consumer=cast("GroupConsumer", Consumer(group_config(bootstrap, settings.group), logger=CLIENT_LOGGER)),
-        follower=Consumer(follower_config(bootstrap), logger=CLIENT_LOGGER),
+        follower=open_consumer(bootstrap, topics[STOCK.name].name),
         watermarks=Consumer(watermarks, logger=CLIENT_LOGGER),
         producer=cast("TransactionalProducer", producer),
         clock=SystemClock(),
