@@ -185,13 +185,13 @@ async def run(data_dir: Path, kills: int, seed: int, rate: int, gap_s: tuple[flo
         for i in range(kills):
             await asyncio.sleep(rng.uniform(*gap_s))
             victim = victims[i] if i < len(victims) else rng.choice(victims)
-            ends = await asyncio.to_thread(watch.ends)
+            before = await asyncio.to_thread(watch.ends)
             killed_at = time.monotonic()
             await asyncio.to_thread(stack.kill, victim)
             report.kills[victim] += 1
             print(f"kill {i + 1}/{kills}: {victim}", flush=True)
-            if victim.startswith("worker") and ends is not None:
-                took_s = await takeover(watch, killed_at, ends)
+            if victim.startswith("worker") and before is not None:
+                took_s = await takeover(watch, killed_at, before)
                 alone = killed_at - broker_killed_at > BROKER_SETTLES_S
                 (report.takeovers_s if alone else report.takeovers_after_broker_s).append(took_s)
                 print(f"  served again after {took_s:.1f} s", flush=True)
@@ -207,13 +207,18 @@ async def run(data_dir: Path, kills: int, seed: int, rate: int, gap_s: tuple[flo
     return report
 
 
-async def takeover(watch: Watch, killed_at: float, ends: list[int]) -> float:
-    """How long until everything that was there when a worker died was folded."""
-    while (took_s := watch.folded_after_s(killed_at, ends)) is None:
-        if time.monotonic() > killed_at + 60:
-            return 60.0
-        await asyncio.sleep(0.1)
-    return took_s
+async def takeover(watch: Watch, killed_at: float, before: list[int]) -> float:
+    """How long after a worker's death something that came to every partition after it was folded."""
+    after: list[int] | None = None
+    while time.monotonic() < killed_at + 60:
+        if after is None:
+            ends = await asyncio.to_thread(watch.ends)
+            if ends is not None and all(now > then for now, then in zip(ends, before, strict=True)):
+                after = ends
+        elif (took_s := watch.folded_after_s(killed_at, after)) is not None:
+            return took_s
+        await asyncio.sleep(0.05)
+    return 60.0
 
 
 async def compare(stack: Stack, sent: list[StockUpdate], report: Report) -> None:
