@@ -24,11 +24,13 @@ DUPLICATE = "duplicate"
 SUPERSEDED = "superseded"
 CONFLICT = "update_id_conflict"  # this and what follows are reasons of a rejection
 TOO_OLD = "too_old"
+OUT_OF_RANGE = "sum_out_of_range"
 FROM_FUTURE = "observed_in_future"
 INVALID = "invalid_update"
 
 FUTURE_MS_MAX = 5 * 60_000
-QUANTITY_MAX = 2**53  # units; the largest range of whole numbers that every JSON reader keeps exact
+QUANTITY_MAX = 10**12  # units; every sum of a source then stays exact in JSON and within 64 bits in a row
+CARRIED_MAX = 10**15
 
 
 class Announced(TypedDict):
@@ -109,6 +111,8 @@ def _apply_delta(source: Source, update: StockUpdate) -> str:
         return SUPERSEDED  # the count holds it already; at equal time too
     if source.floor_at is not None and at <= source.floor_at:
         return TOO_OLD  # it may be in `carried`: never twice
+    if not -CARRIED_MAX <= source.carried <= CARRIED_MAX:
+        return OUT_OF_RANGE  # no stock; without an end to it a sum would one day fit no row, and stop the worker
     deltas = source.deltas
     outcome = APPLIED
     for i, held in enumerate(deltas):

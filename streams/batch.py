@@ -114,6 +114,7 @@ class Folder:
 
 REMEDIES = {
     "update_id_conflict": "its update_id was used for another update of the same source; give each its own",
+    "sum_out_of_range": "the sum of its source's deltas is beyond all stock; send a COUNT",
     "too_old": "it is older than what the source still tells apart; send a COUNT",
 }
 

@@ -31,6 +31,7 @@ log = structlog.get_logger(__name__)
 ABORTS_MAX = 20  # in a row: what Kafka will not take now it will not take later either
 RESTORE_WAIT_S = 0.02
 POLL_WAIT_S = 0.1
+ANY_PARTITION = -1  # by the key: dead letters are not folded, and may have another number of partitions
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,7 @@ class Processor:
             produce(self._stock, folded.rows[key], key, number)
         for letter in folded.dead_letters:
             message = letter.message
-            produce(self._dead_letters, message.value(), message.key(), number, headers=headers(letter, "FOLD"))
+            produce(self._dead_letters, message.value(), message.key(), ANY_PARTITION, headers=headers(letter, "FOLD"))
 
         def delivered(error: KafkaError | None, message: Message) -> None:
             if error is None:

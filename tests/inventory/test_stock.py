@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from inventory import stock
 from inventory.stock import Limits
-from schemas.rows import Source
+from schemas.rows import Source, encode
 from tests.inventory.builders import row_of, update
 from tests.inventory.reference import Event, LogOrder, meaning
 
@@ -102,7 +102,7 @@ def test_a_count_carries_basis_incoming_and_staleness_and_a_delta_leaves_them() 
         ({"kind": "COUNT", "quantity": -1}, stock.INVALID, "quantity"),
         ({"kind": "DELTA", "quantity": 0}, stock.INVALID, "quantity"),
         ({"kind": "WITHDRAWN", "quantity": 3}, stock.INVALID, "quantity"),
-        ({"quantity": 2**53 + 1}, stock.INVALID, "quantity"),
+        ({"quantity": stock.QUANTITY_MAX + 1}, stock.INVALID, "quantity"),
         ({"observed_at": -1, "received_at": 0}, stock.INVALID, "observed_at"),
         ({"sku": ""}, stock.INVALID, "sku"),
         ({"sku": "a\x00b"}, stock.INVALID, "sku"),
@@ -125,3 +125,16 @@ def test_an_update_that_breaks_the_rules_is_refused_with_its_field(
 
 def test_five_minutes_ahead_of_the_receiver_is_not_yet_the_future() -> None:
     assert stock.refusal(update(Event("COUNT", "c", 300_000, 5), received_at=0)) is None
+
+
+def test_a_sum_beyond_all_stock_is_refused_until_a_count_and_every_sum_before_it_fits_a_row() -> None:
+    source, limits = Source(), Limits(entries_max=1)
+    outcomes = []
+    for i in range(1_100):
+        outcomes.append(stock.apply(source, update(Event("DELTA", f"d{i}", i, stock.QUANTITY_MAX)), limits))
+        encode(source)
+    assert outcomes[:1_000] == [stock.APPLIED] * 1_000
+    assert outcomes[-1] == stock.OUT_OF_RANGE
+    assert stock.apply(source, update(Event("COUNT", "c", 2_000, 5)), limits) == stock.APPLIED
+    assert stock.apply(source, update(Event("DELTA", "again", 2_001, -1)), limits) == stock.APPLIED
+    assert source.on_hand == 4
