@@ -25,6 +25,7 @@ def _spec(child: dict[str, Any], folder: Path) -> ChildSpec:
         log=folder / f"{child['name']}.log",
         is_ready=ready.exists if child.get("says_ready") else None,
         stop_s=child.get("stop_s", 5.0),
+        once=child.get("once", False),
     )
 
 

@@ -103,6 +103,23 @@ def test_a_killed_child_is_started_again_and_its_death_is_told_with_its_last_wor
     assert one.pid("child") != first
 
 
+@pytest.mark.parametrize(("code", "said"), [(0, "done"), (3, "failed: exit code 3")])
+def test_a_child_that_runs_once_shows_its_words_and_is_not_started_again(
+    run: Callable[..., Run], code: int, said: str
+) -> None:
+    other = {"name": "other", "code": SLEEPS}
+    one = run(
+        [[other], [{"name": "task", "code": f"print('its words', flush=True)\nraise SystemExit({code})", "once": True}]]
+    )
+    one.until(lambda: any(line.startswith("task") and line.endswith(said) for line in one.printed().splitlines()))
+    assert "its words" in one.printed()
+    os.kill(one.pid("other"), signal.SIGKILL)
+    one.until(lambda: one.starts("other") == 2)  # it goes on watching the rest
+    assert one.starts("task") == 1
+    one.process.send_signal(signal.SIGTERM)
+    assert one.process.wait(10) == 0
+
+
 def test_the_wait_before_a_restart_doubles(run: Callable[..., Run]) -> None:
     one = run([[{"name": "child", "code": "raise SystemExit(9)"}]])
     one.until(lambda: one.starts("child") >= 4)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -25,14 +25,16 @@ class Stack:
     Args:
         data_dir: kept, so that a second Stack may go on from it.
         workers: worker processes.
+        arguments: of `stockweave up`, after those.
     """
 
-    def __init__(self, data_dir: Path, workers: int = 2, **environment: str) -> None:
+    def __init__(self, data_dir: Path, workers: int = 2, arguments: Sequence[str] = (), **environment: str) -> None:
         self.data_dir = data_dir
         self.workers = workers
         self.api_port, self.broker_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.api_port}"
         self.bootstrap_servers = f"127.0.0.1:{self.broker_port}"
+        self._arguments = arguments
         self._environment = environment
         self.lines: list[str] = []
         self.pids: dict[str, int] = {}
@@ -53,6 +55,7 @@ class Stack:
         command = [
             *(sys.executable, "-m", "stockweave", "up", "--data-dir", str(self.data_dir)),
             *("--api-port", str(self.api_port), "--broker-port", str(self.broker_port), "--workers", str(self.workers)),
+            *self._arguments,
         ]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("STOCKWEAVE_")} | self._environment
         self.process = subprocess.Popen(
@@ -83,6 +86,10 @@ class Stack:
     def await_ready(self, name: str, timeout_s: float = 60.0) -> None:
         """Wait until the present process of a child said that it is ready."""
         self._await(lambda: self._ready.get(name) == self.pids.get(name, -1), timeout_s, f"{name} is not ready")
+
+    def await_line(self, text: str, timeout_s: float = 60.0) -> None:
+        """Wait until a line with `text` was printed."""
+        self._await(lambda: any(text in line for line in self.lines), timeout_s, f"{text!r} was not printed")
 
     def _await(self, done: Callable[[], bool], timeout_s: float, otherwise: str) -> None:
         with self._changed:

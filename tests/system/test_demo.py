@@ -21,3 +21,13 @@ def test_real_sales_through_http_become_the_availability_that_an_independent_com
             assert last.startswith("checked ")
             assert last.endswith(" SKUs: 0 differ")
     assert stack.stop() == 0
+
+
+@pytest.mark.timeout(240)
+def test_the_one_command_feeds_once_and_leaves_alone_what_is_there(tmp_path: Path) -> None:
+    for said in ("checked 1,", "there is data from a former run"):
+        stack = Stack(tmp_path, workers=1, arguments=("--feed", "2000"))
+        with stack:
+            stack.await_line("curl ")
+            assert any(said in line for line in stack.lines), stack.lines
+        assert stack.process.returncode == 0
