@@ -41,6 +41,8 @@ class Ends:
             self._latest, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=ASK_S
         )
         answers = await self._all(futures.values())
+        if any(answer.offset < 0 for answer in answers):  # how librdkafka tells of a broker that stands still
+            raise Retriable("Kafka does not answer in time; is it running?")
         return {asked.partition: answer.offset for asked, answer in zip(futures, answers, strict=True)}
 
     async def check_generation(self) -> None:

@@ -6,6 +6,8 @@ import errno
 import random
 import socket
 
+from stockweave.errors import Fatal
+
 _RANGE = range(20_000, 32_000)  # below the range that outgoing connections draw from, so that none grabs it meanwhile
 
 
@@ -18,7 +20,7 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
         except OSError as error:
             if error.errno in (errno.EADDRINUSE, errno.EACCES):
                 return False
-            raise
+            raise Fatal(f"{host} is no address of this machine ({error.strerror}); mend STOCKWEAVE_API_HOST") from error
     return True
 
 

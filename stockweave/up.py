@@ -58,7 +58,7 @@ def _kafka(settings: Settings, console: Console) -> Stage:
     stage = Stage(
         gate=lambda: kafka_answers(bootstrap_servers, _PROBE_S),
         gate_s=60.0 if settings.bootstrap_servers else 180.0,
-        waiting_for=f"Kafka at {bootstrap_servers}",
+        waiting_for=f"Kafka at {bootstrap_servers} (STOCKWEAVE_BOOTSTRAP_SERVERS)",
         then=lambda: _create_topics(settings, bootstrap_servers),
     )
     if settings.bootstrap_servers:
@@ -77,7 +77,12 @@ def _kafka(settings: Settings, console: Console) -> Stage:
         stop_s=_BROKER_STOP_S,
         explain=kafka.died,
     )
-    return Stage([broker], stage.gate, stage.gate_s, stage.waiting_for, stage.then)
+
+    def then() -> None:
+        kafka.refuse_strays()
+        _create_topics(settings, bootstrap_servers)
+
+    return Stage([broker], stage.gate, stage.gate_s, stage.waiting_for, then)
 
 
 def kafka_address(settings: Settings) -> str:

@@ -1,11 +1,12 @@
 """Request bodies: what type they are, whole JSON ones up to a limit, and NDJSON line by line in bounded memory.
 
-Called by the routes, before anything is known of the content. A body that is compressed with gzip or deflate arrives
-here unpacked by the server; every limit counts unpacked bytes.
+Called by the routes, before anything is known of the content. Compressed bodies are refused: the server unpacks them,
+and does not tell when one breaks off, so lines could be missing without a word.
 """
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import AsyncGenerator
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ JSON = "application/json"
 NDJSON = "application/x-ndjson"
 CHUNK_LINES = 500  # validated and handed to Kafka in one go: a few milliseconds of the loop
 
-_ENCODINGS = ("", "identity", "gzip", "deflate")
+_ENCODINGS = ("", "identity")
 
 
 class Lines(NamedTuple):
@@ -38,7 +39,7 @@ def unsupported(request: web.Request, *media_types: str) -> web.Response | None:
         return problem(415, "unsupported_media_type", detail, field="Content-Type")
     encoding = request.headers.get(hdrs.CONTENT_ENCODING, "").lower()
     if encoding not in _ENCODINGS:
-        detail = f"Content-Encoding is {encoding}; send gzip, deflate, or none"
+        detail = f"Content-Encoding is {encoding}; send the body as it is, not compressed"
         return problem(415, "unsupported_encoding", detail, field="Content-Encoding")
     return None
 
@@ -47,26 +48,42 @@ async def read_whole(content: StreamReader, bytes_max: int) -> bytes | None:
     """A whole body, or None if it is larger than `bytes_max`; reads no further than that."""
     parts = []
     size = 0
+    mark = _Mark()
     while data := await content.readany():
         size += len(data)
         if size > bytes_max:
             return None
-        parts.append(data)
+        parts.append(mark.strip(data))
     return b"".join(parts)
 
 
 async def read_lines(content: StreamReader, line_bytes_max: int) -> AsyncGenerator[Lines, None]:
     """A body's lines as they arrive, up to `CHUNK_LINES` at a time; an empty line is an empty one."""
     splitter = LineSplitter(line_bytes_max)
+    mark = _Mark()
     first = 1
     while data := await content.readany():
-        lines = splitter.feed(data)
+        lines = splitter.feed(mark.strip(data))
         for at in range(0, len(lines), CHUNK_LINES):
             chunk = lines[at : at + CHUNK_LINES]
             yield Lines(first, chunk)
             first += len(chunk)
     if (last := splitter.close()) != b"":
         yield Lines(first, [last])
+
+
+class _Mark:
+    """Takes the byte order mark off the beginning of a body, which spreadsheets and PowerShell put there."""
+
+    def __init__(self) -> None:
+        self._at_beginning = True
+
+    def strip(self, data: bytes) -> bytes:
+        """The data without the mark; it is looked for in the first data alone."""
+        if not self._at_beginning:
+            return data
+        self._at_beginning = False
+        return data.removeprefix(codecs.BOM_UTF8)
 
 
 class LineSplitter:

@@ -137,6 +137,19 @@ class EmbeddedKafka:
         """Whether the broker takes requests, asked for at most `timeout_s`."""
         return kafka_answers(self.bootstrap_servers, timeout_s)
 
+    def refuse_strays(self) -> None:
+        """To be called once it answers, before anything is written.
+
+        Raises:
+            Fatal: Kafka found topics that its metadata no longer knows, and set them aside: going on would begin anew.
+        """
+        strays = sorted(path.name for path in self._kafka_dir.glob("*-stray"))
+        if strays:
+            raise Fatal(
+                f"the broker's metadata in {self._kafka_dir} is damaged: it no longer knows {len(strays)} topic "
+                f"partitions ({strays[0]} …): restore the folder from a backup, or delete {self.data_dir} to begin anew"
+            )
+
     def stop(self) -> None:
         """Stop in order: SIGTERM, and SIGKILL after 20 s; gives up the folder. Nothing happens if it isn't running."""
         if self._process is not None:

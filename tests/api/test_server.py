@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,27 @@ def test_without_kafka_it_goes_on_serving_and_says_since_when_and_catches_up(
             assert time.monotonic() < deadline, api.errors.read_text()
             time.sleep(0.1)
         assert api.process.poll() is None
+
+
+def test_a_kafka_that_stands_still_is_not_said_to_have_confirmed_anything(
+    broker_factory: BrokerFactory, tmp_path: Path
+) -> None:
+    """For such a broker librdkafka gives an offset of -1001, and no error."""
+    kafka = broker_factory().start()
+    stock = Stock(kafka.bootstrap_servers, tmp_path)
+    with running(stock) as api:
+        api.await_status("/readyz", 200)
+        assert kafka.pid is not None
+        os.kill(kafka.pid, signal.SIGSTOP)
+        stopped_at = time.time()
+        try:
+            time.sleep(9)  # longer than several questions take to go unanswered
+            _, said = api.get("/readyz")
+        finally:
+            os.kill(kafka.pid, signal.SIGCONT)
+        confirmed_at = datetime.fromisoformat(said["confirmed_at"].replace("Z", "+00:00")).timestamp()
+        assert confirmed_at < stopped_at + 1
+        assert all(partition["end"] >= 0 for partition in said["partitions"])
 
 
 def test_killed_at_any_time_it_comes_back_with_all_that_is_committed(stock: Stock) -> None:

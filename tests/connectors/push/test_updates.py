@@ -114,22 +114,10 @@ async def test_a_body_over_the_limit_is_413(push: Service) -> None:
     assert "2000 bytes" in str(body["detail"])
 
 
-async def test_a_small_body_that_unpacks_beyond_the_limit_is_413(push: Service) -> None:
-    packed = gzip.compress(b" " * 5_000_000)
-    await problem(await push.post("inventory-update", packed, headers=JSON | {"Content-Encoding": "gzip"}), 413)
-
-
-async def test_a_body_packed_with_gzip_is_taken(push: Service) -> None:
-    packed = gzip.compress(line(updateId="packed"))
-    assert (await push.post("inventory-update", packed, headers=JSON | {"Content-Encoding": "gzip"})).status == 202
-
-
-async def test_a_body_that_is_not_the_gzip_that_it_claims_is_400_and_no_defect(
-    push: Service, caplog: pytest.LogCaptureFixture
-) -> None:
-    await problem(await push.post("inventory-update", line(), headers=JSON | {"Content-Encoding": "gzip"}), 400)
+async def test_a_packed_body_is_refused_whatever_is_in_it(push: Service) -> None:
+    for packed in (gzip.compress(line()), gzip.compress(b" " * 5_000_000)):
+        await problem(await push.post("inventory-update", packed, headers=JSON | {"Content-Encoding": "gzip"}), 415)
     assert (await push.one(**fields())).status == 202
-    assert [record for record in caplog.records if record.name.startswith("aiohttp")] == []
 
 
 @pytest.mark.parametrize("supplier", ["a%0Ab", "x" * 129, "%20a", "a%1Fb"])

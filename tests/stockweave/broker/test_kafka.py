@@ -170,3 +170,17 @@ def test_it_answers_soon_after_a_first_start(broker_factory: BrokerFactory) -> N
     began = time.monotonic()
     kafka.start()
     assert time.monotonic() - began < 20  # about 3 s on an idle machine
+
+
+def test_topics_that_the_metadata_no_longer_knows_are_not_begun_anew(broker_factory: BrokerFactory) -> None:
+    broker = broker_factory().start()
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
+    for created in admin.create_topics([NewTopic("kept", 1, 1)]).values():
+        created.result()
+    broker.refuse_strays()
+    broker.stop()
+    [log] = (broker.data_dir / "broker" / "kafka" / "__cluster_metadata-0").glob("0*0.log")
+    log.write_bytes(b"")
+    broker.start()
+    with pytest.raises(Fatal, match="no longer knows 1 topic partitions"):
+        broker.refuse_strays()
