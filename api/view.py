@@ -154,12 +154,12 @@ class View:
 
     def _progressed(self, progress: Progress) -> None:
         """The follower wrote something; on its thread."""
-        if self._waiters.any(progress.partition) and self._loop is not None:
-            self._loop.call_soon_threadsafe(self._waiters.wake, progress.partition)
         partition = self.partitions[progress.partition]
         position = partition.position
         if keys.POSITION in progress.changed and position is not None and partition.caught_up:
             metrics.VISIBLE_SECONDS.observe(max(0, self.clock.now_ms() - position.oldest_received_at) / 1_000)
+        if self._waiters.any(progress.partition) and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._waiters.wake, progress.partition)
 
     def _next_update(self, partition: int) -> int:
         return self.partitions[partition].next_update(UPDATES.name)
