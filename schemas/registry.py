@@ -22,7 +22,6 @@ from stockweave.errors import Fatal, Rejected, Retriable
 from stockweave.settings import Settings
 
 AVRO_DIR = Path(__file__).parent / "avro"
-IDS_FILE = AVRO_DIR / "ids.json"
 
 Schema = dict[str, Any]
 
