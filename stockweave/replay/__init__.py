@@ -1,0 +1,1 @@
+"""Rebuilding state from its topics: what `stockweave verify`, `rebuild`, `checkpoint` and `explain` do."""

@@ -1,0 +1,90 @@
+"""Laws of the digest: bookkeeping is outside, all that a row means is inside."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from inventory.digest import PartitionDigest, digest, meaning
+from schemas.rows import Count, Delta, Receipt, Source, StockRow, decode_row, encode
+
+
+def source() -> Source:
+    return Source(Count(0, "c-1", 1_000, 7), [Delta(1_001, "d-1", -2, "o-1")], 3, 900, 1, [Receipt(5_000, 4)], 60, 8, 9)
+
+
+def row() -> StockRow:
+    return StockRow("sku-1", 3, 16, 1_002, {"acme\x1fdefault": source(), "bolt\x1fwest": source()})
+
+
+def _changed(change: Callable[[StockRow], None]) -> bytes:
+    other = row()
+    change(other)
+    return encode(other)
+
+
+def test_bookkeeping_does_not_change_the_meaning() -> None:
+    def change(other: StockRow) -> None:
+        other.version, other.changed_at = 99, 99
+        for one in other.sources.values():
+            one.received_at, one.offset = 99, 99
+        other.sources = dict(reversed(other.sources.items()))
+
+    assert meaning(_changed(change)) == meaning(encode(row()))
+
+
+def _set(name: str, value: object) -> Callable[[StockRow], None]:
+    return lambda other: setattr(other.sources["acme\x1fdefault"], name, value)
+
+
+MEANT: dict[str, object] = {
+    "count": Count(0, "c-1", 1_000, 8),
+    "deltas": [Delta(1_001, "d-1", -2, "o-2")],
+    "carried": 4,
+    "floor_at": None,
+    "basis": 0,
+    "incoming": [],
+    "stale_after_ms": None,
+}
+
+
+def test_every_field_of_a_source_is_meant_or_known_as_bookkeeping() -> None:
+    assert {*MEANT, "received_at", "offset"} == {field.name for field in msgspec.structs.fields(Source)}
+
+
+@pytest.mark.parametrize("name", MEANT)
+def test_a_changed_field_of_a_source_changes_the_digest(name: str) -> None:
+    assert digest(_changed(_set(name, MEANT[name]))) != digest(encode(row()))
+
+
+def test_sku_sum_and_set_of_sources_are_meant() -> None:
+    rows = [encode(row())]
+    rows.append(_changed(lambda other: setattr(other, "sku", "sku-2")))
+    rows.append(_changed(lambda other: setattr(other, "on_hand", 17)))
+    rows.append(_changed(lambda other: other.sources.pop("bolt\x1fwest") and None))
+    for one, other in itertools.combinations(rows, 2):
+        assert digest(one) != digest(other)
+
+
+def test_a_partition_s_digest_tells_which_row_stands_under_which_key() -> None:
+    def of(*pairs: tuple[bytes, bytes]) -> str:
+        whole = PartitionDigest()
+        for pair in pairs:
+            whole.add(*pair)
+        assert whole.rows == len(pairs)
+        return whole.hexdigest()
+
+    one, other = encode(row()), _changed(lambda r: setattr(r, "on_hand", 1))
+    assert decode_row(one).on_hand != decode_row(other).on_hand
+    told = [of(), of((b"a", one)), of((b"b", one)), of((b"a", one), (b"b", other)), of((b"a", other), (b"b", one))]
+    assert len(set(told)) == len(told)
+
+
+def test_rows_out_of_order_are_refused() -> None:
+    whole = PartitionDigest()
+    whole.add(b"b", encode(row()))
+    with pytest.raises(ValueError, match="order of their keys"):
+        whole.add(b"a", encode(row()))
