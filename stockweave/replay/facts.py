@@ -1,0 +1,175 @@
+"""The committed updates of one partition between two offsets, in their order, in big batches.
+
+Invariant: nothing in [start, end) is left out in silence. That the end was reached is proven by an offset past it or by
+the end of the partition, never by a timeout; gaps are the markers of producers' transactions. Called by all that fold
+again: verify, rebuild, checkpoints, explain.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import NoReturn, cast
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from stockweave.clients import CLIENT_LOGGER, Config, client_config
+from stockweave.errors import Fatal, Retriable
+
+CHUNK_EVENTS_MAX = 10_000  # of one call: `consume` waits for as many as it is asked for, and may hold them all
+CHUNK_WAIT_S = 0.1
+BATCH_BYTES_MAX = 64 << 20
+WATERMARK_WAIT_S = 10.0
+STALLED_S = 60.0
+
+
+def reader_config(bootstrap_servers: str) -> Config:
+    """Settings of a consumer that reads a stretch of a log: committed data only, big fetches, no group."""
+    return client_config(bootstrap_servers) | {
+        "group.id": "stockweave-replay",  # librdkafka wants one; nothing is ever committed under it
+        "isolation.level": "read_committed",
+        "enable.partition.eof": True,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",
+        "fetch.queue.backoff.ms": 5,
+        "fetch.wait.max.ms": 100,
+        "fetch.message.max.bytes": 8 << 20,
+        "queued.min.messages": 1_000_000,  # so that the bytes below are the limit
+        "queued.max.messages.kbytes": 64 << 10,
+    }
+
+
+class Facts:
+    """A stretch of one partition's log.
+
+    Args:
+        bootstrap_servers: of Kafka.
+        topic: the deployed name.
+        partition: its number.
+        start: the first offset.
+        end: the offset after the last; all before it is committed already.
+    """
+
+    def __init__(self, bootstrap_servers: str, topic: str, partition: int, start: int, end: int) -> None:
+        self.topic, self.partition, self.start, self.end = topic, partition, start, end
+        self._bootstrap_servers = bootstrap_servers
+        self._position = start
+
+    def batches(self, events_max: int) -> Iterator[list[Message]]:
+        """All events, in batches of at most `events_max`, fewer where they are large; none is empty.
+
+        Raises:
+            Fatal: the log begins after `start`, or ends before `end`.
+            Retriable: Kafka does not answer.
+        """
+        if self.start >= self.end:
+            return
+        consumer = Consumer(reader_config(self._bootstrap_servers), logger=CLIENT_LOGGER)
+        try:
+            self._check_range(consumer)
+            consumer.assign([TopicPartition(self.topic, self.partition, self.start)])
+            batch: list[Message] = []
+            batch_bytes, heard_at_s = 0, time.monotonic()
+            while self._position < self.end:
+                got = consumer.consume(min(CHUNK_EVENTS_MAX, events_max - len(batch)), CHUNK_WAIT_S)
+                if got:
+                    heard_at_s = time.monotonic()
+                elif time.monotonic() - heard_at_s > STALLED_S:
+                    self._stalled()
+                events = self._events(got)
+                batch += events
+                batch_bytes += sum(map(len, events))
+                if batch and (len(batch) >= events_max or batch_bytes >= BATCH_BYTES_MAX):
+                    yield batch
+                    batch, batch_bytes = [], 0
+                    heard_at_s = time.monotonic()
+            if batch:
+                yield batch
+        finally:
+            consumer.close()
+
+    def _events(self, got: list[Message]) -> list[Message]:
+        """Those of `got` that are events of the range; moves the position past all of them."""
+        events = [message for message in got if message.error() is None]
+        if len(events) != len(got):
+            for message in got:
+                error = message.error()
+                if error is not None:
+                    self._told(error, message)
+        if events:
+            last = cast("int", events[-1].offset())
+            self._position = max(self._position, last + 1)
+            if last >= self.end:
+                events = [message for message in events if cast("int", message.offset()) < self.end]
+        return events
+
+    def _told(self, error: KafkaError, message: Message) -> None:
+        code = error.code()
+        if code == KafkaError._PARTITION_EOF:
+            self._position = max(self._position, message.offset() or 0)
+        elif code in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+            self._trimmed(error.str())
+        elif code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION):
+            raise Fatal(f"topic {self.topic} partition {self.partition} is gone: {error.str()}; restore the topic")
+        elif error.fatal() or code in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError._AUTHENTICATION):
+            raise Fatal(f"topic {self.topic} cannot be read: {error.str()}; grant the right to read it")
+        # librdkafka goes on by itself after the rest
+
+    def _check_range(self, consumer: Consumer) -> None:
+        low, high = watermarks(consumer, self.topic, [self.partition])[self.partition]
+        if low > self.start:
+            self._trimmed(f"it begins at {low}")
+        if high < self.end:
+            raise Fatal(
+                f"{self.topic} partition {self.partition} ends at {high}, and {self.end} of its updates are folded: "
+                "the log has lost its end; restore it from a copy"
+            )
+
+    def _trimmed(self, why: str) -> NoReturn:
+        raise Fatal(
+            f"{self.topic} partition {self.partition} no longer has the updates from offset {self.start} on: {why}; "
+            "start from a checkpoint that covers them (`stockweave checkpoint list`)"
+        )
+
+    def _stalled(self) -> NoReturn:
+        raise Retriable(
+            f"{self.topic} partition {self.partition} has brought nothing for {STALLED_S:.0f} s at offset "
+            f"{self._position} of {self.end}; is Kafka at {self._bootstrap_servers} well?"
+        )
+
+
+def watermarks(consumer: Consumer, topic: str, partitions: Sequence[int]) -> dict[int, tuple[int, int]]:
+    """The first offset and the one after the last, by partition, as `consumer` sees them.
+
+    A read_committed one is told the last stable offset for the end; see `log_ends` for the other.
+
+    Raises:
+        Retriable: Kafka does not answer.
+    """
+    found = {}
+    for partition in partitions:
+        try:
+            low_high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=WATERMARK_WAIT_S)
+        except KafkaException as error:
+            raise Retriable(
+                f"the ends of {topic} partition {partition} are not told: {error.args[0].str()}; is Kafka running?"
+            ) from error
+        if low_high is None:
+            raise Retriable(f"the ends of {topic} partition {partition} are not told in time; is Kafka running?")
+        found[partition] = low_high
+    return found
+
+
+def log_ends(bootstrap_servers: str, topic: str, partitions: Sequence[int]) -> dict[int, tuple[int, int]]:
+    """The first offset and the high watermark, by partition: of all that is there, committed or not.
+
+    Raises:
+        Retriable: Kafka does not answer.
+    """
+    config = client_config(bootstrap_servers) | {"group.id": "stockweave-replay", "isolation.level": "read_uncommitted"}
+    consumer = Consumer(config, logger=CLIENT_LOGGER)
+    try:
+        return watermarks(consumer, topic, partitions)
+    finally:
+        consumer.close()
