@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from stockweave.demo.meter import Meter
+from stockweave.meter import Meter
 from stockweave.errors import Fatal
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from stockweave.demo.command import demo_app
-from stockweave.demo.meter import Meter
+from stockweave.meter import Meter
 from stockweave.errors import Fatal, Retriable
 
 

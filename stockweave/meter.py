@@ -1,6 +1,6 @@
 """Progress with rate and remaining time: a bar on a terminal, a plain line now and then elsewhere.
 
-Called by `command`; `advance` is cheap enough for every request.
+Called by all commands that take a while; `advance` is cheap enough for every request.
 """
 
 from __future__ import annotations
@@ -57,6 +57,12 @@ class Meter:
             self._bar.advance(self._task, count)
         elif time.monotonic() - self._said >= _LINE_EVERY_S:
             self._say()
+
+    def expect(self, total: int) -> None:
+        """So many there are in all, now that more is known."""
+        self._total = total
+        if self._bar is not None:
+            self._bar.update(self._task, total=total)
 
     def _say(self) -> None:
         self._said = time.monotonic()
