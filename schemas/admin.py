@@ -1,16 +1,22 @@
-"""Creates the catalogue's topics in a Kafka and tells their ids; safe to call from every process at its start."""
+"""Creates the catalogue's topics in a Kafka and tells their ids; safe to call from every process at its start.
+
+The rows are those of the live generation: `STOCK` stands for whichever topic the record of generations names.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
-from schemas.topics import CATALOGUE, Topic
+from schemas.generation_log import read
+from schemas.generations import Generation, first, name_of
+from schemas.topics import CATALOGUE, GENERATIONS, STOCK, UPDATES, Topic
 from stockweave.clients import CLIENT_LOGGER, client_config
 from stockweave.errors import Fatal, Retriable
 from stockweave.settings import Settings
@@ -22,31 +28,93 @@ CREATED_POLL_S = 0.05
 
 @dataclass(frozen=True)
 class Deployed:
-    """A topic as it stands in the cluster. `generation`: names this very topic, not a namesake created later."""
+    """A topic as it stands in the cluster.
+
+    `generation`: names this very topic, not a namesake created later; `number`: of the generation of the rows, 0 for
+    every other topic.
+    """
 
     name: str
     partitions: int
     generation: str
+    number: int = 0
 
 
 def ensure_topics(settings: Settings, bootstrap_servers: str) -> dict[str, Deployed]:
-    """Create what is missing of the catalogue; returns every topic by its catalogue name.
+    """Create what is missing of the catalogue; returns every topic by its catalogue name, the live rows as `STOCK`.
 
     Raises:
         Retriable: Kafka does not answer.
-        Fatal: a folded topic has another number of partitions than the others, or may not be created.
+        Fatal: a folded topic has another number of partitions than the others, may not be created, or the record of
+            generations cannot be read.
     """
     admin = AdminClient(client_config(bootstrap_servers), logger=CLIENT_LOGGER)
-    new = [
-        NewTopic(settings.topic(t.name), settings.partitions, settings.replication_factor, config=dict(t.config))
+    present = _present(admin, bootstrap_servers)
+    recorded = settings.topic(GENERATIONS.name) in present
+    live = (read(settings, bootstrap_servers) if recorded else first(settings)).live
+    names = {t.name: settings.topic(t.name) for t in CATALOGUE} | {STOCK.name: live.topic}
+    missing = [
+        NewTopic(names[t.name], t.partitions or settings.partitions, settings.replication_factor, config=dict(t.config))
         for t in CATALOGUE
+        if names[t.name] not in present
     ]
+    _create(admin, missing)
+    deployed = _describe(admin, names, bootstrap_servers)
+    deployed[STOCK.name] = replace(deployed[STOCK.name], number=live.number)
+    _check_partitions(deployed)
+    return deployed
+
+
+def create_generation(settings: Settings, bootstrap_servers: str, number: int) -> Deployed:
+    """Create the topic of a generation, like that of the live one; one that is there already is left as it is.
+
+    Raises:
+        Retriable: Kafka does not answer.
+        Fatal: it may not be created, or is there with another number of partitions.
+    """
+    admin = AdminClient(client_config(bootstrap_servers), logger=CLIENT_LOGGER)
+    names = {UPDATES.name: settings.topic(UPDATES.name)}
+    updates = _describe(admin, names, bootstrap_servers)[UPDATES.name]
+    topic = name_of(number, settings)
+    if topic not in _present(admin, bootstrap_servers):
+        _create(admin, [NewTopic(topic, updates.partitions, settings.replication_factor, config=dict(STOCK.config))])
+    created = replace(_describe(admin, {STOCK.name: topic}, bootstrap_servers)[STOCK.name], number=number)
+    _check_partitions({UPDATES.name: updates, STOCK.name: created})
+    return created
+
+
+def find_generation(settings: Settings, bootstrap_servers: str, generation: Generation) -> Deployed | None:
+    """A generation as it stands in the cluster, None when its topic is not there.
+
+    Raises:
+        Retriable: Kafka does not answer.
+        Fatal: it has another number of partitions than the updates that are folded into it.
+    """
+    admin = AdminClient(client_config(bootstrap_servers), logger=CLIENT_LOGGER)
+    if generation.topic not in _present(admin, bootstrap_servers):
+        return None
+    names = {UPDATES.name: settings.topic(UPDATES.name), STOCK.name: generation.topic}
+    found = _describe(admin, names, bootstrap_servers)
+    found[STOCK.name] = replace(found[STOCK.name], number=generation.number)
+    _check_partitions(found)
+    return found[STOCK.name]
+
+
+def generation_of(described: Any) -> str:  # noqa: ANN401 - untyped in confluent_kafka
+    """The generation of a described topic."""
+    return hashlib.sha256(str(described.topic_id).encode()).hexdigest()[:8]
+
+
+def _present(admin: AdminClient, bootstrap_servers: str) -> set[str]:
     try:
-        present = set(admin.list_topics(timeout=ANSWER_S).topics)
+        return set(admin.list_topics(timeout=ANSWER_S).topics)
     except KafkaException as error:
         raise _unanswered(bootstrap_servers, error) from error
-    missing = [n for n in new if n.topic not in present]
-    for name, created in admin.create_topics(missing, request_timeout=WAIT_S).items() if missing else ():
+
+
+def _create(admin: AdminClient, missing: Iterable[NewTopic]) -> None:
+    wanted = list(missing)
+    for name, created in admin.create_topics(wanted, request_timeout=WAIT_S).items() if wanted else ():
         try:
             created.result()
         except KafkaException as error:
@@ -58,16 +126,10 @@ def ensure_topics(settings: Settings, bootstrap_servers: str) -> dict[str, Deplo
             raise Fatal(
                 f"topic {name} cannot be created: {error.args[0].str()}; create it, or grant the right"
             ) from error
-    return _describe(admin, settings, bootstrap_servers)
 
 
-def generation_of(described: Any) -> str:  # noqa: ANN401 - untyped in confluent_kafka
-    """The generation of a described topic."""
-    return hashlib.sha256(str(described.topic_id).encode()).hexdigest()[:8]
-
-
-def _describe(admin: AdminClient, settings: Settings, bootstrap_servers: str) -> dict[str, Deployed]:
-    names = {topic.name: settings.topic(topic.name) for topic in CATALOGUE}
+def _describe(admin: AdminClient, names: dict[str, str], bootstrap_servers: str) -> dict[str, Deployed]:
+    """Topics by their catalogue names; waits for those that were created a moment ago."""
     deadline = time.monotonic() + WAIT_S
     while True:
         futures = admin.describe_topics(TopicCollection(list(names.values())), request_timeout=WAIT_S)
@@ -79,15 +141,13 @@ def _describe(admin: AdminClient, settings: Settings, bootstrap_servers: str) ->
             time.sleep(CREATED_POLL_S)  # a broker hears of a topic a moment after the controller has created it
         else:
             break
-    deployed = {
+    return {
         topic: Deployed(names[topic], len(found.partitions), generation_of(found)) for topic, found in described.items()
     }
-    _check_partitions(deployed)
-    return deployed
 
 
 def _check_partitions(deployed: dict[str, Deployed]) -> None:
-    folded: list[Topic] = [t for t in CATALOGUE if t.folded]
+    folded: list[Topic] = [t for t in CATALOGUE if t.folded and t.name in deployed]
     counts = {deployed[t.name].name: deployed[t.name].partitions for t in folded}
     if len(set(counts.values())) > 1:
         said = ", ".join(f"{name} {n}" for name, n in counts.items())

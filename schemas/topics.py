@@ -36,6 +36,7 @@ class Topic:
     doc: str
     config: dict[str, str] = field(default_factory=dict)
     folded: bool = False
+    partitions: int | None = None  # None: as many as the setting says
 
     @property
     def policy(self) -> str:
@@ -46,7 +47,7 @@ class Topic:
         return "kept" if retention_ms < 0 else f"{retention_ms // DAY_MS} days"
 
 
-AVRO, MSGPACK, RAW = "Avro, Confluent frame", "MessagePack arrays", "as received"
+AVRO, MSGPACK, JSON, RAW = "Avro, Confluent frame", "MessagePack arrays", "JSON", "as received"
 
 UPDATES = Topic(
     "inventory.updates", "SKU", "StockUpdate", AVRO, "connectors", "workers",
@@ -62,7 +63,14 @@ RESERVATIONS = Topic(
 )  # fmt: skip
 STOCK = Topic(
     "inventory.stock", "SKU; reserved keys for positions and holds (schemas/keys.py)", "StockRow", MSGPACK, "workers",
-    "workers (restore), api", "One row per SKU, and one position per partition.", COMPACTED | LARGE, folded=True,
+    "workers (restore), api",
+    "One row per SKU, and one position per partition; a rebuilt generation n has its own topic, inventory.stock.g<n>.",
+    COMPACTED | LARGE, folded=True,
+)  # fmt: skip
+GENERATIONS = Topic(
+    "inventory.generations", "`stock`", None, JSON, "`stockweave rebuild`", "workers, api, commands",
+    "Which generation of inventory.stock is live: one record (schemas/generations.py), in one partition.",
+    COMPACTED, partitions=1,
 )  # fmt: skip
 RESERVATION_STATE = Topic(
     "inventory.reservation-state", "reservation id", None, MSGPACK, "workers", "workers",
@@ -80,7 +88,7 @@ DEAD_LETTERS = Topic(
     "What could not be used: the original bytes, with position and reason in the headers.", KEPT | LARGE,
 )  # fmt: skip
 
-CATALOGUE = (UPDATES, COMMANDS, RESERVATIONS, STOCK, RESERVATION_STATE, POLICIES, ALERTS, DEAD_LETTERS)
+CATALOGUE = (UPDATES, COMMANDS, RESERVATIONS, STOCK, GENERATIONS, RESERVATION_STATE, POLICIES, ALERTS, DEAD_LETTERS)
 
 FOLDED_SOURCES = (UPDATES,)
 """The topics that a worker consumes, folded into `STOCK`."""

@@ -14,8 +14,10 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from schemas import admin as module
-from schemas.admin import ensure_topics
-from schemas.topics import CATALOGUE, STOCK, UPDATES
+from schemas.admin import Deployed, create_generation, ensure_topics, find_generation
+from schemas.generation_log import write
+from schemas.generations import Generation, Generations, name_of
+from schemas.topics import CATALOGUE, GENERATIONS, STOCK, UPDATES
 from stockweave.broker.kafka import EmbeddedKafka
 from stockweave.clients import CLIENT_LOGGER, client_config
 from stockweave.errors import Fatal, Retriable
@@ -43,7 +45,7 @@ def test_every_topic_of_the_catalogue_is_created_as_it_says(
 ) -> None:
     deployed = ensure_topics(settings, broker.bootstrap_servers)
     assert {name: (d.name, d.partitions) for name, d in deployed.items()} == {
-        topic.name: (settings.topic_prefix + topic.name, 3) for topic in CATALOGUE
+        topic.name: (settings.topic_prefix + topic.name, 1 if topic is GENERATIONS else 3) for topic in CATALOGUE
     }
     for topic in CATALOGUE:
         resource = ConfigResource(ResourceType.TOPIC, settings.topic(topic.name))
@@ -101,3 +103,48 @@ def test_a_kafka_that_does_not_answer_is_worth_another_try(settings: Settings, m
     nowhere = f"127.0.0.1:{free_port()}"
     with pytest.raises(Retriable, match=rf"Kafka at {nowhere} does not answer: .*; is it running\?"):
         ensure_topics(settings, nowhere)
+
+
+def test_the_live_generations_topic_is_the_rows_and_the_first_ones_is_not_made_again(
+    broker: EmbeddedKafka, settings: Settings, admin: AdminClient
+) -> None:
+    before = ensure_topics(settings, broker.bootstrap_servers)
+    made = create_generation(settings, broker.bootstrap_servers, 1)
+    assert made == Deployed(settings.topic(STOCK.name) + ".g1", 3, made.generation, 1)
+    write(settings, broker.bootstrap_servers, Generations(live(settings, 1), previous=live(settings, 0)))
+    first = before[STOCK.name].name
+    admin.delete_topics([first])[first].result()
+    deadline = time.monotonic() + 10
+    while first in admin.list_topics(timeout=10).topics and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert ensure_topics(settings, broker.bootstrap_servers) == before | {STOCK.name: made}
+    assert first not in admin.list_topics(timeout=10).topics
+
+
+def test_a_generation_is_made_like_the_live_one_and_once(
+    broker: EmbeddedKafka, settings: Settings, admin: AdminClient
+) -> None:
+    ensure_topics(settings, broker.bootstrap_servers)
+    unlike = settings.model_copy(update={"partitions": 7})
+    made = create_generation(unlike, broker.bootstrap_servers, 2)
+    assert (made.partitions, made.number) == (3, 2)
+    resource = ConfigResource(ResourceType.TOPIC, made.name)
+    found = admin.describe_configs([resource])[resource].result()
+    assert {key: found[key].value for key in STOCK.config} == STOCK.config
+    assert create_generation(settings, broker.bootstrap_servers, 2) == made
+    assert find_generation(settings, broker.bootstrap_servers, live(settings, 2)) == made
+    assert find_generation(settings, broker.bootstrap_servers, live(settings, 3)) is None
+
+
+def test_a_generation_with_other_partitions_than_the_updates_is_refused(
+    broker: EmbeddedKafka, settings: Settings, admin: AdminClient
+) -> None:
+    ensure_topics(settings, broker.bootstrap_servers)
+    name = name_of(1, settings)
+    admin.create_topics([NewTopic(name, 2, 1)])[name].result()
+    with pytest.raises(Fatal, match=rf"the same number of partitions.*{UPDATES.name} 3, {name} 2"):
+        create_generation(settings, broker.bootstrap_servers, 1)
+
+
+def live(settings: Settings, number: int) -> Generation:
+    return Generation(number, name_of(number, settings))

@@ -25,7 +25,12 @@ def test_logs_are_kept_and_state_is_compacted() -> None:
     kept = {name for name, policy in policies.items() if policy == "kept"}
     compacted = {name for name, policy in policies.items() if policy == "compacted"}
     assert kept == {"inventory.updates", "inventory.reservations", "inventory.dead-letters"}
-    assert compacted == {"inventory.stock", "inventory.reservation-state", "inventory.policies"}
+    assert compacted == {
+        "inventory.stock",
+        "inventory.generations",
+        "inventory.reservation-state",
+        "inventory.policies",
+    }
     assert policies["inventory.commands"] == "7 days"
     assert policies["inventory.alerts"] == "30 days"
 
