@@ -5,6 +5,7 @@ Exit codes are sysexits': 78 for Fatal (trying again is no use), 75 for Retriabl
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from importlib.metadata import PackageNotFoundError
@@ -71,6 +72,25 @@ def api(data_dir: DataDir = None, api_port: ApiPort = None) -> None:
     from stockweave.serve import main as run
 
     run(settings)
+
+
+@app.command()
+def verify(
+    data_dir: DataDir = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Processes to fold with.", show_default="one per core")
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="A line for each partition, with digests.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object instead of words.")] = False,
+) -> None:
+    """Fold all updates again and compare with the live rows; exit code 65 when any differs. Changes nothing."""
+    from stockweave.replay.spread import cores
+    from stockweave.replay.verify import run
+
+    settings = _settings(data_dir=data_dir)
+    configure_logs("verify", level=logging.WARNING)
+    if not run(settings, jobs or cores(), verbose=verbose, json=json):
+        raise typer.Exit(os.EX_DATAERR)
 
 
 @app.command()
