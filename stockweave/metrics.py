@@ -25,6 +25,17 @@ COMMIT_SECONDS = Histogram("stockweave_commit_seconds", "From a folded batch to 
 LAG_EVENTS = Gauge(
     "stockweave_lag_events", "Updates that wait to be folded.", ["partition"], multiprocess_mode="livemostrecent"
 )
+WORKER_GENERATION = Gauge(
+    "stockweave_worker_generation",
+    "Number of the generation of rows that updates are folded into; the lowest of the workers.",
+    multiprocess_mode="livemin",
+)
+STANDBY_LAG_RECORDS = Gauge(
+    "stockweave_standby_lag_records",
+    "Records of the next generation of rows that its future owner has not copied yet; 0 while there is none.",
+    ["partition"],
+    multiprocess_mode="livemostrecent",
+)
 
 # -- push
 
@@ -67,6 +78,17 @@ VIEW_EVENTS = Gauge(
 VIEW_HEARD_AT = Gauge(
     "stockweave_view_heard_at_seconds",
     "When Kafka last told the view how far inventory.stock goes; seconds since the epoch.",
+    multiprocess_mode="livemostrecent",
+)
+VIEW_GENERATION = Gauge(
+    "stockweave_view_generation",
+    "Number of the generation of rows that reads are answered from; the lowest of the API processes.",
+    multiprocess_mode="livemin",
+)
+VIEW_NEXT_LAG_RECORDS = Gauge(
+    "stockweave_view_next_lag_records",
+    "Records of the next generation of rows that the view has not read yet; 0 while there is none.",
+    ["partition"],
     multiprocess_mode="livemostrecent",
 )
 HTTP_SECONDS = Histogram(

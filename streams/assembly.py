@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple, cast
 
 from confluent_kafka import Consumer, Producer
 
 from inventory.stock import Limits
-from schemas.admin import ensure_topics
+from schemas.admin import Deployed, ensure_topics
 from schemas.codec import Codec
 from schemas.registry import open_registry
-from schemas.topics import STOCK
+from schemas.topics import STOCK, UPDATES
 from state.follower import open_consumer
+from state.generations import GenerationsFollower
 from state.store import PartitionStore, Resources
 from stockweave.clients import CLIENT_LOGGER, Config, client_config
 from stockweave.errors import Fatal
@@ -20,6 +22,7 @@ from stockweave.world import GroupConsumer, SystemClock, TransactionalProducer
 from streams.batch import Folder
 from streams.identity import Identity
 from streams.processor import Processor, World
+from streams.standby import Standby
 from streams.transaction import producer_config
 
 
@@ -28,6 +31,7 @@ class Engine(NamedTuple):
 
     processor: Processor
     folder: Folder
+    standby: Standby
 
 
 def group_config(bootstrap_servers: str, group: str) -> Config:
@@ -63,10 +67,11 @@ def connect(settings: Settings, identity: Identity) -> Engine:
     topics = ensure_topics(settings, bootstrap)
     codec = Codec("StockUpdate", open_registry(settings))
     resources = Resources(settings.block_cache_bytes, settings.write_buffer_bytes)
-    generation = topics[STOCK.name].generation
+    stock = settings.data_dir / "stock"
+    live = topics[STOCK.name]
 
-    def open_store(partition: int) -> PartitionStore:
-        return PartitionStore(settings.data_dir / "stock" / str(partition), resources, generation)
+    def open_store(generation: Deployed, partition: int) -> PartitionStore:
+        return PartitionStore(stock / generation.generation / str(partition), resources, generation.generation)
 
     transactional_id = f"{settings.group}-{identity.worker_id}"
     producer = Producer(
@@ -75,12 +80,18 @@ def connect(settings: Settings, identity: Identity) -> Engine:
     watermarks = client_config(bootstrap) | {"group.id": settings.group, "isolation.level": "read_uncommitted"}
     world = World(
         consumer=cast("GroupConsumer", Consumer(group_config(bootstrap, settings.group), logger=CLIENT_LOGGER)),
-        follower=open_consumer(bootstrap, topics[STOCK.name].name),
+        follower=open_consumer(bootstrap, live.name),
         watermarks=Consumer(watermarks, logger=CLIENT_LOGGER),
         producer=cast("TransactionalProducer", producer),
         clock=SystemClock(),
-        open_store=open_store,
+        open_store=partial(open_store, live),
     )
     names = {name: deployed.name for name, deployed in topics.items()}
-    processor = Processor(world, names, settings.batch_events_max)
-    return Engine(processor, Folder(codec, Limits(settings.horizon_ms, settings.entries_max)))
+    standby = Standby(
+        live, GenerationsFollower(settings, bootstrap), partial(open_consumer, bootstrap), open_store, stock
+    )
+    return Engine(
+        Processor(world, names, settings.batch_events_max),
+        Folder(codec, Limits(settings.horizon_ms, settings.entries_max)),
+        standby,
+    )

@@ -16,6 +16,7 @@ import structlog
 from confluent_kafka import KafkaError, Message, TopicPartition
 
 from schemas import keys, rows
+from schemas.admin import Deployed
 from schemas.topics import DEAD_LETTERS, STOCK, UPDATES
 from state.follower import Follower
 from state.store import PartitionStore
@@ -46,6 +47,19 @@ class World:
     open_store: Callable[[int], PartitionStore]
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Another generation of the rows, to go on with.
+
+    `follower`: a consumer that knows the topic; `open_store`: of a partition; `warm`: stores that are open already.
+    """
+
+    topic: Deployed
+    follower: FollowerConsumer
+    open_store: Callable[[int], PartitionStore]
+    warm: dict[int, PartitionStore]
+
+
 class Processor:
     """Owns the partitions that the group assigns to this worker.
 
@@ -69,6 +83,7 @@ class Processor:
             self._updates,
             self._stock,
         )
+        self._open_store = world.open_store
         self._assigned: dict[int, Assigned] = {}
         self._aborts_in_a_row = 0
         self._given: list[int] = []  # what the callbacks of this poll said; applied right after it
@@ -166,6 +181,30 @@ class Processor:
             if assigned.stage is Stage.READY:
                 assigned.stage = Stage.SEEK
 
+    def adopt(self, generation: Rows) -> list[PartitionStore]:
+        """Go on with another generation of the rows; called between two batches, returns the stores that were left.
+
+        Each partition is restored as one that was just assigned, from the position records of its new topic; so nothing
+        is lost or folded twice into it, wherever the former generation stood. What that one has already refused is not
+        written to the dead letters again.
+        """
+        left = [assigned.store for assigned in self._assigned.values()]
+        for assigned in self._assigned.values():
+            self._restorer.forget(assigned)
+        self._stock, self._open_store = generation.topic.name, generation.open_store
+        self._restorer.turn_to(Follower(generation.follower, self._stock), self._stock)
+        if self._assigned:
+            self._consumer.pause([TopicPartition(self._updates, number) for number in self._assigned])
+        now_s = self._world.clock.monotonic_s()
+        for number, before in self._assigned.items():
+            store = generation.warm.pop(number, None) or self._open_store(number)
+            quiet_below = max(before.quiet_below, before.next_offset)
+            self._assigned[number] = Assigned(number, store, now_s, quiet_below)
+        for store in generation.warm.values():  # of partitions that went to another worker meanwhile
+            store.close()
+        log.info("generation_adopted", number=generation.topic.number, topic=self._stock)
+        return left
+
     def lag(self) -> dict[int, int]:
         """Events that wait to be folded, by ready partition, as of the last fetch."""
         lags = {}
@@ -194,8 +233,11 @@ class Processor:
         number, produce = folded.part.partition, self._transaction.produce
         for key in sorted(folded.rows):
             produce(self._stock, folded.rows[key], key, number)
+        quiet_below = self._assigned[number].quiet_below
         for letter in folded.dead_letters:
             message = letter.message
+            if cast("int", message.offset()) < quiet_below:
+                continue
             produce(self._dead_letters, message.value(), message.key(), ANY_PARTITION, headers=headers(letter, "FOLD"))
 
         def delivered(error: KafkaError | None, message: Message) -> None:
@@ -243,7 +285,7 @@ class Processor:
                 assigned.store.close()
                 log.info("partition_released", partition=number)
         for number in self._given:
-            store = self._world.open_store(number)
+            store = self._open_store(number)
             self._assigned[number] = Assigned(number, store, self._world.clock.monotonic_s())
             log.info("partition_assigned", partition=number)
         self._taken, self._given = [], []

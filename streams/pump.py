@@ -87,30 +87,47 @@ class Pump(mode.Service):
         return None
 
     async def _run(self, engine: Engine) -> None:
+        gc.disable()  # a batch makes no cycles, and looking for them within it took 40 % of the fold
+        gc.freeze()  # nor does what was imported
+        engine.standby.start()
+        try:
+            await self._move_batches(engine)
+            await self._on_kafka_thread(engine.standby.close)
+            await self._on_kafka_thread(engine.processor.close)
+        finally:
+            gc.enable()
+            engine.standby.stop()
+        log.info("worker_left_the_group")
+
+    async def _move_batches(self, engine: Engine) -> None:
         processor = engine.processor
         loop = asyncio.get_running_loop()
         drain_until, chores_at = float("inf"), 0.0
-        gc.disable()  # a batch makes no cycles, and looking for them within it took 40 % of the fold
-        gc.freeze()  # nor does what was imported
         while True:
             batch = await self._on_kafka_thread(processor.poll)
             if batch is not None:
                 await self._fold_and_commit(engine, batch)
+            generation = engine.standby.take()
+            if generation is not None:
+                engine.standby.retire(await self._on_kafka_thread(processor.adopt, generation))
             if any(stage is not Stage.READY for stage in processor.stages().values()):
                 await self._on_kafka_thread(processor.restore, batch is None)
             now = loop.time()
             if now >= chores_at:
                 chores_at = now + CHORES_EVERY_S
-                gc.collect()
-                for partition, events in (await self._on_kafka_thread(processor.lag)).items():
-                    metrics.LAG_EVENTS.labels(str(partition)).set(events)
+                await self._do_chores(engine)
             if self._stopping.is_set():
                 drain_until = min(drain_until, now + DRAIN_S)
                 if batch is None or now >= drain_until:
                     break
-        gc.enable()
-        await self._on_kafka_thread(processor.close)
-        log.info("worker_left_the_group")
+
+    async def _do_chores(self, engine: Engine) -> None:
+        gc.collect()
+        engine.standby.check()
+        engine.standby.own(engine.processor.stages())
+        metrics.WORKER_GENERATION.set(engine.standby.worked_on.number)
+        for partition, events in (await self._on_kafka_thread(engine.processor.lag)).items():
+            metrics.LAG_EVENTS.labels(str(partition)).set(events)
 
     async def _fold_and_commit(self, engine: Engine, batch: Batch) -> None:
         loop = asyncio.get_running_loop()

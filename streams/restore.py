@@ -45,11 +45,16 @@ class Stage(enum.Enum):
 
 
 class Assigned:
-    """A partition that this worker owns. `next_offset`: of inventory.updates; it moves only with a commit."""
+    """A partition that this worker owns.
 
-    def __init__(self, number: int, store: PartitionStore, now_s: float) -> None:
+    `next_offset`: of inventory.updates; it moves only with a commit. `quiet_below`: what is refused of the updates
+    below it is among the dead letters already, by a former generation of the rows.
+    """
+
+    def __init__(self, number: int, store: PartitionStore, now_s: float, quiet_below: int = 0) -> None:
         self.number = number
         self.store = store
+        self.quiet_below = quiet_below
         self.stage = Stage.BARRIER
         self.began_s = now_s
         self.target = -1
@@ -113,6 +118,11 @@ class Restorer:
     def forget(self, assigned: Assigned) -> None:
         """The partition was taken away."""
         self._follower.remove(assigned.number)
+
+    def turn_to(self, follower: Follower, stock: str) -> None:
+        """Restore from another generation's topic from now on; no partition is under way."""
+        self._follower.close()
+        self._follower, self._stock = follower, stock
 
     def close(self) -> None:
         """Leave Kafka."""

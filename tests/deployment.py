@@ -187,11 +187,16 @@ def drive(engine: Engine, done: Callable[[], bool], timeout_s: float = WAIT_S) -
 
 def step(engine: Engine) -> int:
     """One turn of the pump's loop; the events committed."""
-    processor, folder = engine
+    processor, folder = engine.processor, engine.folder
     batch = processor.poll()
     committed = 0
     if batch is not None and processor.commit(batch, folder.fold(batch)):
         committed = batch.events
+    generation = engine.standby.take()
+    if generation is not None:
+        engine.standby.retire(processor.adopt(generation))
+    engine.standby.own(processor.stages())
+    engine.standby.check()
     processor.restore(idle=batch is None)
     return committed
 

@@ -356,8 +356,9 @@ def fail_once(
 
 
 def open_store(deployment: Deployment, name: str, partition: int) -> PartitionStore:
-    path = deployment.folder / name / "stock" / str(partition)
-    return PartitionStore(path, Resources(1 << 20, 1 << 20), deployment.topics[STOCK.name].generation)
+    generation = deployment.topics[STOCK.name].generation
+    path = deployment.folder / name / "stock" / generation / str(partition)
+    return PartitionStore(path, Resources(1 << 20, 1 << 20), generation)
 
 
 def stores(deployment: Deployment, name: str) -> dict[bytes, bytes | None]:
