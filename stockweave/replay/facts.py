@@ -65,9 +65,9 @@ class Facts:
         """
         if self.start >= self.end:
             return
+        self._check_range()
         consumer = Consumer(reader_config(self._bootstrap_servers), logger=CLIENT_LOGGER)
         try:
-            self._check_range(consumer)
             consumer.assign([TopicPartition(self.topic, self.partition, self.start)])
             batch: list[Message] = []
             batch_bytes, heard_at_s = 0, time.monotonic()
@@ -116,8 +116,8 @@ class Facts:
             raise Fatal(f"topic {self.topic} cannot be read: {error.str()}; grant the right to read it")
         # librdkafka goes on by itself after the rest
 
-    def _check_range(self, consumer: Consumer) -> None:
-        low, high = watermarks(consumer, self.topic, [self.partition])[self.partition]
+    def _check_range(self) -> None:
+        low, high = log_ends(self._bootstrap_servers, self.topic, [self.partition])[self.partition]
         if low > self.start:
             self._trimmed(f"it begins at {low}")
         if high < self.end:
@@ -139,37 +139,28 @@ class Facts:
         )
 
 
-def watermarks(consumer: Consumer, topic: str, partitions: Sequence[int]) -> dict[int, tuple[int, int]]:
-    """The first offset and the one after the last, by partition, as `consumer` sees them.
-
-    A read_committed one is told the last stable offset for the end; see `log_ends` for the other.
-
-    Raises:
-        Retriable: Kafka does not answer.
-    """
-    found = {}
-    for partition in partitions:
-        try:
-            low_high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=WATERMARK_WAIT_S)
-        except KafkaException as error:
-            raise Retriable(
-                f"the ends of {topic} partition {partition} are not told: {error.args[0].str()}; is Kafka running?"
-            ) from error
-        if low_high is None:
-            raise Retriable(f"the ends of {topic} partition {partition} are not told in time; is Kafka running?")
-        found[partition] = low_high
-    return found
-
-
 def log_ends(bootstrap_servers: str, topic: str, partitions: Sequence[int]) -> dict[int, tuple[int, int]]:
-    """The first offset and the high watermark, by partition: of all that is there, committed or not.
+    """The first offset and the one after the last, by partition: of all that is there, committed or not.
+
+    From a read_uncommitted client, for a read_committed one is told the last stable offset, which may lag behind what
+    is committed already.
 
     Raises:
         Retriable: Kafka does not answer.
     """
     config = client_config(bootstrap_servers) | {"group.id": "stockweave-replay", "isolation.level": "read_uncommitted"}
     consumer = Consumer(config, logger=CLIENT_LOGGER)
+    found = {}
     try:
-        return watermarks(consumer, topic, partitions)
+        for partition in partitions:
+            low_high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=WATERMARK_WAIT_S)
+            if low_high is None:
+                raise Retriable(f"{topic} partition {partition} does not tell its ends in time; is Kafka running?")
+            found[partition] = low_high
+    except KafkaException as error:
+        raise Retriable(
+            f"the ends of {topic} are not told: {error.args[0].str()}; is Kafka at {bootstrap_servers} running?"
+        ) from error
     finally:
         consumer.close()
+    return found

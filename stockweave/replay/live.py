@@ -1,8 +1,9 @@
 """The rows of a generation as they are now, read from its compacted topic while workers go on writing it.
 
-Invariant: the rows and the position of a partition are of one moment. An end-of-partition event stands at the last
-stable offset, below which every transaction is whole, so a store that has read up to exactly such an event holds the
-rows of its position and nothing after it.
+Invariant: the rows and the position of a partition are of one moment. That is so at the end of the partition, which for
+a read_committed consumer is the last stable offset, below which every transaction is whole; and after any position
+record, for it is the last record of its transaction in its partition. What comes first ends the reading: where
+transactions follow one another closely, the end is never seen.
 """
 
 from __future__ import annotations
@@ -10,10 +11,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 
+from confluent_kafka import KafkaError, Message, TopicPartition
+
+from schemas import keys
 from state.follower import Follower, open_consumer
 from state.store import PartitionStore
 from stockweave.errors import Retriable
 from stockweave.replay.facts import STALLED_S, log_ends
+from stockweave.world import FollowerConsumer
 
 RECORDS_MAX = 20_000
 STEP_WAIT_S = 0.2
@@ -25,7 +30,7 @@ def read_live(
     stores: Mapping[int, PartitionStore],
     on_records: Callable[[int], None] = lambda _: None,
 ) -> dict[int, int]:
-    """Follow `topic` into `stores`, each to the end that the partition has now, or a later one.
+    """Follow `topic` into `stores`, each to the end that the partition has now, or a little further.
 
     The position of a partition is afterwards its store's `position`, None where nothing was ever folded.
 
@@ -42,32 +47,65 @@ def read_live(
         Retriable: Kafka does not answer.
         Fatal: the topic is gone or may not be read.
     """
-    # The high watermark, from a client that reads uncommitted data too: a read_committed one is told the last stable
-    # offset, which may lag behind rows that are committed already (see streams/restore.py).
+    # The high watermark, and not the last stable offset: that may lag behind rows that are committed already.
     targets = {number: high for number, (_, high) in log_ends(bootstrap_servers, topic, list(stores)).items()}
-    ended: dict[int, int] = {}
-    follower = Follower(open_consumer(bootstrap_servers, topic), topic)
+    consumer = _UpTo(open_consumer(bootstrap_servers, topic), targets)
+    follower = Follower(consumer, topic)
     try:
         for number, store in stores.items():
             follower.add(number, store, time.time_ns() // 1_000_000)
         heard_at_s = time.monotonic()
-        while len(ended) < len(stores):
+        while len(consumer.ended) < len(stores):
             records = follower.step(RECORDS_MAX, STEP_WAIT_S)
             on_records(records)
             if records:
                 heard_at_s = time.monotonic()
             elif time.monotonic() - heard_at_s > STALLED_S:
-                waiting = sorted(set(stores) - set(ended))
+                waiting = sorted(set(stores) - set(consumer.ended))
                 raise Retriable(
                     f"{topic} has brought nothing for {STALLED_S:.0f} s, and partitions {waiting} are not at their "
                     f"end; is Kafka at {bootstrap_servers} well, or a transaction left open?"
                 )
-            for number, store in stores.items():
-                at = -1 if number in ended else follower.ended_at(number)
-                # A step may have read past the event, into the middle of a transaction: then the next event counts.
-                if at >= targets[number] and store.mark.next_offset == at:
-                    ended[number] = at
-                    follower.remove(number)
     finally:
         follower.close()
-    return ended
+    return consumer.ended
+
+
+class _UpTo:
+    """A follower's consumer that hides what comes after the end of the reading.
+
+    Args:
+        consumer: with `state.follower.follower_config`.
+        targets: by partition, what is to be read at least.
+    """
+
+    def __init__(self, consumer: FollowerConsumer, targets: Mapping[int, int]) -> None:
+        self._consumer = consumer
+        self._targets = targets
+        self.ended: dict[int, int] = {}
+        self.incremental_assign = consumer.incremental_assign
+        self.close = consumer.close
+
+    def consume(self, num_messages: int = 1, timeout: float = -1) -> list[Message]:
+        return [message for message in self._consumer.consume(num_messages, timeout) if self._shown(message)]
+
+    def incremental_unassign(self, partitions: list[TopicPartition]) -> None:
+        for again in partitions:  # the follower reads it from the beginning
+            self.ended.pop(again.partition, None)
+        self._consumer.incremental_unassign(partitions)
+
+    def _shown(self, message: Message) -> bool:
+        number, offset, error = message.partition(), message.offset(), message.error()
+        if number in self.ended:
+            return False
+        if number is None or offset is None or number not in self._targets:
+            return True
+        if error is None and message.key() == keys.POSITION:
+            end = offset + 1
+        elif error is not None and error.code() == KafkaError._PARTITION_EOF:
+            end = offset
+        else:
+            return True
+        if end >= self._targets[number]:
+            self.ended[number] = end
+        return True
