@@ -32,7 +32,7 @@ class WaitingRows:
         bytes_max: of keys and rows that wait.
     """
 
-    def __init__(self, store: PartitionStore, bytes_max: int = WAITING_BYTES_MAX) -> None:
+    def __init__(self, store: PartitionStore, bytes_max: int) -> None:
         self._store = store
         self._bytes_max = bytes_max
         self._bytes = 0
@@ -90,7 +90,7 @@ def refold(
         Retriable: Kafka or the registry does not answer.
     """
     position = seed or Position({}, {})
-    waiting = WaitingRows(store)
+    waiting = WaitingRows(store, WAITING_BYTES_MAX)
     with no_cycle_search():
         for messages in facts.batches(EVENTS_MAX):
             part = Part(facts.partition, cast("PartitionStore", waiting), position, messages)
