@@ -7,6 +7,8 @@ A rebuild writes it; workers, the API and every command follow it (`schemas.gene
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from schemas.topics import STOCK
@@ -23,17 +25,34 @@ class Generation(msgspec.Struct, frozen=True):
     topic: str
 
 
+class Plan(msgspec.Struct, frozen=True):
+    """How a candidate is made, so that whoever goes on with it goes on the same way.
+
+    `begin`: what it is folded on from, `FACTS` (nothing), `PREVIOUS` (a copy of that generation) or the address of a
+    checkpoint; `partitions`: those that begin so, None for all, while the others begin as copies of the live
+    generation; `rules`: digest of the rules that fold it.
+    """
+
+    begin: str
+    partitions: tuple[int, ...] | None
+    rules: str
+
+
+FACTS, PREVIOUS = "facts", "previous"
+
+
 class Generations(msgspec.Struct, frozen=True):
     """Which generations there are.
 
-    `live`: is folded into and read from; `candidate`: is being rebuilt, or warmed up for a way back; `previous`: was
-    live before, and is kept for that way; `changed_at`: when this was decided, in ms since the epoch.
+    `live`: is folded into and read from; `candidate`: is being rebuilt by `plan`; `previous`: was live before, and is
+    kept for a way back; `changed_at`: when this was decided, in ms since the epoch.
     """
 
     live: Generation
     candidate: Generation | None = None
     previous: Generation | None = None
     changed_at: int = 0
+    plan: Plan | None = None
 
     def next_number(self) -> int:
         """A number that no generation named here has."""
@@ -44,6 +63,12 @@ class Generations(msgspec.Struct, frozen=True):
 def name_of(number: int, settings: Settings) -> str:
     """The deployed name of a generation's topic."""
     return settings.topic(STOCK.name) + (f".g{number}" if number else "")
+
+
+def number_of(topic: str, settings: Settings) -> int | None:
+    """The generation that has this topic, None where it is no generation's."""
+    found = re.fullmatch(re.escape(settings.topic(STOCK.name)) + r"(?:\.g([1-9]\d*))?", topic)
+    return None if found is None else int(found[1] or 0)
 
 
 def first(settings: Settings) -> Generations:

@@ -7,6 +7,7 @@ errors carry no flag: `_STATE` from produce means abort, `_FATAL` means fatal.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Callable
@@ -83,10 +84,18 @@ def _exit(call: str) -> None:
 
 
 class Transaction:
-    """One producer's transactions, one after another; used on the pump's thread alone."""
+    """One producer's transactions, one after another; used on one thread alone.
 
-    def __init__(self, producer: TransactionalProducer, clock: Clock) -> None:
+    Args:
+        producer: with `producer_config`.
+        clock: of the watchdog and of the patience.
+        patience_s: how long a call is repeated while Kafka is away; for ever unless given.
+    """
+
+    def __init__(self, producer: TransactionalProducer, clock: Clock, patience_s: float = math.inf) -> None:
         self._producer = producer
+        self._clock = clock
+        self._patience_s = patience_s
         self._watchdog = Watchdog(clock)
 
     def take_over(self) -> None:
@@ -151,6 +160,17 @@ class Transaction:
         )  # fmt: skip
         self._call("commit_transaction", self._producer.commit_transaction, CALL_S)
 
+    def commit_records(self) -> None:
+        """Make the open transaction visible, without offsets: for a writer that reads in no group.
+
+        Raises:
+            Aborted: call `abort`, then produce the records again.
+            Retriable: patience is over; whether it is committed is not known.
+            Fatal: this producer is fenced or broken.
+        """
+        self._flush()
+        self._call("commit_transaction", self._producer.commit_transaction, CALL_S)
+
     def abort(self) -> None:
         """Undo the open transaction."""
         try:
@@ -163,10 +183,13 @@ class Transaction:
         self._watchdog.stop()
 
     def _flush(self) -> None:
+        began_s = self._clock.monotonic_s()
         while self._watched("flush", self._producer.flush, CALL_S):
-            pass  # records that cannot be delivered fail after their timeout, and the commit then asks for an abort
+            # Records that cannot be delivered fail after their timeout, and the commit then asks for an abort.
+            self._be_patient("flush", "records wait to be sent", began_s)
 
     def _call(self, name: str, function: Callable[..., Any], *args: Any) -> None:  # noqa: ANN401
+        began_s = self._clock.monotonic_s()
         while True:
             try:
                 self._watched(name, function, *args)
@@ -179,9 +202,14 @@ class Transaction:
                     raise Aborted(f"{name}: {error.str()}") from raised
                 if not error.retriable() and error.code() != KafkaError._TIMED_OUT:
                     _end(name, error, raised)
+                self._be_patient(name, error.str(), began_s)
                 self._producer.poll(DELIVERY_WAIT_S)
             else:
                 return
+
+    def _be_patient(self, name: str, why: str, began_s: float) -> None:
+        if self._clock.monotonic_s() - began_s > self._patience_s:
+            raise Retriable(f"{name} has not succeeded for {self._patience_s:g} s: {why}; is Kafka running?")
 
     def _watched(self, name: str, function: Callable[..., Any], *args: Any) -> Any:  # noqa: ANN401
         self._watchdog.begin(name)

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 from confluent_kafka import Producer
+from msgspec.structs import replace
 
 from schemas import generation_log
 from schemas.admin import ensure_topics
 from schemas.generation_log import GenerationLog, read, write
-from schemas.generations import KEY, Generation, Generations, decode, encode, first, name_of
+from schemas.generations import FACTS, KEY, Generation, Generations, Plan, decode, encode, first, name_of, number_of
 from schemas.topics import GENERATIONS
 from stockweave.broker.kafka import EmbeddedKafka
 from stockweave.errors import Fatal, Retriable
@@ -57,13 +58,32 @@ def transactional(broker: EmbeddedKafka, settings: Settings) -> Producer:
 
 def test_a_record_is_read_as_it_was_written() -> None:
     settings = Settings(_env_file=None, topic_prefix="shop-a.")
-    for made in (first(settings), record(settings, 3, 4), Generations(Generation(0, name_of(0, settings)))):
+    planned = replace(record(settings, 3, 4), plan=Plan(FACTS, (0, 2), "1f"))
+    for made in (first(settings), record(settings, 3, 4), planned):
         assert decode(encode(made), settings) == made
     assert encode(record(settings, 1)) == (
         b'{"live":{"number":1,"topic":"shop-a.inventory.stock.g1"},"candidate":null,"previous":null,'
-        b'"changed_at":1700000000000}'
+        b'"changed_at":1700000000000,"plan":null}'
     )
     assert decode(None, settings) == first(settings)
+
+
+def test_a_record_that_was_written_before_there_were_plans_has_none() -> None:
+    written = b'{"live":{"number":0,"topic":"inventory.stock"},"candidate":null,"previous":null,"changed_at":1}'
+    assert decode(written, Settings(_env_file=None)).plan is None
+
+
+def test_a_topic_is_known_by_its_name_alone() -> None:
+    settings = Settings(_env_file=None, topic_prefix="shop-a.")
+    for number in (0, 1, 10):
+        assert number_of(name_of(number, settings), settings) == number
+    for other in (
+        "inventory.stock",
+        "shop-a.inventory.stock.g",
+        "shop-a.inventory.stock.g01",
+        "shop-aXinventory.stock",
+    ):
+        assert number_of(other, settings) is None
 
 
 def test_a_new_number_is_above_all_that_are_named() -> None:
