@@ -9,6 +9,7 @@ what was removed, so it is deleted and read again. One thread at a time.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ from stockweave.world import FollowerConsumer
 log = structlog.get_logger(__name__)
 
 TOPIC_WAIT_S = 5.0
+LOOKUPS_MAX, LOOKUP_WAIT_S = 20, 0.1  # of a topic's beginning: its leader may hear of it a moment after us
 AWAY_MS_MAX = DAY_MS  # delete.retention.ms of a compacted topic: tombstones may be gone after it
 
 
@@ -75,6 +77,7 @@ class _Followed:
         self.store = store
         self.anchored = store.mark.anchor < 0  # nothing to compare with yet
         self.ended_at = -1
+        self.lookups = 0
 
 
 class Follower:
@@ -151,6 +154,8 @@ class Follower:
             error = message.error()
             if error is not None and error.code() != KafkaError._PARTITION_EOF:
                 if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+                    if followed.store.mark.next_offset == 0:
+                        return self._look_up_again(partition, error)
                     return self._distrust(partition, "the topic ends before the store's position")
                 _check(error, self._topic)
                 continue
@@ -173,6 +178,16 @@ class Follower:
             self._on_progress(Progress(partition, changed))
         return None
 
+    def _look_up_again(self, partition: int, error: KafkaError) -> None:
+        """The topic has no beginning: a leader that has not heard of it yet, or it was deleted."""
+        followed = self._followed[partition]
+        followed.lookups += 1
+        if followed.lookups > LOOKUPS_MAX:
+            raise _gone(self._topic, error)
+        time.sleep(LOOKUP_WAIT_S)
+        self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
+        self._consumer.incremental_assign([TopicPartition(self._topic, partition, OFFSET_BEGINNING)])
+
     def _distrust(self, partition: int, why: str) -> None:
         log.warning("store_deleted_and_read_again", topic=self._topic, partition=partition, why=why)
         self.reread(partition)
@@ -190,13 +205,17 @@ def _is_anchor(message: Message, store: PartitionStore) -> bool:
     )
 
 
+def _gone(topic: str, error: KafkaError) -> Fatal:
+    return Fatal(f"topic {topic} is gone: {error.str()}; restart to create it, and the state is read anew")
+
+
 def _check(error: KafkaError | None, topic: str) -> None:
     """Librdkafka retries by itself whatever can pass; the rest ends the process."""
     if error is None:
         return
     gone = error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)
     if gone:
-        raise Fatal(f"topic {topic} is gone: {error.str()}; restart to create it, and the state is read anew")
+        raise _gone(topic, error)
     if error.fatal() or error.code() in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError._AUTHENTICATION):
         raise Fatal(f"topic {topic} cannot be read: {error.str()}")
     log.info("following_interrupted", topic=topic, error=error.name(), text=error.str())

@@ -12,9 +12,10 @@ from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from schemas import keys
-from state.follower import AWAY_MS_MAX, Follower, follower_config
+from state.follower import AWAY_MS_MAX, Follower, follower_config, open_consumer
 from state.store import PartitionStore, Resources
 from stockweave.broker.kafka import EmbeddedKafka
+from stockweave.errors import Fatal
 from tests.state.test_store import position
 
 
@@ -135,4 +136,23 @@ def test_a_partition_that_was_removed_is_written_no_more(topic: Topic, store: Pa
     for _ in range(5):
         follower.step(1_000, 0.1)
     assert store.get(b"a") == b"1"
+    follower.close()
+
+
+def test_a_topic_that_is_gone_is_fatal_and_not_read_again_for_ever(topic: Topic, store: PartitionStore) -> None:
+    consumer = open_consumer(topic.bootstrap_servers, topic.name)
+    topic.admin.delete_topics([topic.name])[topic.name].result()
+    deadline = time.monotonic() + 20
+    while topic.name in topic.admin.list_topics(timeout=10).topics:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    follower = Follower(consumer, topic.name)
+    follower.add(0, store, now_ms())
+
+    def follow() -> None:
+        while time.monotonic() < deadline:
+            follower.step(100, 0.2)
+
+    with pytest.raises(Fatal, match=rf"topic {topic.name} is gone: .*; restart to create it"):
+        follow()
     follower.close()
