@@ -261,7 +261,7 @@ def compare(live: PartitionStore, replayed: PartitionStore) -> Compared:
     count = differ = 0
     first: Differing | None = None
     digest = PartitionDigest()
-    for key, left, right in _pairs(live.rows(), replayed.rows()):
+    for key, left, right in pairs(live.rows(), replayed.rows()):
         count += 1
         try:
             if left is not None:
@@ -294,7 +294,7 @@ def same_meaning(left: bytes, right: bytes) -> bool:
     return meaning(left) == meaning(right)
 
 
-def _pairs(
+def pairs(
     left: Iterator[tuple[bytes, bytes]], right: Iterator[tuple[bytes, bytes]]
 ) -> Iterator[tuple[bytes, bytes | None, bytes | None]]:
     """Both sides joined by key; each in its order."""
