@@ -147,23 +147,28 @@ def write(settings: Settings, bootstrap_servers: str, generations: Generations) 
 def _end(settings: Settings, bootstrap_servers: str) -> int:
     """The topic's end with what is not committed yet; -1 where there is no such topic."""
     admin = AdminClient(client_config(bootstrap_servers), logger=CLIENT_LOGGER)
-    topic = settings.topic(GENERATIONS.name)
+    asked = TopicPartition(settings.topic(GENERATIONS.name), 0)
+    try:
+        if asked.topic not in admin.list_topics(timeout=ANSWER_S).topics:
+            return -1
+    except KafkaException as error:
+        raise _unanswered(bootstrap_servers, error) from error
+    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+    uncommitted = IsolationLevel.READ_UNCOMMITTED
     deadline = time.monotonic() + WAIT_S
     while True:
         try:
-            if topic not in admin.list_topics(timeout=ANSWER_S).topics:
-                return -1
-            asked = {TopicPartition(topic, 0): OffsetSpec.latest()}  # type: ignore[no-untyped-call]
-            found = admin.list_offsets(asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=ANSWER_S)
-            [answer] = [future.result() for future in found.values()]
+            found = admin.list_offsets({asked: latest}, isolation_level=uncommitted, request_timeout=ANSWER_S)
+            answer = found[asked].result()
         except KafkaException as error:
-            # A broker hears of a topic's leader a moment after the controller has created it.
-            if (error.args[0].code() not in GONE and not error.args[0].retriable()) or time.monotonic() > deadline:
-                raise Retriable(
-                    f"Kafka at {bootstrap_servers} does not answer: {error.args[0].str()}; is it running?"
-                ) from error
-            time.sleep(POLL_S)
+            if time.monotonic() > deadline:
+                raise _unanswered(bootstrap_servers, error) from error
+            time.sleep(POLL_S)  # a broker leads a partition a moment after the controller has created it
         else:
             if answer.offset >= 0:  # below: how librdkafka tells of a broker that stands still
                 return cast("int", answer.offset)
             raise Retriable(f"Kafka at {bootstrap_servers} does not answer in time; is it running?")
+
+
+def _unanswered(bootstrap_servers: str, error: KafkaException) -> Retriable:
+    return Retriable(f"Kafka at {bootstrap_servers} does not answer: {error.args[0].str()}; is it running?")
