@@ -53,6 +53,19 @@ class Progress(Protocol):
         """So many there are in all."""
 
 
+class Counted:
+    """Ticks that are counted on their way."""
+
+    def __init__(self, ticks: Ticks) -> None:
+        self._ticks = ticks
+        self.count = 0
+
+    def advance(self, count: int) -> None:
+        """So many more are done."""
+        self.count += count
+        self._ticks.advance(count)
+
+
 def cores() -> int:
     """How many this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -142,7 +155,12 @@ class _Worker:
         self.pipe, theirs = context.Pipe()
         level = logging.getLogger().getEffectiveLevel()
         self._process: SpawnProcess = context.Process(target=_serve, args=(theirs, task, level), name=name, daemon=True)
-        self._process.start()
+        # Blocked, and so in the child from its first moment: Ctrl-C reaches the whole group, and we end our children.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()  # so that its end is heard as the end of the pipe
         self._partition = -1
 
@@ -195,7 +213,6 @@ class _Told:
 
 def _serve(pipe: Connection, task: Task[Any], log_level: int) -> None:
     """What a worker's process runs until it is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends us
     parent = mp.parent_process()
     if parent is not None and parent.pid is not None:
         die_with(parent.pid)

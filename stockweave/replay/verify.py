@@ -34,7 +34,7 @@ from stockweave.replay.live import read_live
 from stockweave.replay.refold import refold
 from stockweave.replay.scratch import scratch_folder
 from stockweave.replay.session import kafka
-from stockweave.replay.spread import Progress, Ticks, over_partitions
+from stockweave.replay.spread import Counted, Progress, Ticks, over_partitions
 from stockweave.settings import Settings
 from streams.batch import Folder
 
@@ -218,7 +218,7 @@ class PartitionCheck:
         folder = self.folder / str(partition)
         live = PartitionStore(folder / "live", resources, SCRATCH)
         replayed = PartitionStore(folder / "replayed", resources, SCRATCH)
-        read = _Counted(ticks)
+        read = Counted(ticks)
         stock_end = read_live(self.bootstrap_servers, self.stock, {partition: live}, read.advance)[partition]
         position = live.position or Position({}, {})
         seeded = self.seed(partition, replayed) if self.seed is not None else Position({}, {})
@@ -238,18 +238,6 @@ class PartitionCheck:
         events = result.events() - seeded.events()
         problems = tally_problems(partition, position, result)
         return PartitionVerdict(partition, compared, start, end, events, stock_end, problems)
-
-
-class _Counted:
-    """Ticks that are counted on their way."""
-
-    def __init__(self, ticks: Ticks) -> None:
-        self._ticks = ticks
-        self.count = 0
-
-    def advance(self, count: int) -> None:
-        self.count += count
-        self._ticks.advance(count)
 
 
 def compare(live: PartitionStore, replayed: PartitionStore) -> Compared:
