@@ -30,6 +30,7 @@ class ViewPartition(PartitionStore):
 
     def __init__(self, number: int, path: Path, resources: Resources, generation: str) -> None:
         self.number = number
+        self.floor = 0  # the first update that readers have not seen yet: before it is passed, nothing is answered
         self.target: int | None = None  # the topic's end when the process began; the event loop sets it once
         self.end: int | None = None  # the topic's end as last heard; the event loop writes, any thread reads
         self.caught_up = False  # the follower's thread writes, under the gate where it matters; any thread reads

@@ -15,6 +15,7 @@ from aiohttp import ETag, hdrs, web
 
 from api.answers import Answers, Items, Page, encode_json
 from api.cursor import Cursor
+from api.generation import GenerationView
 from api.listing import Filters, page
 from api.params import Params, identifier
 from api.view import View
@@ -65,16 +66,17 @@ class ReadRoutes:
         await self._wait(params)
         if len(skus) == 1:
             return self._one(request, skus[0])
-        if len(skus) <= SKUS_INLINE_MAX:
-            return _json(self._many(skus))
-        return _json(await self._off_loop(lambda: self._many(skus)))
+        with self._view.lease() as served:
+            if len(skus) <= SKUS_INLINE_MAX:
+                return _json(self._many(served, skus))
+            return _json(await self._off_loop(lambda: self._many(served, skus)))
 
     async def row(self, request: web.Request) -> web.Response:
         """GET /api/v1/inventory/{sku}: everything that is known of a SKU."""
         params = Params(request.query, ROW_PARAMS)
         sku = identifier("sku", request.match_info["sku"])
         await self._wait(params)
-        row, answers = self._view.row(sku), self._answers()
+        row, answers = self._view.row(sku), self._answers(self._view.served)
         if row is None:
             return _unknown(sku)
         answer = answers.row(row, partition_of(sku.encode(), len(self._view.partitions)))
@@ -82,16 +84,16 @@ class ReadRoutes:
         return _not_modified(request, tag) or _json(encode_json(answer), tag)
 
     def _one(self, request: web.Request, sku: str) -> web.Response:
-        row, answers = self._view.row(sku), self._answers()
+        row, answers = self._view.row(sku), self._answers(self._view.served)
         if row is None:
             return _unknown(sku)
         available = availability(row, answers.now_ms)
         tag = ETag(answers.etag(row, len(available.stale)), is_weak=True)
         return _not_modified(request, tag) or _json(encode_json(answers.item(row, available)), tag)
 
-    def _many(self, skus: list[str]) -> bytes:
-        answers = self._answers()
-        rows = self._view.rows(skus)
+    def _many(self, served: GenerationView, skus: list[str]) -> bytes:
+        answers = self._answers(served)
+        rows = served.rows(skus)
         items = [answers.item(row) for row in rows if row is not None]
         unknown = [sku for sku, row in zip(skus, rows, strict=True) if row is None]
         return encode_json(Items(items, unknown))
@@ -104,21 +106,24 @@ class ReadRoutes:
             params.time_ms("updated_since"),
         )
         limit, token = params.limit(), params.text("cursor")
-        cursor = Cursor(self._view.generation, "") if token is None else Cursor.parse(token)
-        if cursor.generation != self._view.generation:
-            detail = "the list was built anew since that cursor was given; begin again without a cursor"
-            return problem(410, "cursor_of_another_generation", detail, field="cursor")
+        cursor = None if token is None else Cursor.parse(token)
         await self._wait(params)
+        with self._view.lease() as served:
+            generation = served.topic.generation
+            if cursor is not None and cursor.generation != generation:
+                detail = "the list was built anew since that cursor was given; begin again without a cursor"
+                return problem(410, "cursor_of_another_generation", detail, field="cursor")
+            after = "" if cursor is None else cursor.last
 
-        def scan() -> bytes:
-            items, last = page(self._view.partitions, filters, cursor.last, limit, self._answers())
-            return encode_json(Page(items, None if last is None else Cursor(self._view.generation, last).token()))
+            def scan() -> bytes:
+                items, last = page(served.partitions, filters, after, limit, self._answers(served))
+                return encode_json(Page(items, None if last is None else Cursor(generation, last).token()))
 
-        return _json(await self._off_loop(scan))
+            return _json(await self._off_loop(scan))
 
-    def _answers(self) -> Answers:
+    def _answers(self, served: GenerationView) -> Answers:
         view = self._view
-        return Answers(view.generation, self._updates, view.clock.now_ms(), view.heard_at_ms)
+        return Answers(served.topic.generation, self._updates, view.clock.now_ms(), view.heard_at_ms)
 
     async def _wait(self, params: Params) -> None:
         offsets = params.min_offset(len(self._view.partitions))

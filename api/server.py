@@ -11,6 +11,7 @@ import errno
 import signal
 import sys
 from collections.abc import Coroutine, Iterable
+from pathlib import Path
 from typing import Any, NoReturn
 
 import structlog
@@ -18,10 +19,14 @@ from aiohttp import web
 from confluent_kafka import Consumer
 
 from api.ends import Ends
+from api.generation import GenerationView
 from api.partition import ViewPartition
+from api.succession import Succession
 from api.view import View
 from schemas.admin import Deployed
+from schemas.topics import UPDATES
 from state.follower import follower_config
+from state.generations import Directions, GenerationsFollower, look_up, read
 from state.store import Resources
 from stockweave.clients import CLIENT_LOGGER
 from stockweave.errors import Fatal, StockweaveError
@@ -35,23 +40,61 @@ SWITCH_INTERVAL_S = 0.001  # how long the follower's thread may keep the event l
 
 
 def open_view(settings: Settings, bootstrap_servers: str, stock: Deployed) -> View:
-    """Open the stores of `<data_dir>/view` and a consumer for them.
+    """Open a generation's stores below `<data_dir>/view` and a consumer for them; its successors come by themselves.
+
+    Args:
+        settings: of the deployment.
+        bootstrap_servers: of its Kafka.
+        stock: the generation to begin with.
 
     Raises:
+        Retriable: Kafka does not answer.
         Fatal: another process has the folder, or the disk refuses.
     """
+    folder = settings.data_dir / "view"
     resources = Resources(settings.block_cache_bytes, settings.write_buffer_bytes)
+    previous = look_up(settings, bootstrap_servers, read(settings, bootstrap_servers)).previous
+    floors = {} if previous is None else _positions(folder / previous.generation, previous, resources)
+
+    def open_generation(topic: Deployed) -> GenerationView:
+        partitions = _open_partitions(folder / topic.generation, topic, resources)
+        consumer = Consumer(follower_config(bootstrap_servers), logger=CLIENT_LOGGER)
+        return GenerationView(topic, partitions, consumer, Ends(bootstrap_servers, topic), clock)
+
+    clock = SystemClock()
+    served = open_generation(stock)
+    for partition in served.partitions:
+        partition.floor = floors.get(partition.number, 0)
+    records = GenerationsFollower(settings, bootstrap_servers)
+
+    def look() -> Directions:
+        return look_up(settings, bootstrap_servers, read(settings, bootstrap_servers))
+
+    return View(Succession(served, open_generation, records, look, folder), clock)
+
+
+def _open_partitions(folder: Path, topic: Deployed, resources: Resources) -> list[ViewPartition]:
     partitions: list[ViewPartition] = []
     try:
-        for number in range(stock.partitions):
-            path = settings.data_dir / "view" / str(number)
-            partitions.append(ViewPartition(number, path, resources, stock.generation))
+        for number in range(topic.partitions):
+            path = folder / str(number)
+            partitions.append(ViewPartition(number, path, resources, topic.generation))
     except StockweaveError:
         for partition in partitions:
             partition.close()
         raise
-    consumer = Consumer(follower_config(bootstrap_servers), logger=CLIENT_LOGGER)
-    return View(stock, partitions, consumer, Ends(bootstrap_servers, stock), SystemClock())
+    return partitions
+
+
+def _positions(folder: Path, topic: Deployed, resources: Resources) -> dict[int, int]:
+    """How far a generation was that this view served, by partition; its process ended before it served the next."""
+    if not folder.is_dir():
+        return {}
+    positions = {}
+    for partition in _open_partitions(folder, topic, resources):
+        positions[partition.number] = partition.next_update(UPDATES.name)
+        partition.close()
+    return positions
 
 
 async def serve(

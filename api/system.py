@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
 from importlib.metadata import version
 
 from aiohttp import web
@@ -14,6 +15,7 @@ from prometheus_client.aiohttp import make_aiohttp_handler
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from api.answers import IDS, Time, encode_json, rfc3339
+from api.partition import ViewPartition
 from api.view import View
 from schemas.rows import OUTCOMES
 from schemas.topics import UPDATES
@@ -51,14 +53,25 @@ class PartitionState(Struct):
     events: int
 
 
+class NextGeneration(Struct):
+    """The generation of rows that comes next, followed beside the one that is served."""
+
+    generation: str
+    number: int
+    live: bool
+    partitions: list[PartitionState]
+
+
 class Readiness(Struct):
-    """Whether reads are answered, and how far the view is."""
+    """Whether reads are answered, from which generation of the rows, and how far the view is."""
 
     ready: bool
     generation: str
+    number: int
     confirmed_at: Time | None
     partitions: list[PartitionState]
     outcomes: Outcomes
+    next: NextGeneration | None
 
 
 class SupplierOutcomes(Outcomes, rename=IDS, kw_only=True):
@@ -95,23 +108,15 @@ class SystemRoutes:
     async def ready(self, request: web.Request) -> web.Response:
         """GET /readyz: 200 once every partition can be read, else 503."""
         view = self._view
-        ready = view.caught_up
-        partitions = []
-        for p in view.partitions:
-            position = p.position
-            partitions.append(
-                PartitionState(
-                    p.number,
-                    p.caught_up,
-                    p.mark.next_offset,
-                    p.end,
-                    None if p.end is None else p.lag,
-                    p.next_update(UPDATES.name),
-                    0 if position is None else position.events(),
-                )
-            )
+        ready, served = view.caught_up, view.served.topic
+        following = None
+        if view.next is not None:
+            successor, live = view.next
+            topic = successor.topic
+            following = NextGeneration(topic.generation, topic.number, live, _states(successor.partitions))
         confirmed_at = rfc3339(view.heard_at_ms) if view.heard_at_ms else None
-        body = Readiness(ready, view.generation, confirmed_at, partitions, self._total())
+        states = _states(view.partitions)
+        body = Readiness(ready, served.generation, served.number, confirmed_at, states, self._total(), following)
         return _json(body, 200 if ready else 503)
 
     async def stats(self, request: web.Request) -> web.Response:
@@ -125,6 +130,21 @@ class SystemRoutes:
     def _total(self) -> Outcomes:
         by_supplier = self._view.outcomes().values()
         return Outcomes(*(sum(counts[i] for counts in by_supplier) for i in range(len(OUTCOMES))))
+
+
+def _states(partitions: Iterable[ViewPartition]) -> list[PartitionState]:
+    return [
+        PartitionState(
+            p.number,
+            p.caught_up,
+            p.mark.next_offset,
+            p.end,
+            None if p.end is None else p.lag,
+            p.next_update(UPDATES.name),
+            0 if p.position is None else p.position.events(),
+        )
+        for p in partitions
+    ]
 
 
 @web.middleware

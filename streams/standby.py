@@ -216,7 +216,9 @@ class Standby:
     def _turn(self, directions: Directions) -> None:
         """Copy what the record asks for, and nothing else."""
         with self._lock:
-            leaving, live = self._leaving, directions.live != self._worked_on
+            leaving, live = self._leaving, directions.live.name != self._worked_on.name
+            if not live and directions.live != self._worked_on:
+                raise Fatal(f"topic {directions.live.name} was created anew; restart, and rows are folded into it anew")
             wanted = directions.live if live else directions.candidate
             withdrawn = self._offered is not None and (self._offered.topic != wanted or not live)
             if withdrawn:
