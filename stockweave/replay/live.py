@@ -87,7 +87,12 @@ class _UpTo:
         self.close = consumer.close
 
     def consume(self, num_messages: int = 1, timeout: float = -1) -> list[Message]:
-        return [message for message in self._consumer.consume(num_messages, timeout) if self._shown(message)]
+        messages = self._consumer.consume(num_messages, timeout)
+        if len(self._targets) == 1 and messages and not self.ended:
+            [target] = self._targets.values()
+            if (messages[-1].offset() or 0) + 1 < target:  # the last is the furthest: none of them is the end
+                return messages
+        return [message for message in messages if self._shown(message)]
 
     def incremental_unassign(self, partitions: list[TopicPartition]) -> None:
         for again in partitions:  # the follower reads it from the beginning

@@ -19,9 +19,9 @@ from state.store import PartitionStore
 from stockweave.replay.facts import Facts
 from streams.batch import Batch, Folder, Part
 
-EVENTS_MAX = 50_000  # in a batch: a row that is hit again within it is decoded and encoded once
+EVENTS_MAX = 100_000  # in a batch: a row that is hit again within it is decoded and encoded once
 WAITING_BYTES_MAX = 96 << 20
-WAITING_ROW_BYTES = 160  # what Python takes for a key and a row beside their bytes
+WAITING_ROW_BYTES = 200  # what Python takes for a key and a row beside the row's bytes
 
 
 class WaitingRows:
@@ -35,7 +35,7 @@ class WaitingRows:
     def __init__(self, store: PartitionStore, bytes_max: int) -> None:
         self._store = store
         self._bytes_max = bytes_max
-        self._bytes = 0
+        self._bytes = 0  # at the most: a row that was replaced is counted twice, until the sum is taken anew
         self._rows: dict[bytes, bytes] = {}
 
     def get_many(self, row_keys: Sequence[bytes]) -> list[bytes | None]:
@@ -50,13 +50,12 @@ class WaitingRows:
 
     def put(self, changed: Mapping[bytes, bytes], position: Position) -> None:
         """Take changed rows in; `position` is what they and all before them stand for."""
-        waiting = self._rows
-        for key, row in changed.items():
-            before = waiting.get(key)
-            self._bytes += len(row) - len(before) if before is not None else len(key) + len(row) + WAITING_ROW_BYTES
-        waiting.update(changed)
+        self._rows.update(changed)
+        self._bytes += _bytes_of(changed)
         if self._bytes > self._bytes_max:
-            self.flush(position)
+            self._bytes = _bytes_of(self._rows)
+            if self._bytes > self._bytes_max // 2:
+                self.flush(position)
 
     def flush(self, position: Position) -> None:
         """Write all that waits, with its position."""
@@ -64,6 +63,10 @@ class WaitingRows:
         self._store.write(changed, position.offsets.get(UPDATES.name, 0))
         self._rows = {}
         self._bytes = 0
+
+
+def _bytes_of(held: Mapping[bytes, bytes]) -> int:
+    return sum(map(len, held.values())) + len(held) * WAITING_ROW_BYTES
 
 
 def refold(
@@ -98,6 +101,7 @@ def refold(
             position = folded.position
             waiting.put(folded.rows, position)
             on_events(len(messages))
+            messages.clear()  # nobody looks at them again, and the next ones are about to come
     waiting.flush(position)
     return position
 
