@@ -1,28 +1,42 @@
-"""Folds a batch of updates into the rows that they touch: each row is decoded and encoded once, whatever it receives.
+"""Folds a batch of updates into the rows that they touch, whatever number of updates a row receives.
 
-The boundary is narrow on purpose (encoded rows in; encoded rows, tallies and refusals out), so that a compiled kernel
-can stand in its place with this as its oracle. Events are folded one by one, in log order, so that no
-result depends on the batch.
+The events of a row are folded one by one, in log order, so that no result depends on the batch. The boundary is narrow
+on purpose (columns and encoded rows in; encoded rows, tallies and refusals out), so that a compiled kernel can stand in
+its place with this as its oracle. Called by `streams.batch`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Container, Mapping, Sequence
+from operator import sub
 from typing import NamedTuple
 
-import msgspec
+from inventory.row import Row
+from inventory.stock import (
+    APPLIED,
+    COUNT,
+    DELTA,
+    DUPLICATE,
+    FUTURE_MS_MAX,
+    KINDS,
+    QUANTITY_MAX,
+    REPLACED,
+    SUPERSEDED,
+    WITHDRAWN,
+    Limits,
+    apply_count,
+    apply_delta,
+    describe,
+    refusal,
+)
+from inventory.updates import Updates
+from schemas.keys import SOURCE_SEPARATOR, plain_ids
+from schemas.rows import OUTCOMES, Count
 
-from inventory.stock import APPLIED, DUPLICATE, REPLACED, SUPERSEDED, Limits, StockUpdate, apply, refusal
-from schemas.keys import source_key
-from schemas.rows import OUTCOMES, PackedRow, Source, decode_packed_row, decode_source, encode
-
-REJECTED_AT = OUTCOMES.index("rejected")
-TALLIED_AT = {
-    APPLIED: OUTCOMES.index("applied"),
-    REPLACED: OUTCOMES.index("applied"),
-    DUPLICATE: OUTCOMES.index("duplicate"),
-    SUPERSEDED: OUTCOMES.index("superseded"),
-}
+APPLIED_AT, REJECTED_AT = OUTCOMES.index("applied"), OUTCOMES.index("rejected")
+TALLIED_AT = {DUPLICATE: OUTCOMES.index("duplicate"), SUPERSEDED: OUTCOMES.index("superseded")}
+"""Where what is neither applied nor rejected is counted."""
 
 
 class Folded(NamedTuple):
@@ -37,74 +51,101 @@ class Folded(NamedTuple):
     refused: list[tuple[int, str]]
 
 
-def fold(
-    updates: Sequence[StockUpdate], offsets: Sequence[int], stored: Mapping[str, bytes | None], limits: Limits
-) -> Folded:
-    """Fold `updates`, in their order, into the rows `stored`.
+def fold(updates: Updates, offsets: Sequence[int], stored: Mapping[str, bytes | None], limits: Limits) -> Folded:
+    """Fold `updates` into the rows `stored`.
 
     Args:
-        updates: decoded, of one partition.
+        updates: decoded, of one partition, in log order.
         offsets: of each in its partition.
         stored: the present row of every SKU in `updates`, encoded; None where there is none yet.
         limits: of every source.
     """
-    open_rows: dict[str, _OpenRow] = {}
-    tallies: dict[str, list[int]] = {}
-    refused: list[tuple[int, str]] = []
-    for i, update in enumerate(updates):
-        supplier = update["supplier_id"]
-        tally = tallies.get(supplier)
-        if tally is None:
-            tally = tallies[supplier] = [0] * len(OUTCOMES)
-        outcome = refusal(update)
-        if outcome is None:
-            sku = update["sku"]
-            row = open_rows.get(sku)
-            if row is None:
-                row = open_rows[sku] = _OpenRow(sku, stored[sku])
-            outcome = row.apply(update, offsets[i], limits)
-        place = TALLIED_AT.get(outcome)
-        if place is None:
-            tally[REJECTED_AT] += 1
-            refused.append((i, outcome))
+    unusable = _unusable(updates)
+    others = list(unusable.items())
+    columns = list(
+        zip(
+            map(SOURCE_SEPARATOR.join, zip(updates.supplier_id, updates.location_id, strict=True)),
+            updates.kind, updates.observed_at, updates.update_id, updates.quantity, updates.received_at, offsets,
+            strict=True,
+        )
+    )  # fmt: skip
+    rows: dict[bytes, bytes] = {}
+    for sku, places in _by_sku(updates.sku, unusable):
+        row = Row(sku, stored[sku])
+        sources = row.sources
+        for i in places:
+            source_key, kind, at, update_id, quantity, received_at, offset = columns[i]
+            source = sources.get(source_key) or row.open_source(source_key)
+            if kind == DELTA:
+                outcome = apply_delta(source, at, update_id, quantity, updates.order_ref[i], limits)
+            else:
+                outcome = apply_count(source, Count(KINDS[kind], update_id, at, quantity), limits)
+                if outcome is APPLIED or outcome is REPLACED:
+                    describe(source, updates.basis[i], updates.incoming[i], updates.stale_after_ms[i])
+            if outcome is APPLIED or outcome is REPLACED:
+                source.offset = offset
+                source.received_at = row.changed_at = received_at
+                row.changed.add(source_key)
+            else:
+                others.append((i, outcome))
+        if row.changed:
+            rows[sku.encode()] = row.close()
+    return Folded(rows, _tallied(updates.supplier_id, others), sorted(r for r in others if r[1] not in TALLIED_AT))
+
+
+def _by_sku(skus: Sequence[str], unusable: Container[int]) -> list[tuple[str, list[int]]]:
+    """The places of each SKU's usable updates, in the order of the SKUs: sorted rows are cheaper to write."""
+    places_of: dict[str, list[int]] = {}
+    for i, sku in enumerate(skus):
+        if i in unusable:
+            continue
+        places = places_of.get(sku)
+        if places is None:
+            places_of[sku] = [i]
         else:
-            tally[place] += 1
-    changed = {sku.encode(): row.close() for sku, row in open_rows.items() if row.changed}
-    return Folded(changed, tallies, refused)
+            places.append(i)
+    return [(sku, places_of[sku]) for sku in sorted(places_of)]
 
 
-class _OpenRow:
-    """A row under the fold: only the touched sources are decoded."""
+def _tallied(suppliers: Sequence[str], others: Sequence[tuple[int, str]]) -> dict[str, list[int]]:
+    """Events by supplier and outcome; `others`: index and outcome of each that was not applied."""
+    tallies = {supplier: [0] * len(OUTCOMES) for supplier in set(suppliers)}
+    for supplier, events in Counter(suppliers).items():
+        tallies[supplier][APPLIED_AT] = events
+    for i, outcome in others:
+        tally = tallies[suppliers[i]]
+        tally[APPLIED_AT] -= 1
+        tally[TALLIED_AT.get(outcome, REJECTED_AT)] += 1
+    return tallies
 
-    __slots__ = ("changed", "changed_at", "on_hand_before", "row", "touched")
 
-    def __init__(self, sku: str, stored: bytes | None) -> None:
-        self.row = PackedRow(sku, 0, 0, 0, {}) if stored is None else decode_packed_row(stored)
-        self.touched: dict[str, Source] = {}
-        self.on_hand_before: dict[str, int] = {}
-        self.changed: set[str] = set()
-        self.changed_at = 0
+def _unusable(updates: Updates) -> dict[int, str]:
+    """Why updates can never be used (`refusal`), by index; whole columns are looked at first, for most are clean."""
+    if not updates.sku or _all_usable(updates):
+        return {}
+    found = ((i, refusal(updates.record(i))) for i in range(len(updates.sku)))
+    return {i: why for i, why in found if why is not None}
 
-    def apply(self, update: StockUpdate, offset: int, limits: Limits) -> str:
-        key = source_key(update["supplier_id"], update["location_id"])
-        source = self.touched.get(key)
-        if source is None:
-            packed = self.row.sources.get(key)
-            source = self.touched[key] = Source() if packed is None else decode_source(packed)
-            self.on_hand_before[key] = source.on_hand
-        outcome = apply(source, update, limits)
-        if outcome is APPLIED or outcome is REPLACED:
-            source.offset = offset
-            self.changed.add(key)
-            self.changed_at = update["received_at"]
-        return outcome
 
-    def close(self) -> bytes:
-        row = self.row
-        for key in self.changed:
-            source = self.touched[key]
-            row.on_hand += source.on_hand - self.on_hand_before[key]
-            row.sources[key] = msgspec.Raw(encode(source))
-        row.version += 1
-        row.changed_at = self.changed_at
-        return encode(row)
+def _all_usable(updates: Updates) -> bool:
+    """Whether `refusal` would surely let every update pass; False may also mean that one has to look closer."""
+    quantities = updates.quantity
+    return (
+        max(map(sub, updates.observed_at, updates.received_at)) <= FUTURE_MS_MAX
+        and min(updates.observed_at) >= 0
+        and max(quantities) <= QUANTITY_MAX
+        and min(quantities) >= -QUANTITY_MAX
+        and all(
+            USABLE[kind]([q for k, q in zip(updates.kind, quantities, strict=True) if k == kind])
+            for kind in set(updates.kind)
+        )
+        and all(plain_ids(column) for column in (updates.sku, updates.update_id))
+        and all(plain_ids(tuple(set(column))) for column in (updates.supplier_id, updates.location_id))
+    )
+
+
+USABLE: dict[str, Callable[[list[int]], bool]] = {
+    COUNT: lambda quantities: min(quantities) >= 0,
+    DELTA: lambda quantities: 0 not in quantities,
+    WITHDRAWN: lambda quantities: not any(quantities),
+}

@@ -98,15 +98,20 @@ def apply(source: Source, update: StockUpdate, limits: Limits) -> str:
 
     The source is left as it was unless the outcome is `APPLIED` or `REPLACED`.
     """
-    outcome = _apply_delta(source, update) if update["kind"] == DELTA else _apply_count(source, update)
+    at, update_id, quantity = update["observed_at"], update["update_id"], update["quantity"]
+    if update["kind"] == DELTA:
+        outcome = apply_delta(source, at, update_id, quantity, update["order_ref"], limits)
+    else:
+        outcome = apply_count(source, Count(KINDS[update["kind"]], update_id, at, quantity), limits)
+        if outcome is APPLIED or outcome is REPLACED:
+            describe(source, update["basis"], update["incoming"], update["stale_after_ms"])
     if outcome is APPLIED or outcome is REPLACED:
         source.received_at = update["received_at"]
-        _carry(source, limits)
     return outcome
 
 
-def _apply_delta(source: Source, update: StockUpdate) -> str:
-    at, update_id, quantity = update["observed_at"], update["update_id"], update["quantity"]
+def apply_delta(source: Source, at: int, update_id: str, quantity: int, order_ref: str | None, limits: Limits) -> str:
+    """`apply` for a DELTA, by its fields; `received_at` and offset are the caller's to set."""
     if source.count is not None and at <= source.count.at:
         return SUPERSEDED  # the count holds it already; at equal time too
     if source.floor_at is not None and at <= source.floor_at:
@@ -124,38 +129,44 @@ def _apply_delta(source: Source, update: StockUpdate) -> str:
             del deltas[i]
             outcome = REPLACED
             break
-    delta = Delta(at, update_id, quantity, update["order_ref"])
+    delta = Delta(at, update_id, quantity, order_ref)
     if not deltas or deltas[-1].at < at:
         deltas.append(delta)
     else:
         insort(deltas, delta, key=_order)
+    _carry(source, limits)
     return outcome
 
 
-def _apply_count(source: Source, update: StockUpdate) -> str:
-    at, update_id = update["observed_at"], update["update_id"]
-    present = source.count
-    new = Count(KINDS[update["kind"]], update_id, at, update["quantity"])
+def apply_count(source: Source, new: Count, limits: Limits) -> str:
+    """`apply` for a COUNT or WITHDRAWN; what else such an update says is for `describe`."""
+    at, present = new.at, source.count
     if present is not None and at < present.at:
-        return CONFLICT if update_id == present.id else SUPERSEDED
+        return CONFLICT if new.id == present.id else SUPERSEDED
     if source.floor_at is not None and at <= source.floor_at:
         return TOO_OLD  # deltas of that time are carried, and which of them it holds is no longer known
     outcome = APPLIED
     if present is not None:
         if new == present:
             return DUPLICATE
-        if update_id == present.id:
+        if new.id == present.id:
             if (at, -new.quantity, new.kind) < (present.at, -present.quantity, present.kind):
                 return CONFLICT
             outcome = REPLACED
-        elif (at, update_id) < (present.at, present.id):
+        elif (at, new.id) < (present.at, present.id):
             return SUPERSEDED
     source.count, source.carried, source.floor_at = new, 0, None
-    source.deltas = source.deltas[bisect_right(source.deltas, at, key=_at) :]
-    source.basis = BASES[update["basis"]]
-    source.incoming = [Receipt(i["expected_at"], i["quantity"]) for i in update["incoming"]]
-    source.stale_after_ms = update["stale_after_ms"]
+    if source.deltas:
+        source.deltas = source.deltas[bisect_right(source.deltas, at, key=_at) :]
+        _carry(source, limits)
     return outcome
+
+
+def describe(source: Source, basis: str, incoming: list[Announced], stale_after_ms: int | None) -> None:
+    """Take over what a count says of its source beside the quantity."""
+    source.basis = BASES[basis]
+    source.incoming = [Receipt(i["expected_at"], i["quantity"]) for i in incoming]
+    source.stale_after_ms = stale_after_ms
 
 
 def _carry(source: Source, limits: Limits) -> None:
@@ -163,11 +174,11 @@ def _carry(source: Source, limits: Limits) -> None:
     deltas = source.deltas
     if not deltas:
         return
-    newest = max(deltas[-1].at, source.count.at if source.count is not None else 0)
+    floor = deltas[-1].at - limits.horizon_ms  # the newest delta is later than the count, or it would not be here
     over = len(deltas) - limits.entries_max
-    if over <= 0 and deltas[0].at >= newest - limits.horizon_ms:
+    if over <= 0 and deltas[0].at >= floor:
         return
-    cut = bisect_left(deltas, newest - limits.horizon_ms, key=_at)
+    cut = bisect_left(deltas, floor, key=_at)
     if over > cut:
         cut = bisect_right(deltas, deltas[over - 1].at, key=_at)
     source.floor_at = deltas[cut - 1].at

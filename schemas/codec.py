@@ -11,13 +11,15 @@ import io
 import secrets
 import struct
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import fastavro
 from fastavro.read import SchemaResolutionError
 from fastavro.schema import SchemaParseException, UnknownType, parse_schema
 
+from schemas.columns import ColumnDecoder, Columns
 from schemas.registry import Registry, Schema
+from schemas.zigzag import zigzag
 from stockweave.errors import Rejected
 
 FRAME = struct.Struct(">bI")
@@ -46,6 +48,7 @@ class Codec:
         self._write = parse_schema(self._reader)
         self._frame = FRAME.pack(0, self.schema_id)
         self._blocks: dict[bytes, _Block] = {}
+        self._columns: dict[Sequence[str], ColumnDecoder] = {}
 
     def encode(self, record: Record) -> bytes:
         """A framed message; raises ValueError, TypeError or OverflowError on a record that does not fit."""
@@ -53,6 +56,18 @@ class Codec:
         out.write(self._frame)
         fastavro.schemaless_writer(out, self._write, record)
         return out.getvalue()
+
+    def columns(self, values: Sequence[bytes | None], names: tuple[str, ...]) -> Columns | None:
+        """The fields `names` of all values as columns; None where `decode` has to look at each.
+
+        That is so when any is malformed, or written with another schema than the newest one here.
+        """
+        if None in values or {value[: FRAME.size] for value in values if value is not None} != {self._frame}:
+            return None
+        decoder = self._columns.get(names)
+        if decoder is None:
+            decoder = self._columns[names] = ColumnDecoder(self._reader, names)
+        return decoder.decode(cast("Sequence[bytes]", values), FRAME.size)
 
     def decode(self, values: Sequence[bytes | None]) -> list[Record | Rejected]:
         """Each value decoded, in order, or the `Rejected` that says why not.
@@ -116,7 +131,7 @@ class _Block:
     def all(self, bodies: list[bytes]) -> list[Record | Rejected] | None:
         """All bodies in one call, or None if any may be malformed."""
         guard = self._guard
-        stream = io.BytesIO(b"".join((_zigzag(len(bodies)), guard.join(bodies), guard, b"\0")))
+        stream = io.BytesIO(b"".join((zigzag(len(bodies)), guard.join(bodies), guard, b"\0")))
         try:
             decoded: Any = fastavro.schemaless_reader(stream, self._writers, self._readers)
         except UNREADABLE:
@@ -142,14 +157,3 @@ class _Block:
 def _guarded(schema: Schema) -> Any:  # noqa: ANN401 - fastavro's parsed schemas are untyped
     guard = {"name": GUARD, "type": {"type": "fixed", "name": "stockweave.Guard", "size": GUARD_BYTES}}
     return parse_schema({"type": "array", "items": schema | {"fields": [*schema["fields"], guard]}})
-
-
-def _zigzag(n: int) -> bytes:
-    """An Avro long (specification 1.12, "Binary encoding"), for a count, so never negative."""
-    n <<= 1
-    out = bytearray()
-    while n > 0x7F:
-        out.append(n & 0x7F | 0x80)
-        n >>= 7
-    out.append(n)
-    return bytes(out)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import unicodedata
+from collections.abc import Collection
 
 POSITION = b"\x00position"  # the partition's position record, in the topic and in the store
 LOCAL = b"\x00local"  # the follower's own bookkeeping; in the store alone, never in a topic
@@ -27,15 +28,15 @@ def source_key(supplier_id: str, location_id: str) -> str:
     return f"{supplier_id}{SOURCE_SEPARATOR}{location_id}"
 
 
-def plain_ids(values: tuple[str, ...]) -> bool:
-    """Whether all are printable ASCII without spaces and of an allowed length: the quick yes for most ids."""
-    together = "".join(values)
+def plain_ids(values: Collection[str]) -> bool:
+    """Whether all are printable ASCII without outer spaces and of an allowed length: the quick yes for most ids."""
+    together = "|".join(values)
     return (
         together.isascii()
         and together.isprintable()
-        and " " not in together
         and all(values)
-        and (len(together) <= ID_CHARACTERS_MAX or max(map(len, values)) <= ID_CHARACTERS_MAX)
+        and max(map(len, values), default=0) <= ID_CHARACTERS_MAX
+        and not (" |" in together or "| " in together or together.startswith(" ") or together.endswith(" "))
     )
 
 

@@ -27,6 +27,7 @@ from rocksdict import (
 )
 
 from schemas import keys, rows
+from state.row_cache import RowCache
 from stockweave.errors import Fatal
 
 log = structlog.get_logger(__name__)
@@ -39,9 +40,16 @@ REBUILDABLE = ("Corruption:", "Invalid argument:", "IO error: No such file")
 
 
 class Resources:
-    """What all partitions of a process share: one block cache and one write budget, in bytes."""
+    """What all partitions of a process share: one block cache and one write budget, in bytes.
 
-    def __init__(self, block_cache_bytes: int, write_buffer_bytes: int) -> None:
+    Args:
+        block_cache_bytes: RocksDB's.
+        write_buffer_bytes: RocksDB's.
+        row_cache_bytes: of each store's `RowCache`.
+    """
+
+    def __init__(self, block_cache_bytes: int, write_buffer_bytes: int, row_cache_bytes: int = 0) -> None:
+        self.row_cache_bytes = row_cache_bytes
         self._cache = Cache(block_cache_bytes)
         self._budget = WriteBufferManager(write_buffer_bytes, False)
 
@@ -94,6 +102,7 @@ class PartitionStore:
         self.path = path
         self._resources = resources
         self._generation = generation
+        self._row_cache = RowCache(resources.row_cache_bytes)
         self._no_wal = WriteOptions()
         # A property, whatever the stub says.
         self._no_wal.disable_wal = True  # type: ignore[assignment,method-assign]
@@ -121,6 +130,9 @@ class PartitionStore:
 
     def get_many(self, row_keys: Sequence[bytes]) -> list[bytes | None]:
         """The values of many keys in one call, None where there is none."""
+        return self._row_cache.get_many(row_keys, self._load)
+
+    def _load(self, row_keys: Sequence[bytes]) -> list[bytes | None]:
         found: Any = self._db.get(list(row_keys))
         return cast("list[bytes | None]", found)
 
@@ -147,6 +159,7 @@ class PartitionStore:
                 batch.put(key, value)
         batch.put(keys.LOCAL, msgspec.msgpack.encode(mark))
         self._db.write(batch, self._no_wal)
+        self._row_cache.write(changed)
         position = changed.get(keys.POSITION)
         if position is not None:
             self.position_bytes, self.position = position, rows.decode_position(position)
@@ -160,6 +173,7 @@ class PartitionStore:
     def reset(self) -> None:
         """Delete everything and begin empty."""
         self._db.close()
+        self._row_cache.clear()
         shutil.rmtree(self.path)
         self._open()
 

@@ -43,6 +43,7 @@ class Settings(BaseSettings):
     line_bytes_max: int = Field(64 << 10, ge=256, description="Longest NDJSON line.")
     publish_timeout_ms: int = Field(10_000, ge=500, description="How long a write waits for Kafka before 503.")
     read_wait_ms: int = Field(5_000, ge=0, description="Longest that a read waits for `min_offset`.")
+    row_cache_bytes: int = Field(128 << 20, ge=0, description="Of rows that a worker keeps in memory, about.")
     block_cache_bytes: int = Field(64 << 20, ge=1 << 20, description="RocksDB's, for all partitions of a process.")
     write_buffer_bytes: int = Field(64 << 20, ge=1 << 20, description="RocksDB's, for all partitions of a process.")
 

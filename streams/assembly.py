@@ -66,7 +66,8 @@ def connect(settings: Settings, identity: Identity) -> Engine:
     bootstrap = settings.bootstrap_servers
     topics = ensure_topics(settings, bootstrap)
     codec = Codec("StockUpdate", open_registry(settings))
-    resources = Resources(settings.block_cache_bytes, settings.write_buffer_bytes)
+    row_cache_bytes = settings.row_cache_bytes // topics[UPDATES.name].partitions
+    resources = Resources(settings.block_cache_bytes, settings.write_buffer_bytes, row_cache_bytes)
     stock = settings.data_dir / "stock"
     live = topics[STOCK.name]
 

@@ -5,6 +5,7 @@ Reads the stores and writes nothing. Called by the Faust agent, in a thread, whi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ from confluent_kafka import Message
 
 from inventory.fold import fold
 from inventory.stock import Limits, StockUpdate
+from inventory.updates import Updates
 from schemas.codec import Codec
 from schemas.rows import OUTCOMES, Position
 from schemas.topics import UPDATES
@@ -79,9 +81,13 @@ class Folder:
         return [self._fold_part(part) for part in batch.parts]
 
     def _fold_part(self, part: Part) -> FoldedPart:
-        updates, places, dead_letters = self._decode(part.messages)
-        offsets = [cast("int", part.messages[i].offset()) for i in places]
-        skus = {update["sku"] for update in updates}
+        messages = part.messages
+        updates, places, dead_letters = self._decode(messages)
+        first, last = (cast("int", messages[i].offset()) for i in (0, -1))
+        offsets: Sequence[int] = range(first, last + 1)
+        if places is not None or len(offsets) != len(messages):  # some are unusable, or control records lie between
+            offsets = [cast("int", messages[i].offset()) for i in (range(len(messages)) if places is None else places)]
+        skus = list(set(updates.sku))
         stored = dict(zip(skus, part.store.get_many([sku.encode() for sku in skus]), strict=True))
         folded = fold(updates, offsets, stored, self._limits)
         tallies = folded.tallies
@@ -90,26 +96,32 @@ class Folder:
             tallies[UNATTRIBUTED][REJECTED_AT] = len(dead_letters)
         for i, refused in folded.refused:
             reason, _, detail = refused.partition(": ")
-            dead_letters.append(DeadLetter(part.messages[places[i]], reason, detail or REMEDIES[reason]))
+            message = messages[i if places is None else places[i]]
+            dead_letters.append(DeadLetter(message, reason, detail or REMEDIES[reason]))
         outcomes = [sum(column) for column in zip(*tallies.values(), strict=True)]
-        if sum(outcomes) != len(part.messages):
-            n = len(part.messages)
+        if sum(outcomes) != len(messages):
+            n = len(messages)
             raise Fatal(f"partition {part.partition}: {n} events had {sum(outcomes)} outcomes; a defect")
         return FoldedPart(part, folded.rows, _advanced(part, updates, tallies), dead_letters, outcomes)
 
-    def _decode(self, messages: list[Message]) -> tuple[list[StockUpdate], list[int], list[DeadLetter]]:
-        """The usable updates, where each stood, and the dead letters of the rest."""
-        updates, places, dead = [], [], []
-        for i, decoded in enumerate(self._codec.decode([m.value() for m in messages])):
+    def _decode(self, messages: list[Message]) -> tuple[Updates, list[int] | None, list[DeadLetter]]:
+        """The usable updates, where each stood (None: all, in place), and the dead letters of the rest."""
+        values = [message.value() for message in messages]
+        columns = self._codec.columns(values, Updates._fields)
+        if columns is not None and [sku.encode() for sku in columns["sku"]] == [m.key() for m in messages]:
+            return Updates(**columns), None, []
+        usable: list[StockUpdate] = []
+        places, dead = [], []
+        for i, decoded in enumerate(self._codec.decode(values)):
             if isinstance(decoded, Rejected):
                 dead.append(DeadLetter(messages[i], decoded.reason, str(decoded)))
             elif messages[i].key() != decoded["sku"].encode():
                 said = f"the key is {messages[i].key()!r} and the sku {decoded['sku']!r}; key by the SKU"
                 dead.append(DeadLetter(messages[i], "key_is_not_sku", said))
             else:
-                updates.append(cast("StockUpdate", decoded))
+                usable.append(cast("StockUpdate", decoded))
                 places.append(i)
-        return updates, places, dead
+        return Updates.of(usable), places, dead
 
 
 REMEDIES = {
@@ -119,18 +131,18 @@ REMEDIES = {
 }
 
 
-def _advanced(part: Part, updates: list[StockUpdate], tallies: dict[str, list[int]]) -> Position:
+def _advanced(part: Part, updates: Updates, tallies: dict[str, list[int]]) -> Position:
     """The position after the part; the present one is left as it is, for the batch may yet be aborted."""
     before = part.position
     outcomes = dict(before.outcomes)
     for supplier, tally in tallies.items():
         known = outcomes.get(supplier)
         outcomes[supplier] = tally if known is None else [a + b for a, b in zip(known, tally, strict=True)]
-    received = [update["received_at"] for update in updates]
+    received = updates.received_at
     next_offset = cast("int", part.messages[-1].offset()) + 1
     return Position(
         offsets={**before.offsets, UPDATES.name: next_offset},
         outcomes=outcomes,
-        clock=max(before.clock, *received) if received else before.clock,
+        clock=max(before.clock, max(received, default=0)),
         oldest_received_at=min(received, default=0),
     )

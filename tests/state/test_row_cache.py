@@ -1,0 +1,64 @@
+"""Laws of the row cache: it always tells what the store would, and it is bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from state.row_cache import ENTRY_BYTES, RowCache
+
+
+class Disk:
+    def __init__(self) -> None:
+        self.rows: dict[bytes, bytes | None] = {}
+        self.asked: list[bytes] = []
+
+    def load(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        self.asked += keys
+        return [self.rows.get(key) for key in keys]
+
+
+keys = st.lists(st.sampled_from([bytes([n]) for n in range(20)]), min_size=1, unique=True)
+steps = st.lists(st.tuples(keys, st.booleans()), max_size=30)
+
+
+@given(steps, st.sampled_from([0, 2 * ENTRY_BYTES, 6 * ENTRY_BYTES, 1 << 20]))
+@settings(max_examples=300, deadline=None)
+def test_it_tells_what_the_store_holds(taken: list[tuple[list[bytes], bool]], bytes_max: int) -> None:
+    disk, cache = Disk(), RowCache(bytes_max)
+    for n, (asked, writes) in enumerate(taken):
+        assert cache.get_many(asked, disk.load) == [disk.rows.get(key) for key in asked]
+        if writes:
+            changed: dict[bytes, bytes | None] = dict.fromkeys(asked[::2], None if n % 5 == 0 else b"%d" % n)
+            disk.rows |= changed
+            cache.write(changed)
+
+
+def test_what_is_asked_again_is_not_read_again() -> None:
+    disk, cache = Disk(), RowCache(1 << 20)
+    for _ in range(2):
+        cache.get_many([b"a", b"b"], disk.load)
+    assert disk.asked == [b"a", b"b"]
+    cache.write({b"c": b"1"})
+    cache.clear()
+    assert cache.get_many([b"a"], disk.load) == [None]
+    assert disk.asked == [b"a", b"b", b"a"]
+
+
+def test_it_lets_go_of_what_was_not_asked_for_lately() -> None:
+    disk, cache = Disk(), RowCache(20 * ENTRY_BYTES)
+    for n in range(100):
+        cache.get_many([b"hot", b"%d" % n], disk.load)
+    assert disk.asked.count(b"hot") == 1
+    disk.asked.clear()
+    cache.get_many([b"%d" % n for n in range(100)], disk.load)
+    assert 70 < len(disk.asked) < 95
+
+
+def test_nothing_is_kept_where_no_memory_is_given() -> None:
+    disk, cache = Disk(), RowCache(0)
+    for _ in range(2):
+        cache.get_many([b"a"], disk.load)
+    assert disk.asked == [b"a", b"a"]
