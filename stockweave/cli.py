@@ -94,6 +94,38 @@ def verify(
 
 
 @app.command()
+def rebuild(
+    data_dir: DataDir = None,
+    api_port: ApiPort = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which rows would change.")] = False,
+    partitions: Annotated[
+        str | None, typer.Option(help="Fold these alone anew, as in 0,2-3; the others are taken over as they are.")
+    ] = None,
+    checkpoint: Annotated[str | None, typer.Option("--from", help="Begin from a checkpoint.")] = None,
+    back: Annotated[bool, typer.Option("--back", help="Make the generation before live again.")] = False,
+    status: Annotated[bool, typer.Option("--status", help="Only say which generations there are.")] = False,
+    discard: Annotated[
+        bool, typer.Option("--discard", help="Give up the generation that is being rebuilt, or else the one before.")
+    ] = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Give up what was begun, and begin anew.")] = False,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Processes to fold with.", show_default="one per core")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")] = False,
+) -> None:
+    """Fold all updates into a new generation of rows beside the live one, and make it live; it goes on where it was."""
+    from stockweave.replay.rebuild_command import Asked, run
+
+    settings = _settings(data_dir=data_dir, api_port=api_port)
+    configure_logs("rebuild", level=logging.WARNING)
+    asked = Asked(
+        dry_run=dry_run, partitions=partitions, checkpoint=checkpoint, back=back, status=status, discard=discard,
+        restart=restart, jobs=jobs, yes=yes,
+    )  # fmt: skip
+    run(settings, asked)
+
+
+@app.command()
 def version() -> None:
     """Print the installed version."""
     try:

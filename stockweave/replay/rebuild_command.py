@@ -1,0 +1,68 @@
+"""What the options of `stockweave rebuild` mean together, and asking before anything is deleted. Called by the CLI."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+import typer
+
+from schemas.generations import PREVIOUS
+from stockweave.errors import Fatal
+from stockweave.replay import rebuild, rebuild_dry_run, rebuild_status
+from stockweave.replay.rebuild_plan import Wanted, parse_partitions
+from stockweave.replay.spread import cores
+from stockweave.settings import Settings
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The options as they were given."""
+
+    dry_run: bool = False
+    partitions: str | None = None
+    checkpoint: str | None = None
+    back: bool = False
+    status: bool = False
+    discard: bool = False
+    restart: bool = False
+    jobs: int | None = None
+    yes: bool = False
+
+
+def run(settings: Settings, asked: Asked) -> None:
+    """Do it.
+
+    Raises:
+        Fatal: options that contradict each other, or what the command itself raises.
+    """
+    _check(asked)
+    partitions = None if asked.partitions is None else parse_partitions(asked.partitions)
+    wanted = Wanted(PREVIOUS if asked.back else asked.checkpoint, partitions)
+    jobs = asked.jobs or cores()
+
+    def confirm(text: str) -> None:
+        if asked.yes:
+            return
+        if not sys.stdin.isatty():
+            raise Fatal(f"{text} Nobody can be asked here: agree to it with --yes")
+        typer.confirm(f"{text} Go on?", abort=True)
+
+    if asked.status:
+        rebuild_status.run(settings)
+    elif asked.discard:
+        rebuild.discard(settings, confirm)
+    elif asked.dry_run:
+        rebuild_dry_run.run(settings, wanted, jobs)
+    else:
+        rebuild.run(settings, wanted, jobs, confirm, restart=asked.restart)
+
+
+def _check(asked: Asked) -> None:
+    alone = [("--status", asked.status), ("--discard", asked.discard), ("--dry-run", asked.dry_run)]
+    given = [name for name, is_given in [*alone, ("--back", asked.back), ("--restart", asked.restart)] if is_given]
+    if len(given) > 1 and given != ["--back", "--restart"]:
+        raise Fatal(f"{' and '.join(given)} do not go together; give one of them")
+    beside = [name for name, value in (("--partitions", asked.partitions), ("--from", asked.checkpoint)) if value]
+    if beside and given and given[0] in ("--status", "--discard", "--back"):
+        raise Fatal(f"{given[0]} does not go with {' and '.join(beside)}; leave that out")
