@@ -6,6 +6,7 @@ this very process.
 
 from __future__ import annotations
 
+import gc
 import logging
 import multiprocessing as mp
 import os
@@ -217,7 +218,9 @@ def _serve(pipe: Connection, task: Task[Any], log_level: int) -> None:
     if parent is not None and parent.pid is not None:
         die_with(parent.pid)
     configure_logs(mp.current_process().name, level=log_level)
+    gc.disable()  # a replay makes no cycles to speak of, and the search for them takes long among millions of objects
     while True:
+        gc.collect()
         try:
             partition = pipe.recv()
         except EOFError:
