@@ -45,7 +45,7 @@ def copy_rows(
 
 
 def read_partition(bootstrap_servers: str, topic: str, partition: int) -> dict[bytes, bytes]:
-    """What a partition holds at its committed end."""
+    """What a partition holds after a transaction at or past its present end; it may be written to meanwhile."""
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap_servers,
@@ -56,6 +56,8 @@ def read_partition(bootstrap_servers: str, topic: str, partition: int) -> dict[b
             "auto.offset.reset": "earliest",
         }
     )
+    at_most = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=WAIT_S)
+    assert at_most is not None
     consumer.assign([TopicPartition(topic, partition, 0)])
     kept: dict[bytes, bytes] = {}
     deadline = time.monotonic() + WAIT_S
@@ -71,6 +73,8 @@ def read_partition(bootstrap_servers: str, topic: str, partition: int) -> dict[b
                     kept.pop(key, None)
                 else:
                     kept[key] = value
+                if key == keys.POSITION and cast("int", message.offset()) + 2 >= at_most[1]:
+                    return kept  # the last record of a transaction; its marker follows
     finally:
         consumer.close()
 

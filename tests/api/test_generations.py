@@ -80,6 +80,7 @@ async def test_readers_under_load_see_no_error_no_mix_and_no_number_that_goes_ba
         say(stock, live=0, candidate=1)
         await go_on(20)  # which the second has not got
         say(stock, live=1, previous=0)
+        await until(lambda: reader.view.next is None or reader.view.next[1], reader)
         await asyncio.sleep(0.5)
         write_into(stock, second)
         stock.next_update, ahead = behind, list(stock.next_update)
