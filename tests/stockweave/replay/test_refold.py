@@ -87,10 +87,10 @@ def test_batches_and_memory_change_nothing(
         flush(waiting, position)
 
     monkeypatch.setattr(WaitingRows, "flush", counted)
-    monkeypatch.setattr("stockweave.replay.refold.WAITING_BYTES_MAX", 2_000)
+    monkeypatch.setattr("stockweave.replay.refold.WAITING_BYTES_MAX", 60_000)
     monkeypatch.setattr("stockweave.replay.refold.EVENTS_MAX", 50)
     refold(scratch.facts(0, scratch.end()), folder(), cramped)
-    assert len(flushed_at) > 10
+    assert 3 < len(flushed_at) < 20  # and 30 batches: some find their rows in memory, some below
     assert meanings(cramped) == meanings(roomy)
     assert cramped.position is not None
     assert roomy.position is not None
