@@ -19,12 +19,9 @@ from stockweave.errors import Fatal
 from stockweave.settings import Settings
 
 RULES = (
-    (inventory, "*.py"),
-    (schemas, "codec.py"),
-    (schemas, "columns.py"),
-    (schemas, "keys.py"),
-    (schemas, "rows.py"),
-    (streams, "batch.py"),
+    (inventory, ("*",)),
+    (schemas, ("codec", "columns", "keys", "rows", "zigzag")),
+    (streams, ("batch",)),
 )
 """The source that decides what a row becomes of its updates."""
 
@@ -66,9 +63,10 @@ def check_partitions(partitions: Sequence[int] | None, count: int) -> None:
 def rules_digest(settings: Settings) -> str:
     """Of everything that decides what a row becomes of its updates: our own source, and the limits."""
     digest = hashlib.blake2b(digest_size=8)
-    for package, pattern in RULES:
-        for path in sorted(Path(package.__path__[0]).glob(pattern)):
-            digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    for package, modules in RULES:
+        for module in modules:
+            for path in sorted(Path(package.__path__[0]).glob(f"{module}.py")):
+                digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     digest.update(f"{settings.horizon_ms} {settings.entries_max}".encode())
     return digest.hexdigest()
 
