@@ -35,10 +35,10 @@ def server_properties(log_dir: Path, port: int, controller_port: int, extra: Map
         "share.coordinator.state.topic.num.partitions": "1",
         # A worker that died is noticed in seconds, and a group starts without waiting for members to gather.
         "group.initial.rebalance.delay.ms": "0",
-        "group.consumer.min.session.timeout.ms": "3000",
-        "group.consumer.session.timeout.ms": "6000",
+        "group.consumer.min.session.timeout.ms": "2000",
+        "group.consumer.session.timeout.ms": "2000",
         "group.consumer.min.heartbeat.interval.ms": "500",
-        "group.consumer.heartbeat.interval.ms": "1500",
+        "group.consumer.heartbeat.interval.ms": "500",
         # A transaction that a dead worker left open holds its partitions' takeover up: end it soon after its timeout.
         "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
         # After a kill the controller refuses the broker until its former session has run out: keep that short.
