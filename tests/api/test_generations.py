@@ -16,6 +16,7 @@ from api.listing import page
 from schemas.admin import Deployed
 from schemas.topics import STOCK
 from tests.api.stock import WAIT_S, Reader, Stock, row
+from tests.conftest import BrokerFactory
 from tests.generations import copy_rows, tell
 
 SKUS = [f"sku-{i}" for i in range(30)]
@@ -299,6 +300,30 @@ async def test_the_served_generations_topic_may_go_once_another_is_live(stock: S
         stock.duplicate(0)
         await served(reader, second)
         assert (await reader.item("sku-1"))["available_quantity"] == 1
+
+
+async def test_a_kafka_that_goes_away_in_the_middle_of_a_switch_is_waited_for(
+    broker_factory: BrokerFactory, tmp_path: Path
+) -> None:
+    kafka = broker_factory().start()
+    stock = Stock(kafka.bootstrap_servers, tmp_path)
+    stock.write(*(row(sku, acme=1) for sku in SKUS))
+    second = copied(stock, 1)
+    async with Reader(stock) as reader:
+        at = stock.duplicate(0)
+        await reader.item("sku-1", min_offset=at)
+        say(stock, live=1, previous=0)
+        await followed(reader, second)
+        kafka.kill()
+        assert (await reader.item("sku-1"))["available_quantity"] == 1
+        await asyncio.sleep(2)
+        assert (await reader.item("sku-1"))["available_quantity"] == 1
+        kafka.start()  # on this thread, for a child lives as long as the thread that started it
+        write_into(stock, second)
+        stock.next_update[0] = 1
+        await asyncio.to_thread(stock.duplicate, 0)
+        await served(reader, second)
+        assert (await reader.item("sku-1", min_offset=at))["available_quantity"] == 1
 
 
 async def test_folders_of_other_generations_and_of_the_former_layout_are_deleted(stock: Stock) -> None:
