@@ -201,7 +201,7 @@ class GenerationView:
     def _look(self, partition: ViewPartition) -> None:
         target = partition.target
         if target is not None and self.next_update(partition.number) >= partition.floor:
-            partition.caught_up = self._follower.ended_at(partition.number) >= target
+            partition.caught_up = self._follower.read_to(partition.number) >= target
 
     async def _watch(self) -> None:
         """Keep asking Kafka; a failed ask leaves everything as it was, and the next one comes in a second."""

@@ -122,6 +122,14 @@ class Follower:
         self._followed[partition] = _Followed(followed.store)
         self._consumer.incremental_assign([TopicPartition(self._topic, partition, OFFSET_BEGINNING)])
 
+    def read_to(self, partition: int) -> int:
+        """The offset below which every record is in the store, -1 while the store is not trusted yet.
+
+        Not the end: a topic that is written all the time never shows its end, but what was there can be waited for.
+        """
+        followed = self._followed[partition]
+        return max(followed.ended_at, followed.store.mark.next_offset) if followed.anchored else -1
+
     def ended_at(self, partition: int) -> int:
         """The offset up to which the partition was once read to its end, -1 before; passes control records too."""
         return self._followed[partition].ended_at

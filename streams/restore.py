@@ -6,7 +6,7 @@ Steps, each short and repeated until it is done:
    a previous owner is open on it, so nothing of that owner can become visible afterwards. Its value is not used.
 2. TARGET: the high watermark of inventory.stock, from a read_uncommitted client (read_committed tells the last stable
    offset, which lags behind rows that are committed already).
-3. FOLLOW: read inventory.stock into the store until an end-of-partition event at or past the target.
+3. FOLLOW: read inventory.stock into the store until all below the target is in it.
 4. SEEK: go to the offset in the position record, and resume.
 
 The position record, not the group's offset, says where folding goes on: a broker killed inside a commit was seen to
@@ -112,7 +112,7 @@ class Restorer:
         if following:
             self._follower.step(RECORDS_MAX, timeout_s)
             for assigned in following:
-                if self._follower.ended_at(assigned.number) >= assigned.target:
+                if self._follower.read_to(assigned.number) >= assigned.target:
                     self._own(assigned)
 
     def forget(self, assigned: Assigned) -> None:

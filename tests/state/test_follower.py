@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -84,6 +85,32 @@ def test_committed_rows_and_their_position_arrive_and_aborted_ones_never(topic: 
     assert list(store.rows()) == [(b"a", b"1")]
     assert store.position is not None
     assert store.position.offsets["inventory.updates"] == 4
+
+
+def test_what_was_there_is_read_even_if_the_topic_never_rests(topic: Topic, store: PartitionStore) -> None:
+    """Kafka tells the end of a partition only to a fetch that comes back empty, and under load none does."""
+    topic.transaction({b"a": b"1"}, 1)
+    done = threading.Event()
+
+    def write_on() -> None:
+        offset = 2
+        while not done.is_set():
+            topic.transaction({b"b": b"%d" % offset}, offset)
+            offset += 1
+
+    writer = threading.Thread(target=write_on)
+    writer.start()
+    try:
+        follower, deadline = topic.follower(), time.monotonic() + 10
+        follower.add(0, store, now_ms())
+        while follower.read_to(0) < 3:
+            follower.step(1_000, 0.3)
+            assert time.monotonic() < deadline, "it waits for an end that does not come"
+        assert store.get(b"a") == b"1"
+        follower.close()
+    finally:
+        done.set()
+        writer.join()
 
 
 def test_a_store_resumes_at_its_last_position_record(topic: Topic, store: PartitionStore) -> None:
