@@ -135,7 +135,7 @@ class Transaction:
             try:
                 return self._producer.produce(topic, value, key, partition, **optional)
             except BufferError:
-                self._producer.poll(DELIVERY_WAIT_S)
+                self._call("poll", self._producer.poll, DELIVERY_WAIT_S)
             except KafkaException as raised:
                 error = raised.args[0]
                 if error.fatal() or error.code() in (KafkaError._FATAL, KafkaError.MSG_SIZE_TOO_LARGE):
@@ -184,15 +184,15 @@ class Transaction:
 
     def _flush(self) -> None:
         began_s = self._clock.monotonic_s()
-        while self._watched("flush", self._producer.flush, CALL_S):
+        while self._call("flush", self._producer.flush, CALL_S):
             # Records that cannot be delivered fail after their timeout, and the commit then asks for an abort.
             self._be_patient("flush", "records wait to be sent", began_s)
 
-    def _call(self, name: str, function: Callable[..., Any], *args: Any) -> None:  # noqa: ANN401
+    def _call(self, name: str, function: Callable[..., Any], *args: Any) -> Any:  # noqa: ANN401
         began_s = self._clock.monotonic_s()
         while True:
             try:
-                self._watched(name, function, *args)
+                return self._watched(name, function, *args)
             except KafkaException as raised:
                 error = raised.args[0]
                 log.warning("transaction_call_failed", call=name, error=error.name(), text=error.str())
@@ -203,9 +203,7 @@ class Transaction:
                 if not error.retriable() and error.code() != KafkaError._TIMED_OUT:
                     _end(name, error, raised)
                 self._be_patient(name, error.str(), began_s)
-                self._producer.poll(DELIVERY_WAIT_S)
-            else:
-                return
+                self._call("poll", self._producer.poll, DELIVERY_WAIT_S)
 
     def _be_patient(self, name: str, why: str, began_s: float) -> None:
         if self._clock.monotonic_s() - began_s > self._patience_s:
@@ -215,6 +213,11 @@ class Transaction:
         self._watchdog.begin(name)
         try:
             return function(*args)
+        except SystemError as crashed:
+            # The library calls a delivery callback while the exception of a fatal error is set already.
+            if isinstance(crashed.__cause__, KafkaException):
+                raise crashed.__cause__ from crashed
+            raise
         finally:
             self._watchdog.end()
 
