@@ -190,8 +190,9 @@ class Rebuild:
         with Meter(self._notes, "reading back", 0, "records") as meter:
             proofs = over_partitions(ProofTask(made), partitions, self._jobs, meter, records)
         self._tell(proofs)
-        # What this adds is not read back: workers begin with what Kafka has of it, whatever that is.
-        self._catch_up("catching up", {number: proof.offset for number, proof in proofs.items()})
+        if self._lag():
+            # What this adds is not read back: workers begin with what Kafka has of it, whatever that is.
+            self._catch_up("catching up", self._at)
 
     def _catch_up(self, title: str, at: dict[int, int]) -> None:
         """Fold until the workers are less than a moment ahead; the writing of every partition is taken over."""
@@ -206,7 +207,7 @@ class Rebuild:
             at = self._at = {number: advance.offset for number, advance in advances.items()}
             events = sum(advance.events for advance in advances.values())
             self._rate = max(self._rate, events / (time.monotonic() - began_s))
-            lag = sum(max(0, offset - at[number]) for number, offset in self._live_offsets().items())
+            lag = self._lag()
             if lag <= max(LAG_EVENTS_MAX, self._rate * LAG_S_MAX):
                 return
             title = "catching up"
@@ -214,6 +215,10 @@ class Rebuild:
             f"after {ROUNDS_MAX} rounds the workers are still {lag:,} updates ahead, at {self._rate:,.0f} a second "
             "folded here; what is folded is kept: run it again with more --jobs, or when fewer updates come"
         )
+
+    def _lag(self) -> int:
+        """Updates that the workers have folded, and the rebuild has not."""
+        return sum(max(0, offset - self._at[number]) for number, offset in self._live_offsets().items())
 
     def _live_offsets(self) -> dict[int, int]:
         live = self._made.live
