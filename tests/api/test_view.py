@@ -7,8 +7,10 @@ import shutil
 import time
 
 import pytest
+from confluent_kafka import Consumer, KafkaError, Message
 from confluent_kafka.admin import AdminClient
 
+from api import server
 from schemas.topics import STOCK
 from stockweave.errors import Fatal
 from tests.api.stock import WAIT_S, Reader, Stock, row
@@ -96,6 +98,26 @@ async def test_a_restart_keeps_its_place_and_reads_little_again(stock: Stock) ->
         assert (await reader.item("sku-599"))["available_quantity"] == 599
         # For each partition: the position record that it begins at, the end, and what is new.
         assert reader.view.records_read <= 10
+
+
+async def test_a_view_catches_up_with_a_topic_whose_writes_never_pause(
+    stock: Stock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kafka tells the end of a partition only with an empty answer, and there such an answer never comes."""
+
+    class WithoutEnds(Consumer):
+        def consume(self, num_messages: int = 1, timeout: float = -1) -> list[Message]:
+            messages = super().consume(num_messages, timeout)
+            return [m for m in messages if (m.error() or KafkaError(0)).code() != KafkaError._PARTITION_EOF]
+
+    monkeypatch.setattr(server, "Consumer", WithoutEnds)
+    stock.write(*(row(f"sku-{i}", acme=1) for i in range(20)))
+    async with Reader(stock, wait=False) as reader:
+        for version in range(2, 10):
+            await asyncio.to_thread(stock.write, *(row(f"sku-{i}", version=version, acme=version) for i in range(20)))
+            await asyncio.sleep(0.2)
+        await reader.ready()
+        assert (await reader.item("sku-7"))["available_quantity"] == 9
 
 
 async def test_a_wiped_view_is_read_again(stock: Stock) -> None:
