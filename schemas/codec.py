@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import fastavro
+import pyarrow as pa
 from fastavro.read import SchemaResolutionError
 from fastavro.schema import SchemaParseException, UnknownType, parse_schema
 
-from schemas.columns import ColumnDecoder, Columns
+from schemas.columns import ColumnDecoder, Columns, listed
 from schemas.registry import Registry, Schema
 from schemas.zigzag import zigzag
 from stockweave.errors import Rejected
@@ -48,7 +49,7 @@ class Codec:
         self._write = parse_schema(self._reader)
         self._frame = FRAME.pack(0, self.schema_id)
         self._blocks: dict[bytes, _Block] = {}
-        self._columns: dict[Sequence[str], ColumnDecoder] = {}
+        self._columns = ColumnDecoder(self._reader)
 
     def encode(self, record: Record) -> bytes:
         """A framed message; raises ValueError, TypeError or OverflowError on a record that does not fit."""
@@ -57,17 +58,19 @@ class Codec:
         fastavro.schemaless_writer(out, self._write, record)
         return out.getvalue()
 
-    def columns(self, values: Sequence[bytes | None], names: tuple[str, ...]) -> Columns | None:
-        """The fields `names` of all values as columns; None where `decode` has to look at each.
+    def arrow(self, values: Sequence[bytes | None]) -> pa.RecordBatch | None:
+        """All values as Arrow columns, one a field; None where `decode` has to look at each.
 
         That is so when any is malformed, or written with another schema than the newest one here.
         """
         if None in values or {value[: FRAME.size] for value in values if value is not None} != {self._frame}:
             return None
-        decoder = self._columns.get(names)
-        if decoder is None:
-            decoder = self._columns[names] = ColumnDecoder(self._reader, names)
-        return decoder.decode(cast("Sequence[bytes]", values), FRAME.size)
+        return self._columns.decode(cast("Sequence[bytes]", values), FRAME.size)
+
+    def columns(self, values: Sequence[bytes | None], names: Sequence[str]) -> Columns | None:
+        """As `arrow`: the fields `names`, as lists of Python's own values."""
+        batch = self.arrow(values)
+        return None if batch is None else listed(batch, names)
 
     def decode(self, values: Sequence[bytes | None]) -> list[Record | Rejected]:
         """Each value decoded, in order, or the `Rejected` that says why not.
