@@ -127,9 +127,11 @@ class Rebuild:
                 f"{live.name} has no position yet: nothing was ever folded, so there is nothing to rebuild; "
                 "start a worker (`stockweave up`)"
             )
-        if restart and now.candidate is not None:
-            confirm(f"What is there of generation {now.candidate.number} in topic {now.candidate.topic} is deleted.")
-            now = self._give_up(now)
+        given_up = now.candidate if restart else None
+        if given_up is not None:
+            confirm(f"What is there of generation {given_up.number} in topic {given_up.topic} is deleted.")
+            delete_topics(self._settings, self._record.write(now.live, None, now.previous, None))
+            now = Generations(now.live, None, now.previous)
         rules = rules_digest(self._settings)
         plan = new_plan(wanted, rules) if now.candidate is None else going_on(now, wanted, rules)
         previous = self._previous(now) if plan.begin == PREVIOUS else None
@@ -138,14 +140,13 @@ class Rebuild:
                 f"The generation before, {now.previous.number} in topic {now.previous.topic}, is deleted once the new "
                 f"one is live: the way back then leads to generation {now.live.number}."
             )
-        topic = self._new_candidate(now, plan) if now.candidate is None else self._candidate(now.candidate)
+        if now.candidate is not None:
+            topic = self._candidate(now.candidate)
+        else:
+            topic = self._new_candidate(now, plan, 0 if given_up is None else given_up.number)
         self._made = Candidate(
             self._settings, self._settings.topic(UPDATES.name), topic, live, previous, plan, self._folder
         )
-
-    def _give_up(self, now: Generations) -> Generations:
-        delete_topics(self._settings, self._record.write(now.live, None, now.previous, None))
-        return self._record.take_over()
 
     def _previous(self, now: Generations) -> Deployed:
         if now.previous is None:
@@ -165,9 +166,9 @@ class Rebuild:
         self._notes.print(f"going on with generation {found.number} in {found.name}")
         return found
 
-    def _new_candidate(self, now: Generations, plan: Plan) -> Deployed:
+    def _new_candidate(self, now: Generations, plan: Plan, above: int) -> Deployed:
         ensure_topics(self._settings, self._bootstrap_servers)  # the record's topic, where there was none
-        number = self._record.free_number(now)
+        number = self._record.free_number(now, above)
         made = create_generation(self._settings, self._bootstrap_servers, number)
         unnamed = self._record.write(now.live, generation(number, self._settings), now.previous, plan)
         delete_topics(self._settings, unnamed)

@@ -44,10 +44,10 @@ class Record:
         self._writer.take_over()
         return read(self._settings, self._bootstrap_servers)
 
-    def free_number(self, generations: Generations) -> int:
-        """A number above all that are named and all whose topics are still there."""
+    def free_number(self, generations: Generations, above: int) -> int:
+        """A number above `above`, all that are named, and all whose topics are still there."""
         there = generation_topics(self._settings)
-        return max(generations.next_number(), 1 + max(there.values(), default=0))
+        return max(generations.next_number(), 1 + max(there.values(), default=0), 1 + above)
 
     def write(
         self, live: Generation, candidate: Generation | None, previous: Generation | None, plan: Plan | None
