@@ -80,7 +80,10 @@ def _read(consumer: Consumer, topic: str, starts: dict[int, int], ends: dict[int
                 f"the ends of {topic} could not be read within {STALLED_S:.0f} s (partitions {sorted(waiting)}); "
                 "is Kafka well, or a transaction left open?"
             )
-        for message in consumer.consume(CHUNK_RECORDS, CHUNK_WAIT_S):
+        messages = consumer.consume(1, CHUNK_WAIT_S)  # with a larger number it would wait for them all
+        if messages:
+            messages += consumer.consume(CHUNK_RECORDS, 0)
+        for message in messages:
             partition, error, offset = cast("int", message.partition()), message.error(), cast("int", message.offset())
             if error is not None:
                 if error.code() == KafkaError._PARTITION_EOF:
