@@ -1,12 +1,13 @@
-"""`python -m benchmarks NAME [OPTIONS]`; `make bench` runs them all at their defaults."""
+"""`python -m benchmarks NAME [OPTIONS]`; `make bench` runs the two that tell most."""
 
 from __future__ import annotations
 
 import sys
 
-from benchmarks import latency
+from benchmarks import ingest, latency
+from stockweave.errors import StockweaveError
 
-COMMANDS = {"latency": latency.main}
+COMMANDS = {"ingest": ingest.main, "latency": latency.main}
 
 
 def main() -> int:
@@ -14,7 +15,11 @@ def main() -> int:
     if len(sys.argv) < 2 or sys.argv[1] not in COMMANDS:
         sys.stderr.write(f"usage: python -m benchmarks {{{'|'.join(COMMANDS)}}} [--help]\n")
         return 2
-    return COMMANDS[sys.argv[1]](sys.argv[2:])
+    try:
+        return COMMANDS[sys.argv[1]](sys.argv[2:])
+    except StockweaveError as error:
+        sys.stderr.write(f"benchmarks: {error}\n")
+        return 1
 
 
 if __name__ == "__main__":
