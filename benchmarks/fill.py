@@ -70,6 +70,7 @@ def _produce(filling: Filling, updates: Iterable[StockUpdate]) -> int:
             "linger.ms": 50,
             "batch.size": 256 << 10,
             "queue.buffering.max.messages": 500_000,
+            "log_level": 3,  # that a coordinator is loading is no news right after the broker's start
         },
         logger=CLIENT_LOGGER,
     )

@@ -142,8 +142,8 @@ def _agreement(digests: dict[str, str]) -> str:
     """
     if len(set(digests.values())) > 1:
         raise Fatal("the rows differ, so the figures are void: " + "; ".join(f"{n}: {d}" for n, d in digests.items()))
-    names = {name.partition(",")[0] for name in digests}
-    return f"rows of {' and '.join(sorted(names, reverse=True))} agree: {next(iter(digests.values()))}"
+    names = sorted({name.partition(",")[0] for name in digests}, reverse=True)
+    return f"rows of {' and '.join(names)}{' agree' * (len(names) > 1)}: {next(iter(digests.values()))}"
 
 
 def _median(figures: Sequence[Measured]) -> Measured:

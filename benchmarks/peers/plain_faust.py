@@ -7,25 +7,21 @@ to the changelog that failed is only logged.
 from __future__ import annotations
 
 import os
-import sys
 import uuid
 from pathlib import Path
 
 from benchmarks.kafka import begin_at
 from benchmarks.peers.contest import Contestant, Feed, Started
-from benchmarks.peers.python_peers import PROGRAMS, SCHEMA
+from benchmarks.peers.python_peers import PROGRAMS, SCHEMA, Environment
 from stockweave.children import spawn
 
+ENVIRONMENT = Environment("plain-faust", Path(__file__).with_name("requirements-faust.txt"))
 WARM_UP, EVENTS_MAX = 20_000, 130_000
 
 
 def contestant() -> Contestant:
     """Measured over `EVENTS_MAX` events of the mix after `WARM_UP`."""
-    return Contestant("plain-faust", "at least once", _nothing, _start)
-
-
-def _nothing() -> None:
-    """Faust is installed with us."""
+    return Contestant("plain-faust", "at least once", ENVIRONMENT.install, _start)
 
 
 def _start(feed: Feed, folder: Path) -> Started:
@@ -40,7 +36,7 @@ def _start(feed: Feed, folder: Path) -> Started:
         "PEER_PARTITIONS": str(feed.partitions),
         "PEER_SCHEMA": str(SCHEMA),
     }
-    command = [sys.executable, str(PROGRAMS / "plain_faust_app.py"), "worker", "-l", "warn", "--without-web"]
+    command = [str(ENVIRONMENT.python), str(PROGRAMS / "plain_faust_app.py"), "worker", "-l", "warn", "--without-web"]
     log = folder / "plain-faust.log"
     first = sum(feed.base_ends) + WARM_UP
     return Started(spawn(command, log, environment), log, group, first, min(feed.end, first + EVENTS_MAX))

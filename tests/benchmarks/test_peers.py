@@ -60,4 +60,5 @@ def test_a_row_of_the_java_program_is_read_as_the_row_that_it_means() -> None:
 def test_different_rows_make_the_figures_void() -> None:
     with pytest.raises(Fatal, match="void"):
         _agreement({"stockweave, run 1": "1 rows, digest a", "kafka-streams, run 1": "1 rows, digest b"})
-    assert "agree: 1 rows" in _agreement({"stockweave, run 1": "1 rows, digest a"})
+    same = {"stockweave, run 1": "1 rows, digest a", "kafka-streams, run 1": "1 rows, digest a"}
+    assert _agreement(same) == "rows of stockweave and kafka-streams agree: 1 rows, digest a"
