@@ -35,8 +35,9 @@ format: $(STAMP) ## Mend style and format where that can be done by itself
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: $(STAMP) ## Measure the time from an accepted update to a read that shows it
-	@$(BIN)/python -m benchmarks latency
+bench: $(STAMP) ## Measure: updates to rows beside Kafka Streams (needs mvn), and the time from 202 to a read
+	@$(BIN)/python -m benchmarks latency --rates 1000 --runs 3
+	@$(BIN)/python -m benchmarks ingest
 
 chaos: $(STAMP) ## Kill worker, API and broker at random under load, then compare every number
 	@$(BIN)/python -m tests.system.chaos

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.figures import quantile
 from benchmarks.ingest import ratio_of
+from benchmarks.latency import in_ms, median_of
 from benchmarks.observe import Measured, Sample, span
 from benchmarks.table import table
 from stockweave.errors import Fatal
@@ -50,3 +51,8 @@ def test_columns_of_a_table_are_as_wide_as_their_widest_cell() -> None:
     lines = table(["name", "n"], [["a", "1,000"], ["bcdef", "2"]]).splitlines()
     assert lines == ["name       n", "-----  -----", "a      1,000", "bcdef      2"]
     assert re.fullmatch(r"[- ]+", lines[1])
+
+
+def test_the_median_is_taken_of_each_quantile_over_the_runs() -> None:
+    runs = [in_ms([0.001 * n] * 10) for n in (5, 1, 3)]
+    assert median_of(runs) == {"p50": 3.0, "p99": 3.0, "p99.9": 3.0}
