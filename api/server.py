@@ -16,7 +16,6 @@ from typing import Any, NoReturn
 
 import structlog
 from aiohttp import web
-from confluent_kafka import Consumer
 
 from api.ends import Ends
 from api.generation import GenerationView
@@ -25,10 +24,9 @@ from api.succession import Succession
 from api.view import View
 from schemas.admin import Deployed
 from schemas.topics import UPDATES
-from state.follower import follower_config
+from state.follower import open_consumer
 from state.generations import Directions, GenerationsFollower, look_up, read
 from state.store import Resources
-from stockweave.clients import CLIENT_LOGGER
 from stockweave.errors import Fatal, StockweaveError
 from stockweave.settings import Settings
 from stockweave.world import SystemClock
@@ -57,8 +55,12 @@ def open_view(settings: Settings, bootstrap_servers: str, stock: Deployed) -> Vi
     floors = {} if previous is None else _positions(folder / previous.generation, previous, resources)
 
     def open_generation(topic: Deployed) -> GenerationView:
-        partitions = _open_partitions(folder / topic.generation, topic, resources)
-        consumer = Consumer(follower_config(bootstrap_servers), logger=CLIENT_LOGGER)
+        consumer = open_consumer(bootstrap_servers, topic.name)
+        try:
+            partitions = _open_partitions(folder / topic.generation, topic, resources)
+        except StockweaveError:
+            consumer.close()
+            raise
         return GenerationView(topic, partitions, consumer, Ends(bootstrap_servers, topic), clock)
 
     clock = SystemClock()

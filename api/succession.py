@@ -23,7 +23,7 @@ from stockweave.errors import Fatal, Retriable
 log = structlog.get_logger(__name__)
 
 RECORD_WAIT_S = 0.2
-LOOK_EVERY_S = 0.5
+LOOK_EVERY_S = 0.1
 LOOK_OFTEN_S = 0.02  # while readers wait for the next generation
 RETRY_S = 1.0
 

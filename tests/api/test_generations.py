@@ -167,6 +167,7 @@ async def test_it_is_served_once_it_is_past_the_former_one_in_every_partition(st
 async def test_a_wait_for_a_write_goes_on_when_the_next_generation_is_served(stock: Stock) -> None:
     stock.write(*(row(sku, acme=1) for sku in SKUS))
     second = copied(stock, 1)
+    stock.settings = stock.settings.model_copy(update={"read_wait_ms": int(WAIT_S * 1_000)})
     async with Reader(stock) as reader:
         at = stock.partition("sku-3")
         waiting = asyncio.create_task(reader.item("sku-3", min_offset=f"{at}-1"))

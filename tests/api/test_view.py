@@ -10,8 +10,8 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, Message
 from confluent_kafka.admin import AdminClient
 
-from api import server
 from schemas.topics import STOCK
+from state import follower
 from stockweave.errors import Fatal
 from tests.api.stock import WAIT_S, Reader, Stock, row
 
@@ -110,7 +110,7 @@ async def test_a_view_catches_up_with_a_topic_whose_writes_never_pause(
             messages = super().consume(num_messages, timeout)
             return [m for m in messages if (m.error() or KafkaError(0)).code() != KafkaError._PARTITION_EOF]
 
-    monkeypatch.setattr(server, "Consumer", WithoutEnds)
+    monkeypatch.setattr(follower, "Consumer", WithoutEnds)
     stock.write(*(row(f"sku-{i}", acme=1) for i in range(20)))
     async with Reader(stock, wait=False) as reader:
         for version in range(2, 10):
