@@ -80,6 +80,9 @@ def verify(
     jobs: Annotated[
         int | None, typer.Option(min=1, max=256, help="Processes to fold with.", show_default="one per core")
     ] = None,
+    thorough: Annotated[
+        bool, typer.Option("--thorough", help="Check each supplier's outcome counts too; takes longer.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="A line for each partition, with digests.")] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object instead of words.")] = False,
 ) -> None:
@@ -89,7 +92,7 @@ def verify(
 
     settings = _settings(data_dir=data_dir)
     configure_logs("verify", level=logging.WARNING)
-    if not run(settings, jobs or cores(), verbose=verbose, json=json):
+    if not run(settings, jobs or cores(), thorough=thorough, verbose=verbose, json=json):
         raise typer.Exit(os.EX_DATAERR)
 
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from stockweave.meter import Meter
 from stockweave.errors import Fatal
+from stockweave.meter import Meter
 
 if TYPE_CHECKING:
     from stockweave.demo.events import Stream

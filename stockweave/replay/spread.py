@@ -66,6 +66,14 @@ class Counted:
         self.count += count
         self._ticks.advance(count)
 
+    def expect(self, total: int) -> None:
+        """So many there are in this partition."""
+        self._ticks.expect(total)
+
+    def expect_more(self, count: int) -> None:
+        """So many are still to come."""
+        self._ticks.expect(self.count + count)
+
 
 def cores() -> int:
     """How many this process may use."""

@@ -9,8 +9,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from stockweave.demo.command import demo_app
-from stockweave.meter import Meter
 from stockweave.errors import Fatal, Retriable
+from stockweave.meter import Meter
 
 
 def test_without_the_extra_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

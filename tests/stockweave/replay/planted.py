@@ -88,7 +88,7 @@ def offset_of(deployment: Deployment, update_id: str, repeat: int = 0) -> tuple[
     return found[repeat]
 
 
-def verified(deployment: Deployment, jobs: int = 1) -> tuple[Verdict, Parting | None]:
+def verified(deployment: Deployment, jobs: int = 1, *, thorough: bool = False) -> tuple[Verdict, Parting | None]:
     with scratch_folder(Path(deployment.folder)) as folder:
-        verdict = verify(deployment.base, folder, jobs, Quiet())
+        verdict = verify(deployment.base, folder, jobs, Quiet(), thorough=thorough)
     return verdict, parting_of(deployment.base, verdict)

@@ -5,16 +5,21 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from inventory.digest import digest
+from inventory.stock import Limits, StockUpdate
 from schemas import keys
 from schemas.rows import Position, decode_position, decode_row
 from schemas.topics import UPDATES
 from state.store import PartitionStore, Resources
+from stockweave.replay import skim as skimming
 from stockweave.replay.facts import Facts, log_ends
 from stockweave.replay.refold import WaitingRows, no_cycle_search, refold
+from stockweave.replay.skim import skim
+from streams.batch import Folder
 from tests.deployment import Deployment, expected_on_hand, some_updates
 from tests.stockweave.replay.writer import Writer, folder
 
@@ -132,3 +137,28 @@ def test_the_search_for_cycles_comes_back() -> None:
         fail()
     assert gc.isenabled()
     assert gc.get_freeze_count() == 0
+
+
+@pytest.mark.parametrize(("chunk", "stretch"), [(50_000, 750_000), (64, 300), (1, 1)])
+def test_a_skim_ends_with_the_rows_of_a_whole_fold(
+    deployment: Deployment, scratch: Scratch, monkeypatch: pytest.MonkeyPatch, chunk: int, stretch: int
+) -> None:
+    """Among updates that cannot be decoded, late ones, and counts that are rejected."""
+    monkeypatch.setattr(skimming, "CHUNK_EVENTS_MAX", chunk)
+    monkeypatch.setattr(skimming, "STRETCH_EVENTS_MAX", stretch)
+    updates = some_updates(1_200)
+    for i, one in enumerate(updates):
+        late = cast("StockUpdate", {**one, "observed_at": one["observed_at"] - 700_000}) if i % 7 == 0 else one
+        deployment.publish([late])
+        if i % 300 == 100:
+            deployment.publish_raw(one["sku"].encode(), b"\0junk", flush=False)
+            deployment.publish_raw(b"sku-0", deployment.codec.encode(cast("dict[str, object]", one)), flush=False)
+    assert deployment.producer.flush(10) == 0
+    limits = Limits(horizon_ms=60_000, entries_max=5)
+    whole, skimmed = scratch.store(), scratch.store()
+    end = scratch.end()
+    folded = refold(scratch.facts(0, end), Folder(deployment.codec, limits), whole)
+    position = skim(scratch.facts(0, end), deployment.codec, limits, skimmed)
+    assert meanings(skimmed) == meanings(whole)
+    assert position.offsets == folded.offsets
+    assert sum(tally[3] for tally in folded.outcomes.values()) > 0  # some were rejected
