@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from schemas.admin import Deployed, create_generation, ensure_topics, find_generation
-from schemas.generations import PREVIOUS, Generation, Generations, Plan
+from schemas.generations import FACTS, PREVIOUS, Generation, Generations, Plan
 from schemas.topics import UPDATES
 from stockweave.errors import Fatal, Retriable
 from stockweave.folder_lock import lock_folder
@@ -199,11 +199,12 @@ class Rebuild:
         """Fold until the workers are less than a moment ahead; the writing of every partition is taken over."""
         made = self._made
         partitions = range(made.topic.partitions)
+        unit = "updates" if made.plan.begin == FACTS and made.plan.partitions is None else "records"
         for _ in range(ROUNDS_MAX):
             until = self._live_offsets()
             missing = {number: max(0, until[number] - at[number]) for number in partitions}
             began_s = time.monotonic()
-            with Meter(self._notes, title, 0, "updates") as meter:
+            with Meter(self._notes, title, 0, unit) as meter:
                 advances = over_partitions(FoldTask(made, until), partitions, self._jobs, meter, missing)
             at = self._at = {number: advance.offset for number, advance in advances.items()}
             events = sum(advance.events for advance in advances.values())

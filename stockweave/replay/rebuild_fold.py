@@ -110,13 +110,14 @@ class FoldTask:
             with made.opened(partition, "rows", made.topic.generation) as store:
                 read_live(made.bootstrap_servers, made.topic.name, {partition: store})
                 published = PublishedStore(writer, made.topic.name, partition, store)
+                taken_over = Counted(ticks)
                 if store.position is None:
-                    self._begin(partition, published)
-                return self._fold(partition, published, ticks)
+                    self._begin(partition, published, taken_over)
+                return self._fold(partition, published, ticks, taken_over.count)
         finally:
             writer.close()
 
-    def _begin(self, partition: int, published: PublishedStore) -> None:
+    def _begin(self, partition: int, published: PublishedStore, ticks: Ticks) -> None:
         """Take the rows over that the plan begins with, position last."""
         made = self.candidate
         source = made.begins_with(partition)
@@ -125,19 +126,19 @@ class FoldTask:
         generation = source.generation if isinstance(source, Deployed) else "checkpoint"
         with made.opened(partition, "begin", generation) as begin:
             if isinstance(source, Deployed):
-                read_live(made.bootstrap_servers, source.name, {partition: begin})
+                read_live(made.bootstrap_servers, source.name, {partition: begin}, ticks.advance)
                 position = begin.position
             else:
                 position = from_checkpoint(source, partition, begin, self.until[partition])
             if position is not None:
                 published.become(begin, position)
 
-    def _fold(self, partition: int, published: PublishedStore, ticks: Ticks) -> Advance:
+    def _fold(self, partition: int, published: PublishedStore, ticks: Ticks, taken_over: int) -> Advance:
         made = self.candidate
         position = published.store.position or Position({}, {})
         start, end = position.offsets.get(UPDATES.name, 0), self.until[partition]
         before, began_s = position.events(), time.monotonic()
-        ticks.expect(max(0, end - start))
+        ticks.expect(taken_over + max(0, end - start))
         counted = Counted(ticks)
         folder = folder_of(made.settings)
         for at in range(start, end, STRETCH_EVENTS):
@@ -228,7 +229,9 @@ class ProofTask:
             made.opened(partition, "read-back", made.topic.generation) as read,
         ):
             read.reset()
-            read_live(made.bootstrap_servers, made.topic.name, {partition: read}, ticks.advance)
+            counted = Counted(ticks)
+            read_live(made.bootstrap_servers, made.topic.name, {partition: read}, counted.advance)
+            ticks.expect(counted.count)
             mine, theirs = _digest(folded), _digest(read)
             where = f"partition {partition} of {made.topic.name}"
             if (mine.hexdigest(), folded.position_bytes) != (theirs.hexdigest(), read.position_bytes):
