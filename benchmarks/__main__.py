@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import ingest, latency
+from benchmarks import ingest, latency, recover, replay, scale
 from stockweave.errors import StockweaveError
 
-COMMANDS = {"ingest": ingest.main, "latency": latency.main}
+COMMANDS = {
+    "ingest": ingest.main,
+    "latency": latency.main,
+    "recover": recover.main,
+    "replay": replay.main,
+    "scale": scale.main,
+}
 
 
 def main() -> int:

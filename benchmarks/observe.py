@@ -11,9 +11,9 @@ from subprocess import Popen
 from typing import NamedTuple
 
 import psutil
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from benchmarks.kafka import commit_times_ms
+from benchmarks.kafka import NOT_YET, commit_times_ms
 from stockweave.clients import CLIENT_LOGGER, client_config
 from stockweave.errors import Fatal
 
@@ -66,6 +66,7 @@ class Watch:
 
     def __init__(self, bootstrap_servers: str, group: str, topic: str, partitions: int) -> None:
         self._group = group
+        self._committed = 0
         self._bootstrap_servers = bootstrap_servers
         self._places = [TopicPartition(topic, number) for number in range(partitions)]
         # read_uncommitted: else the answer waits for the transaction that is open.
@@ -73,8 +74,18 @@ class Watch:
         self._consumer = Consumer(config, logger=CLIENT_LOGGER)
 
     def committed(self) -> int:
-        """Events of all partitions; a partition without an offset counts as none."""
-        return sum(max(0, place.offset) for place in self._consumer.committed(self._places, ANSWER_S))
+        """Events of all partitions; a partition without an offset counts as none.
+
+        While the group's coordinator is being found, it is what it was.
+        """
+        try:
+            places = self._consumer.committed(self._places, ANSWER_S)
+        except KafkaException as raised:
+            if raised.args[0].code() not in NOT_YET:
+                raise Fatal(f"the offsets of {self._group} cannot be read: {raised.args[0].str()}") from raised
+        else:
+            self._committed = sum(max(0, place.offset) for place in places)
+        return self._committed
 
     def until(self, events: int, processes: Sequence[Popen[bytes]]) -> list[Sample]:
         """Look until `events` are committed.

@@ -1,5 +1,6 @@
 package stockweave.peer;
 
+import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
 import java.util.Map;
 import java.util.Properties;
@@ -24,10 +25,12 @@ import org.apache.kafka.streams.processor.api.Record;
 import org.apache.kafka.streams.state.KeyValueStore;
 import org.apache.kafka.streams.state.StoreBuilder;
 import org.apache.kafka.streams.state.Stores;
+import stockweave.StockRow;
+import stockweave.StockUpdate;
 
 /**
  * Stock updates to rows on Kafka Streams, exactly once.
- * Arguments: BOOTSTRAP_SERVERS TOPIC APPLICATION_ID THREADS STATE_DIR FORM, the form of a row being objects or packed.
+ * Arguments: BOOTSTRAP_SERVERS TOPIC APPLICATION_ID THREADS STATE_DIR FORM, the form of a row being avro, objects or packed.
  */
 public final class Fold {
     static final String STORE = "stock";
@@ -76,14 +79,15 @@ public final class Fold {
 
     private static ProcessorSupplier<byte[], byte[], Void, Void> folders(String form) {
         return switch (form) {
+            case "avro" -> folders(new AvroRow.RowSerde(), AvroFolder::new);
             case "objects" -> folders(new Row.RowSerde(), ObjectFolder::new);
             case "packed" -> folders(Serdes.ByteArray(), PackedFolder::new);
-            default -> throw new IllegalArgumentException("the form is objects or packed, and not " + form);
+            default -> throw new IllegalArgumentException("the form is avro, objects or packed, and not " + form);
         };
     }
 
     /** Makes the processor of each task, with its store. */
-    private static <V> ProcessorSupplier<byte[], byte[], Void, Void> folders(Serde<V> serde, Supplier<Folder<V>> make) {
+    private static <V> ProcessorSupplier<byte[], byte[], Void, Void> folders(Serde<V> serde, Supplier<Keeper<V>> make) {
         return new ProcessorSupplier<>() {
             @Override
             public Processor<byte[], byte[], Void, Void> get() {
@@ -99,15 +103,48 @@ public final class Fold {
         };
     }
 
-    private abstract static class Folder<V> extends ContextualProcessor<byte[], byte[], Void, Void> {
-        private final Update update = new Update();
-        private KeyValueStore<Bytes, V> stock;
+    /** A processor that keeps rows in the store. */
+    private abstract static class Keeper<V> extends ContextualProcessor<byte[], byte[], Void, Void> {
+        KeyValueStore<Bytes, V> stock;
 
         @Override
         public void init(ProcessorContext<Void, Void> context) {
             super.init(context);
             stock = context.getStateStore(STORE);
         }
+
+        static void check(Source.Outcome outcome) {
+            if (outcome == Source.Outcome.REJECTED) {
+                throw new IllegalStateException("an update was rejected, and this profile has none such");
+            }
+        }
+    }
+
+    /** With the libraries that the documentation names. */
+    private static final class AvroFolder extends Keeper<StockRow> {
+        private final AvroRow.UpdateReader updates = new AvroRow.UpdateReader();
+
+        @Override
+        public void process(Record<byte[], byte[]> record) {
+            StockUpdate update = updates.read(record.value());
+            if (!Arrays.equals(record.key(), update.getSku().getBytes(StandardCharsets.UTF_8))) {
+                throw new IllegalStateException("the key is not the SKU");
+            }
+            Bytes sku = Bytes.wrap(record.key());
+            StockRow stored = stock.get(sku);
+            StockRow row = stored == null ? AvroRow.empty(update.getSku()) : stored;
+            Source.Outcome outcome =
+                AvroRow.apply(row, update, context().recordMetadata().orElseThrow().offset());
+            check(outcome);
+            if (outcome == Source.Outcome.APPLIED) {
+                stock.put(sku, row);
+            }
+        }
+    }
+
+    /** With codecs written by hand. */
+    private abstract static class Folder<V> extends Keeper<V> {
+        private final Update update = new Update();
 
         /** Folds the update into the row, which may be null; returns the row to store, or null if nothing changed. */
         abstract V fold(V row, Update update, long offset);
@@ -124,12 +161,6 @@ public final class Fold {
             V changed = fold(stock.get(sku), update, context().recordMetadata().orElseThrow().offset());
             if (changed != null) {
                 stock.put(sku, changed);
-            }
-        }
-
-        static void check(Source.Outcome outcome) {
-            if (outcome == Source.Outcome.REJECTED) {
-                throw new IllegalStateException("an update was rejected, and this profile has none such");
             }
         }
     }
