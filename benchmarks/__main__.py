@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import ingest, latency, recover, replay, scale
+from benchmarks import ingest, latency, pictures, recover, replay, scale
 from stockweave.errors import StockweaveError
 
 COMMANDS = {
     "ingest": ingest.main,
     "latency": latency.main,
+    "pictures": pictures.main,
     "recover": recover.main,
     "replay": replay.main,
     "scale": scale.main,

@@ -19,8 +19,7 @@ BLOCK_BYTES = 1 << 20
 def consume_all(bootstrap_servers: str, topic: str, *, with_values: bool = False) -> tuple[int, float]:
     """Records of a topic without transactions' markers, and the seconds that a loop took which only counts them.
 
-    Args:
-        with_values: look at each record's error and value, as whoever uses it must; the client makes them when asked.
+    With `with_values` it looks at each record's error and value, as whoever uses them must.
 
     Raises:
         Fatal: nothing comes.

@@ -40,7 +40,9 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     print(machine())
     prefix = f"bench-{uuid.uuid4().hex[:6]}."
-    verified, consumed, with_values = [], [], []
+    verified: list[float] = []
+    consumed: list[float] = []
+    with_values: list[float] = []
     with own_broker() as (broker, folder):
         events = _folded(broker.bootstrap_servers, prefix, folder, Profile(skus=options.skus), options.events)
         for run in range(1, options.runs + 1):
