@@ -68,7 +68,7 @@ class Said:
 def morning(skus: int = 150, sales: int = 8) -> list[Said]:
     """A count of each SKU by each supplier, then sales; some are told twice."""
     rng = random.Random(4)
-    began = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=6)
+    began = now() - datetime.timedelta(hours=6)
     told: list[Said] = []
     for supplier in SUPPLIERS:
         told += [Said(supplier, f"sku-{i:03}", "COUNT", 100, f"count-{i}", began) for i in range(skus)]
@@ -177,7 +177,7 @@ class Shop:
     def _sell(self, client: Client) -> None:
         """One unit more, one after the other; each is read at once."""
         while not self.stopping.is_set():
-            said = Said("initech", "moving", "DELTA", 1, f"in-{self.sold}", datetime.datetime.now(datetime.UTC))
+            said = Said("initech", "moving", "DELTA", 1, f"in-{self.sold}", now())
             token = client.push_one(said)
             self.sold += 1
             item = client.get(f"/api/v1/inventory?sku=moving&min_offset={token}")
@@ -204,61 +204,66 @@ def await_list(client: Client, expected: dict[str, int]) -> None:
         time.sleep(0.1)
 
 
+def plant_bug(folder: Path) -> tuple[Path, dict[str, str]]:
+    """The file that keeps it planted, and the environment of the deployment."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(PLANT)
+    plant = folder / "planted"
+    plant.touch()
+    return plant, {"PYTHONPATH": str(folder), "PLANT": str(plant)}
+
+
+def verify_names_the_first_wrong_sku(stack: Stack, told: list[Said], right: dict[str, int], wrong: set[str]) -> None:
+    found = engineer(stack, "verify")
+    assert found.returncode == 65, found.stderr
+    said = found.stdout.splitlines()
+    first = min(wrong, key=lambda sku: (partition(sku), sku))
+    assert said[0] == f"the first SKU that differs: {first!r} in partition {partition(first)}"
+    sales = [s for s in told if (s.sku, s.kind, s.quantity) == (first, "DELTA", -3)]
+    sale = min(sales, key=lambda s: SUPPLIERS.index(s.supplier))  # they were pushed one after the other
+    assert any(f"update_id {sale.id!r}" in line and "they part at" in line for line in said), found.stdout
+    assert any(line.startswith(f"  replayed: on hand {right[first]}, ") for line in said), found.stdout
+    assert said[-1].endswith(f" rows in {PARTITIONS} partitions: {len(wrong)} differ")
+
+
+def rebuild_mends_all(stack: Stack, wrong: set[str]) -> None:
+    would = engineer(stack, "rebuild", "--dry-run")
+    assert would.returncode == 0, would.stderr
+    assert would.stdout.splitlines()[-1].startswith(f"dry run: {len(wrong)} of ")
+    mended = engineer(stack, "rebuild", "--api-port", str(stack.api_port))
+    assert mended.returncode == 0, mended.stderr
+    assert "generation 1 is live" in mended.stdout
+    assert "workers: they go on in it" in mended.stdout
+    assert f"api: {stack.url} answers from it" in mended.stdout
+    checked = engineer(stack, "verify")
+    assert checked.returncode == 0, checked.stdout
+    assert checked.stdout.splitlines()[-1].endswith(f" rows in {PARTITIONS} partitions: 0 differ")
+
+
 @pytest.mark.timeout(300)
 def test_a_bug_that_made_wrong_rows_is_found_and_mended_while_shops_read(tmp_path: Path) -> None:
     told = morning()
-    right, wrong = on_hand(told), on_hand(told, sale_of_three=-2)
-    site = tmp_path / "site"
-    site.mkdir()
-    (site / "sitecustomize.py").write_text(PLANT)
-    plant = site / "planted"
-    plant.touch()
-    with (
-        Stack(tmp_path / "data", workers=2, PYTHONPATH=str(site), PLANT=str(plant)) as stack,
-        closing(Client(stack.api_port)) as client,
-    ):
+    right, made = on_hand(told), on_hand(told, sale_of_three=-2)
+    wrong = {sku for sku in right if right[sku] != made[sku]}
+    plant, environment = plant_bug(tmp_path / "site")
+    with Stack(tmp_path / "data", workers=2, **environment) as stack, closing(Client(stack.api_port)) as client:
         client.push(told)
-        await_list(client, wrong)
+        await_list(client, made)
         _, page, _ = client.ask("GET", "/api/v1/inventory?limit=10")
         _, _, old_tag = client.ask("GET", "/api/v1/inventory?sku=sku-000")
-        assert old_tag is not None
 
         plant.unlink()  # the fix goes in
         for worker in ("worker-0", "worker-1"):
             stack.kill(worker)
-        shop = Shop(stack.api_port, wrong, right)
-        token = client.push_one(Said("acme", "sku-new", "COUNT", 1, "count-new", datetime.datetime.now(datetime.UTC)))
-        await_list(client, wrong | {"sku-new": 1})  # served again, and right from here on
-        client.get(f"/api/v1/inventory?sku=sku-new&min_offset={token}")
+        client.push([Said("acme", f"new-{n}", "COUNT", n, f"new-{n}", now()) for n in range(1, 9)])
+        since = {f"new-{n}": n for n in range(1, 9)}
+        assert {partition(sku) for sku in since} == set(range(PARTITIONS))
+        await_list(client, made | since)  # all partitions are served again, and rightly from here on
 
+        shop = Shop(stack.api_port, made, right)
         with shop.open():
-            found = engineer(stack, "verify")
-            assert found.returncode == 65, found.stderr
-            said = found.stdout.splitlines()
-            first = min((sku for sku in right if right[sku] != wrong[sku]), key=lambda s: (partition(s), s))
-            assert said[0] == f"the first SKU that differs: {first!r} in partition {partition(first)}"
-            sale = next(s for s in told if (s.sku, s.kind, s.quantity) == (first, "DELTA", -3))
-            assert any(f"update_id {sale.id!r}" in line and "they part at" in line for line in said), found.stdout
-            differ = sum(right[sku] != wrong[sku] for sku in right)
-            assert said[-1].endswith(f" rows in {PARTITIONS} partitions: {differ} differ")
-
-            would = engineer(stack, "rebuild", "--dry-run")
-            assert would.returncode == 0, would.stderr
-            assert would.stdout.splitlines()[-1].startswith(f"dry run: {differ} of ")
-
-            mended = engineer(stack, "rebuild", "--api-port", str(stack.api_port))
-            assert mended.returncode == 0, mended.stderr
-            assert "generation 1 is live" in mended.stdout
-            assert "workers: they go on in it" in mended.stdout
-            assert f"api: {stack.url} answers from it" in mended.stdout
-
-            checked = engineer(stack, "verify")
-            assert checked.returncode == 0, checked.stdout
-            assert checked.stdout.splitlines()[-1].endswith(f" rows in {PARTITIONS} partitions: 0 differ")
-            deadline = time.monotonic() + WAIT_S
-            while shop.seen[-1] != "right" and not shop.problems:
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
+            verify_names_the_first_wrong_sku(stack, told, right, wrong)
+            rebuild_mends_all(stack, wrong)
         assert shop.problems == []
         assert shop.seen == ["wrong", "right"]
         assert shop.sold > 50
@@ -266,15 +271,20 @@ def test_a_bug_that_made_wrong_rows_is_found_and_mended_while_shops_read(tmp_pat
         status, problem, _ = client.ask("GET", f"/api/v1/inventory?limit=10&cursor={page['next']}")
         assert (status, problem["reason"]) == (410, "cursor_of_another_generation")
         assert "begin again without a cursor" in problem["detail"]
-        status, item, _ = client.ask("GET", "/api/v1/inventory?sku=sku-000", If_None_Match=old_tag)
+        status, item, _ = client.ask("GET", "/api/v1/inventory?sku=sku-000", If_None_Match=old_tag or "")
         assert (status, item["available_quantity"]) == (200, right["sku-000"])
-        assert client.listed() == right | {"sku-new": 1, "moving": shop.sold}
+        since["moving"] = shop.sold
+        assert client.listed() == right | since
 
         back = engineer(stack, "rebuild", "--back", "--api-port", str(stack.api_port))
         assert back.returncode == 0, back.stderr
-        await_list(client, wrong | {"sku-new": 1, "moving": shop.sold})
+        await_list(client, made | since)
     assert stack.process.returncode == 0
 
 
 def partition(sku: str) -> int:
     return partition_of(sku.encode(), PARTITIONS)
+
+
+def now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
