@@ -8,10 +8,11 @@ partition by `rebuild`, in a process per core.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import cast
 
 from inventory.digest import PartitionDigest
@@ -258,9 +259,11 @@ def _digest(store: PartitionStore) -> PartitionDigest:
 
 
 def from_checkpoint(checkpoint: str, partition: int, store: PartitionStore, until: int) -> Position:
-    """Fill `store` from a checkpoint that is not past the live rows."""
-    from stockweave.replay.checkpoint import load_partition  # pyarrow, needed here alone
+    """Fill `store` from a checkpoint that is not past the live rows, and return the position that they stand for.
 
+    Raises:
+        Fatal: it is past them.
+    """
     position = load_partition(checkpoint, partition, store)
     offset = position.offsets.get(UPDATES.name, 0)
     if offset > until:
@@ -269,3 +272,9 @@ def from_checkpoint(checkpoint: str, partition: int, store: PartitionStore, unti
             f"live rows at {until}: it is not of this deployment, or the rows are not whole; name another checkpoint"
         )
     return position
+
+
+def load_partition(checkpoint: str, partition: int, store: PartitionStore) -> Position:
+    """Fill an empty store with a partition's rows of a checkpoint; pyarrow is loaded for this alone."""
+    load: Callable[[str, int, PartitionStore], Position] = resolve_name("stockweave.replay.checkpoint:load_partition")
+    return load(checkpoint, partition, store)
