@@ -19,7 +19,9 @@ import org.apache.kafka.common.serialization.Serializer;
 import stockweave.Basis;
 import stockweave.Count;
 import stockweave.Delta;
+import stockweave.Incoming;
 import stockweave.Kind;
+import stockweave.Receipt;
 import stockweave.StockRow;
 import stockweave.StockUpdate;
 
@@ -128,6 +130,11 @@ final class AvroRow {
         source.setCount(new Count(kind, update.getUpdateId(), at, quantity));
         source.setBasis(update.getBasis() == Basis.AVAILABLE ? 1 : 0);
         source.setStaleAfterMs(update.getStaleAfterMs());
+        List<Receipt> receipts = new ArrayList<>(update.getIncoming().size());
+        for (Incoming incoming : update.getIncoming()) {
+            receipts.add(new Receipt(incoming.getExpectedAt(), incoming.getQuantity()));
+        }
+        source.setIncoming(receipts);
         source.setCarried(0L);
         source.setFloorAt(null);
         List<Delta> deltas = source.getDeltas();
