@@ -28,6 +28,7 @@ log = structlog.get_logger(__name__)
 RETRY_S = 1.0
 DRAIN_S = 5.0  # a graceful stop folds what is there, but not an endless feed
 CHORES_EVERY_S = 1.0
+FULL_COLLECTION_EVERY = 60  # chores: it looks at all there is, which takes tens of milliseconds
 
 T = TypeVar("T")
 
@@ -56,6 +57,7 @@ class Pump(mode.Service):
         self._kafka = ThreadPoolExecutor(1, thread_name_prefix="kafka")
         self._stopping = asyncio.Event()
         self._done = asyncio.Event()
+        self._chores = 0
 
     @mode.Service.task
     async def _pump(self) -> None:
@@ -122,7 +124,8 @@ class Pump(mode.Service):
                     break
 
     async def _do_chores(self, engine: Engine) -> None:
-        gc.collect()
+        self._chores += 1
+        gc.collect(2 if self._chores % FULL_COLLECTION_EVERY == 0 else 0)
         engine.standby.check()
         engine.standby.own(engine.processor.stages())
         metrics.WORKER_GENERATION.set(engine.standby.worked_on.number)
