@@ -34,7 +34,7 @@ FUNCTION_LINES_MAX = 60
 FORBIDDEN = {
     "a path of one machine": r"(?<![\w.~])/(?:work|root|home/[a-z]|Users/[A-Za-z])\w*/",
     "the host of a package registry": r"pypi\.org|pythonhosted\.org|npmjs\.org|crates\.io|golang\.org"
-    r"|maven\.org|maven\.apache\.org|sonatype\.org|deb\.debian\.org",
+    r"|maven\.org|maven\.apache\.org(?!/POM/)|sonatype\.org|deb\.debian\.org",
 }
 
 
