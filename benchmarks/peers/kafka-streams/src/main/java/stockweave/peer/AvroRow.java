@@ -190,13 +190,9 @@ final class AvroRow {
         }
     }
 
-    /** Rows to Avro and back; one thread at a time, as Kafka Streams uses the serde of a task's store. */
+    /** Rows to Avro and back. The stores of all tasks share one serde, so each stream thread has a codec of its own. */
     static final class RowSerde implements Serde<StockRow>, Serializer<StockRow>, Deserializer<StockRow> {
-        private final SpecificDatumReader<StockRow> reader = new SpecificDatumReader<>(StockRow.class);
-        private final SpecificDatumWriter<StockRow> writer = new SpecificDatumWriter<>(StockRow.class);
-        private final ByteArrayOutputStream out = new ByteArrayOutputStream(1024);
-        private BinaryDecoder decoder;
-        private BinaryEncoder encoder;
+        private final ThreadLocal<RowCodec> codec = ThreadLocal.withInitial(RowCodec::new);
 
         @Override
         public Serializer<StockRow> serializer() {
@@ -216,24 +212,35 @@ final class AvroRow {
 
         @Override
         public byte[] serialize(String topic, StockRow row) {
-            if (row == null) {
-                return null;
-            }
+            return row == null ? null : codec.get().write(row);
+        }
+
+        @Override
+        public StockRow deserialize(String topic, byte[] bytes) {
+            return bytes == null ? null : codec.get().read(bytes);
+        }
+    }
+
+    private static final class RowCodec {
+        private final SpecificDatumReader<StockRow> reader = new SpecificDatumReader<>(StockRow.class);
+        private final SpecificDatumWriter<StockRow> writer = new SpecificDatumWriter<>(StockRow.class);
+        private final ByteArrayOutputStream out = new ByteArrayOutputStream(1024);
+        private BinaryDecoder decoder;
+        private BinaryEncoder encoder;
+
+        byte[] write(StockRow row) {
             try {
                 out.reset();
-                encoder = EncoderFactory.get().directBinaryEncoder(out, encoder);
+                encoder = EncoderFactory.get().binaryEncoder(out, encoder);
                 writer.write(row, encoder);
+                encoder.flush();
                 return out.toByteArray();
             } catch (IOException error) {
                 throw new UncheckedIOException(error);
             }
         }
 
-        @Override
-        public StockRow deserialize(String topic, byte[] bytes) {
-            if (bytes == null) {
-                return null;
-            }
+        StockRow read(byte[] bytes) {
             try {
                 decoder = DecoderFactory.get().binaryDecoder(bytes, decoder);
                 return reader.read(null, decoder);
