@@ -6,7 +6,7 @@ restore does not push out what is in use. One thread at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 ENTRY_BYTES = 250  # of a cached row beside its value: key, headers, places in the dict
 
@@ -17,7 +17,8 @@ class RowCache:
     """The most recently asked for rows of one store; the others are let go, half of them at a time.
 
     Args:
-        bytes_max: of memory, about; at least the rows of the latest call are kept. 0: nothing is.
+        bytes_max: of memory, about, values that grow as they are written included; at least the rows of the latest
+            call are kept. 0: nothing is.
     """
 
     def __init__(self, bytes_max: int) -> None:
@@ -30,23 +31,40 @@ class RowCache:
         """The values of `row_keys`, None where there is none; `load` is asked for those that are not cached."""
         if self._young_bytes_max == 0:
             return load(row_keys)
-        if self._young_bytes > self._young_bytes_max:
-            self._old, self._young, self._young_bytes = self._young, {}, 0
+        self._make_room()
         young, old = self._young, self._old
+        values = list(map(young.get, row_keys))
+        if None not in values:
+            return values  # all are in use: the common case, in one pass
         missing = [key for key in row_keys if key not in young]
         unknown = [key for key in missing if key not in old]
         young.update((key, old.pop(key)) for key in missing if key in old)
         young.update(zip(unknown, load(unknown), strict=True) if unknown else ())
-        values = [young[key] for key in row_keys]
         if missing:
             self._young_bytes += sum(ENTRY_BYTES + len(young[key] or b"") for key in missing)
+            values = list(map(young.get, row_keys))
         return values
 
     def write(self, changed: Mapping[bytes, bytes | None]) -> None:
         """Take over what was written to the store; a batch writes what it has asked for, so that is in the cache."""
-        if self._young:
-            self._young.update(changed)
+        if not self._young and not self._old:
+            return
+        self._make_room()
+        young = self._young
+        rows = len(young)
+        self._young_bytes += _bytes(changed.values()) - _bytes(map(young.get, changed))
+        young.update(changed)
+        self._young_bytes += ENTRY_BYTES * (len(young) - rows)
 
     def clear(self) -> None:
         """Forget every row."""
         self._young, self._old, self._young_bytes = {}, {}, 0
+
+    def _make_room(self) -> None:
+        if self._young_bytes > self._young_bytes_max:
+            self._old, self._young, self._young_bytes = self._young, {}, 0
+
+
+def _bytes(values: Iterable[bytes | None]) -> int:
+    """In C throughout: this runs for every row of every commit."""
+    return sum(map(len, filter(None, values)))

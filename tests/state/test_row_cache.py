@@ -62,3 +62,41 @@ def test_nothing_is_kept_where_no_memory_is_given() -> None:
     for _ in range(2):
         cache.get_many([b"a"], disk.load)
     assert disk.asked == [b"a", b"a"]
+
+
+def held_bytes(cache: RowCache) -> int:
+    return sum(ENTRY_BYTES + len(value or b"") for rows in (cache._young, cache._old) for value in rows.values())
+
+
+@given(st.lists(st.tuples(keys, keys, st.integers(0, 40)), min_size=1, max_size=40))
+@settings(max_examples=300, deadline=None)
+def test_rows_that_grow_or_shrink_or_come_unasked_count_by_what_they_are(
+    taken: list[tuple[list[bytes], list[bytes], int]],
+) -> None:
+    disk, cache = Disk(), RowCache(12 * ENTRY_BYTES)
+    latest = 20 * (ENTRY_BYTES + 40 * 100)  # rows of one call, at most: they are kept whatever the bound is
+    for asked, written, size in taken:
+        cache.get_many(asked, disk.load)
+        changed: dict[bytes, bytes | None] = dict.fromkeys(written, bytes(100 * size) if size else None)
+        disk.rows |= changed
+        cache.write(changed)
+        young = sum(ENTRY_BYTES + len(value or b"") for value in cache._young.values())
+        assert cache._young_bytes == young
+        assert held_bytes(cache) <= 12 * ENTRY_BYTES + 2 * 2 * latest
+
+
+def test_rows_that_grew_are_let_go_of_when_others_are_asked_for() -> None:
+    disk, cache = Disk(), RowCache(1 << 20)
+    for batch in range(20):
+        names = [b"%d-%d" % (batch, n) for n in range(10)]
+        cache.get_many(names, disk.load)
+        cache.write(dict.fromkeys(names, bytes(100_000)))
+    assert held_bytes(cache) <= 2 * 10 * (ENTRY_BYTES + 100_000)  # two batches; all of them are 20 MB
+
+
+def test_writes_alone_do_not_fill_it() -> None:
+    cache = RowCache(1 << 20)
+    cache.get_many([b"asked"], Disk().load)
+    for n in range(100):
+        cache.write({b"%d" % n: bytes(100_000)})
+    assert held_bytes(cache) < 3 << 20
