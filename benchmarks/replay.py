@@ -117,5 +117,5 @@ def _verify(bootstrap_servers: str, prefix: str, folder: Path, events: int) -> f
         raise Fatal(f"verify ended with {done.returncode}: {(done.stdout + done.stderr).strip()[-1_000:]}")
     said = orjson.loads(done.stdout)
     if said["events"] != events:
-        raise Fatal(f"verify folded {said['updates']:,} of {events:,} updates; the figure would be void")
+        raise Fatal(f"verify folded {said['events']:,} of {events:,} updates; the figure would be void")
     return events / seconds

@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 import multiprocessing as mp
 import os
+import random
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
 from confluent_kafka import Producer
 
-from benchmarks.profile import EPOCH_MS, sku_name
+from benchmarks.profile import DELTAS, EPOCH_MS, sku_name
 from schemas.keys import POSITION, partition_of, source_key
 from schemas.rows import Count, Delta, Position, Source, StockRow, encode
 from schemas.topics import UPDATES
@@ -26,6 +27,10 @@ ROWS_PER_POSITION = 10_000
 FLUSH_S = 120.0
 QUEUE_FULL_WAIT_S = 0.05
 STRIDE = 1_000_003  # a prime: rows come in an order that is not that of their keys
+PAST_MS = 3_600_000  # counts are one to two hours old
+DELTA_WITHIN_MS = 500_000
+DELTA_SHARE = 0.5  # of the mix: so a source has one delta on average
+UPDATES_SO_FAR = 50_000_000
 SOURCE_KEYS = [source_key(f"supplier-{n}", "default") for n in range(SOURCES)]
 
 
@@ -54,17 +59,28 @@ def fill_rows(filling: RowFilling) -> float:
     return time.monotonic() - began_s
 
 
-def row(number: int) -> bytes:
-    """A row of five sources, each with a count, every other one with a delta after it."""
-    at = EPOCH_MS - 86_400_000 + number % 80_000_000
+def row(number: int, rng: random.Random) -> bytes:
+    """A row of five sources, as the profile's mix leaves them after a while: each a count, and the deltas since.
+
+    Times, ids and offsets are drawn for each source: rows that repeat them would be a third of the size on a disk.
+    """
+    draw = rng.random
     sources = {}
     on_hand = 0
-    for n, key in enumerate(SOURCE_KEYS):
-        deltas = [Delta(at + 1, f"d{n}-{number:09d}", -1)] if (number + n) % 2 else []
-        source = Source(Count(0, f"c{n}-{number:09d}", at, number % 1_000), deltas, received_at=at, offset=number)
-        sources[key] = source
+    for key in SOURCE_KEYS:
+        at = int(EPOCH_MS - PAST_MS * (1 + draw()))
+        count = Count(0, _update_id(draw()), at, int(1_000 * draw()))
+        deltas = []
+        while draw() < DELTA_SHARE:
+            at += 1 + int(DELTA_WITHIN_MS * draw())
+            deltas.append(Delta(at, _update_id(draw()), DELTAS[int(len(DELTAS) * draw())]))
+        sources[key] = source = Source(count, deltas, received_at=at, offset=int(UPDATES_SO_FAR * draw()))
         on_hand += source.on_hand
-    return encode(StockRow(sku_name(number), 1, on_hand, at, sources))
+    return encode(StockRow(sku_name(number), int(100 * draw()) + 1, on_hand, EPOCH_MS - PAST_MS, sources))
+
+
+def _update_id(drawn: float) -> str:
+    return f"m0-{int(UPDATES_SO_FAR * drawn):09d}"
 
 
 def _fill_part(filling: RowFilling, part: int, parts: int) -> int:
@@ -82,6 +98,7 @@ def _fill_part(filling: RowFilling, part: int, parts: int) -> int:
         logger=CLIENT_LOGGER,
     )
     position = encode(Position({UPDATES.name: 0}, {}, EPOCH_MS))
+    rng = random.Random(part)
     stride = STRIDE if math.gcd(STRIDE, filling.rows) == 1 else 1
     written = dict.fromkeys(range(part, filling.partitions, parts), 0)
 
@@ -97,7 +114,7 @@ def _fill_part(filling: RowFilling, part: int, parts: int) -> int:
         key = sku_name(number).encode()
         partition = partition_of(key, filling.partitions)
         if partition in written:
-            produce(row(number), key, partition)
+            produce(row(number, rng), key, partition)
             written[partition] += 1
             if written[partition] % ROWS_PER_POSITION == 0:
                 produce(position, POSITION, partition)
