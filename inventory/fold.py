@@ -8,7 +8,8 @@ its place with this as its oracle. Called by `streams.batch`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from operator import sub
 from typing import NamedTuple
 
@@ -20,24 +21,37 @@ from inventory.stock import (
     DELTA,
     DUPLICATE,
     FUTURE_MS_MAX,
+    INCOMING_MAX,
     KINDS,
     QUANTITY_MAX,
     REPLACED,
+    ROW_FULL,
     SUPERSEDED,
     WITHDRAWN,
+    WRONG_PARTITION,
     Limits,
+    apply,
     apply_count,
     apply_delta,
     describe,
     refusal,
 )
 from inventory.updates import Updates
-from schemas.keys import SOURCE_SEPARATOR, plain_ids
-from schemas.rows import OUTCOMES, Count, PackedRow, Source, decode_packed_row, decode_source, encode
+from schemas.keys import SOURCE_SEPARATOR, id_problem, plain_ids
+from schemas.rows import OUTCOMES, UNATTRIBUTED, Count, PackedRow, Source, decode_packed_row, decode_source, encode
+from schemas.topics import MESSAGE_BYTES_MAX
 
 APPLIED_AT, REJECTED_AT = OUTCOMES.index("applied"), OUTCOMES.index("rejected")
 TALLIED_AT = {DUPLICATE: OUTCOMES.index("duplicate"), SUPERSEDED: OUTCOMES.index("superseded")}
 """Where what is neither applied nor rejected is counted."""
+
+ROW_BYTES_MAX = MESSAGE_BYTES_MAX * 3 // 4
+"""Of a row's sources and their keys, as encoded: what the rest of a row takes fits beside them into one message. What
+would make a row grow beyond it is rejected, and what makes it smaller is always taken; so a row depends on the order of
+its events alone, wherever the log is cut into batches."""
+UPDATE_BYTES_MAX = 4_096  # the most that one update can add, with ids and receipts as long as `refusal` lets them be
+
+Column = tuple[str, str, int, str, int, int, int]
 
 
 class Folded(NamedTuple):
@@ -52,7 +66,13 @@ class Folded(NamedTuple):
     refused: list[tuple[int, str]]
 
 
-def fold(updates: Updates, offsets: Sequence[int], stored: Mapping[str, bytes | None], limits: Limits) -> Folded:
+def fold(
+    updates: Updates,
+    offsets: Sequence[int],
+    stored: Mapping[str, bytes | None],
+    limits: Limits,
+    is_here: Callable[[str], bool] | None = None,
+) -> Folded:
     """Fold `updates` into the rows `stored`.
 
     Args:
@@ -60,6 +80,7 @@ def fold(updates: Updates, offsets: Sequence[int], stored: Mapping[str, bytes | 
         offsets: of each in its partition.
         stored: the present row of every SKU in `updates`, encoded; None where there is none yet.
         limits: of every source.
+        is_here: whether a SKU's row belongs into this partition, where readers look for it; asked of new rows alone.
     """
     unusable = _unusable(updates)
     others = list(unusable.items())
@@ -72,17 +93,25 @@ def fold(updates: Updates, offsets: Sequence[int], stored: Mapping[str, bytes | 
     )  # fmt: skip
     rows: dict[bytes, bytes] = {}
     for sku, places in _by_sku(updates.sku, unusable):
-        row = _fold_row(sku, stored[sku], places, columns, updates, limits, others)
+        before = stored[sku]
+        if before is None and is_here is not None and not is_here(sku):
+            others.extend((i, WRONG_PARTITION) for i in places)
+            continue
+        row = _fold_row(sku, before, places, columns, updates, limits, others)
         if row is not None:
             rows[sku.encode()] = row
-    return Folded(rows, _tallied(updates.supplier_id, others), sorted(r for r in others if r[1] not in TALLIED_AT))
+    return Folded(
+        rows,
+        _tallied(_attributed(updates.supplier_id, unusable), others),
+        sorted(r for r in others if r[1] not in TALLIED_AT),
+    )
 
 
 def _fold_row(
     sku: str,
     stored: bytes | None,
     places: Sequence[int],
-    columns: Sequence[tuple[str, str, int, str, int, int, int]],
+    columns: Sequence[Column],
     updates: Updates,
     limits: Limits,
     others: list[tuple[int, str]],
@@ -96,7 +125,10 @@ def _fold_row(
     packed = row.sources
     sources: dict[str, Source] = {}
     changed: dict[str, Source] = {}
-    for i in places:
+    runs: Iterable[Sequence[int]] = (places,)
+    if (0 if stored is None else len(stored)) + len(places) * UPDATE_BYTES_MAX > ROW_BYTES_MAX:
+        runs = _within_room(places, columns, updates, limits, packed, changed, others)
+    for i in chain.from_iterable(runs):
         key, kind, at, update_id, quantity, received_at, offset = columns[i]
         source = sources.get(key)
         if source is None:
@@ -122,6 +154,73 @@ def _fold_row(
         packed[key] = msgspec.Raw(encode(source))
     row.version += 1
     return encode(row)
+
+
+def _within_room(
+    places: Sequence[int],
+    columns: Sequence[Column],
+    updates: Updates,
+    limits: Limits,
+    packed: Mapping[str, msgspec.Raw],
+    changed: Mapping[str, Source],
+    others: list[tuple[int, str]],
+) -> Iterator[Sequence[int]]:
+    """Those of `places` that a row, which may become full, has room for; the rest go to `others`.
+
+    Each run is folded before the next is asked for: as many as surely find room, and where that is none, one that was
+    tried on a copy.
+    """
+    sizes = {key: len(key.encode()) + len(source) for key, source in packed.items()}
+    total, at = sum(sizes.values()), 0
+    while at < len(places):
+        run = places[at : at + max(1, (ROW_BYTES_MAX - total) // UPDATE_BYTES_MAX)]
+        at += len(run)
+        if total + UPDATE_BYTES_MAX > ROW_BYTES_MAX:
+            key = columns[run[0]][0]
+            grown = _tried(key, run[0], columns, updates, limits, changed.get(key), packed.get(key))
+            growth = grown - sizes.get(key, 0)
+            if growth > 0 and total + growth > ROW_BYTES_MAX:
+                others.append((run[0], ROW_FULL))
+                continue
+        yield run
+        for key in {columns[i][0] for i in run} & changed.keys():
+            size = _size(key, changed[key])
+            total += size - sizes.get(key, 0)
+            sizes[key] = size
+
+
+def _tried(
+    key: str,
+    i: int,
+    columns: Sequence[Column],
+    updates: Updates,
+    limits: Limits,
+    changed: Source | None,
+    stored: msgspec.Raw | None,
+) -> int:
+    """How large a source would be after the update at `i`, with its key; 0 if the update would leave it as it is."""
+    encoded = stored if changed is None else encode(changed)
+    source = Source() if encoded is None else decode_source(encoded)
+    outcome = apply(source, updates.record(i), limits)
+    if outcome is not APPLIED and outcome is not REPLACED:
+        return 0
+    source.offset = columns[i][-1]
+    return _size(key, source)
+
+
+def _size(key: str, source: Source) -> int:
+    return len(key.encode()) + len(encode(source))
+
+
+def _attributed(suppliers: Sequence[str], unusable: Iterable[int]) -> Sequence[str]:
+    """Whom each event is tallied under: what is no supplier's id must not become a name in every position record."""
+    nameless = [i for i in unusable if id_problem(suppliers[i])]
+    if not nameless:
+        return suppliers
+    attributed = list(suppliers)
+    for i in nameless:
+        attributed[i] = UNATTRIBUTED
+    return attributed
 
 
 def _by_sku(skus: Sequence[str], unusable: Container[int]) -> list[tuple[str, list[int]]]:
@@ -166,12 +265,14 @@ def _all_usable(updates: Updates) -> bool:
         and min(updates.observed_at) >= 0
         and max(quantities) <= QUANTITY_MAX
         and min(quantities) >= -QUANTITY_MAX
+        and (not any(updates.incoming) or max(map(len, updates.incoming)) <= INCOMING_MAX)
         and all(
             USABLE[kind]([q for k, q in zip(updates.kind, quantities, strict=True) if k == kind])
             for kind in set(updates.kind)
         )
         and all(plain_ids(column) for column in (updates.sku, updates.update_id))
         and all(plain_ids(tuple(set(column))) for column in (updates.supplier_id, updates.location_id))
+        and plain_ids([ref for ref in updates.order_ref if ref is not None])
     )
 
 

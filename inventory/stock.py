@@ -27,8 +27,11 @@ TOO_OLD = "too_old"
 OUT_OF_RANGE = "sum_out_of_range"
 FROM_FUTURE = "observed_in_future"
 INVALID = "invalid_update"
+ROW_FULL = "row_full"
+WRONG_PARTITION = "wrong_partition"
 
 FUTURE_MS_MAX = 5 * 60_000
+INCOMING_MAX = 100  # announced receipts of an update
 QUANTITY_MAX = 10**12  # units; every sum of a source then stays exact in JSON and within 64 bits in a row
 CARRIED_MAX = 10**15
 
@@ -84,10 +87,19 @@ def refusal(update: StockUpdate) -> str | None:
         return f"{INVALID}: quantity is {quantity}; at most {QUANTITY_MAX} units"
     if update["observed_at"] < 0:
         return f"{INVALID}: observed_at is before 1970"
-    ids = update["sku"], update["supplier_id"], update["location_id"], update["update_id"]
+    return _too_large(update)
+
+
+def _too_large(update: StockUpdate) -> str | None:
+    """The part of `refusal` that bounds what an update can add to a row."""
+    if len(update["incoming"]) > INCOMING_MAX:
+        return f"{INVALID}: incoming has {len(update['incoming'])} entries; at most {INCOMING_MAX}, send the next ones"
+    ids = [update["sku"], update["supplier_id"], update["location_id"], update["update_id"]]
+    if update["order_ref"] is not None:
+        ids.append(update["order_ref"])
     if plain_ids(ids):
         return None
-    for field, value in zip(("sku", "supplier_id", "location_id", "update_id"), ids, strict=True):
+    for field, value in zip(("sku", "supplier_id", "location_id", "update_id", "order_ref"), ids, strict=False):
         if problem := id_problem(value):
             return f"{INVALID}: {field} {problem}"
     return None

@@ -92,6 +92,10 @@ class Position(msgspec.Struct, array_like=True, gc=False):
 
 OUTCOMES = ("applied", "duplicate", "superseded", "rejected")
 
+UNATTRIBUTED = ""  # in a position's outcomes: what named no supplier by a valid id
+OTHERS = " others"  # and the suppliers beyond the `SUPPLIERS_MAX` that came first; an id never begins with a space
+SUPPLIERS_MAX = 10_000  # by name, in a position record, which every transaction writes
+
 encode = msgspec.msgpack.Encoder().encode
 decode_row = msgspec.msgpack.Decoder(StockRow).decode
 decode_packed_row = msgspec.msgpack.Decoder(PackedRow).decode

@@ -15,12 +15,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidato
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
-from inventory.stock import QUANTITY_MAX
+from inventory.stock import INCOMING_MAX, QUANTITY_MAX
 from schemas.keys import ID_CHARACTERS_MAX, id_problem
 
 OBSERVED_AT_MIN_MS = 946_684_800_000  # 2000-01-01; what is before it was sent in seconds
 OBSERVED_AT_MAX_MS = 253_402_300_799_999  # the end of the year 9999, where RFC 3339 ends too
-INCOMING_MAX = 100
 STALE_AFTER_MS_MAX = 10 * 366 * 86_400_000
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)

@@ -4,14 +4,17 @@ from collections import Counter, defaultdict
 from itertools import pairwise
 from typing import cast
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inventory import fold as folding
+from inventory import stock
 from inventory.fold import Folded, fold
 from inventory.stock import Limits, StockUpdate, apply, refusal
 from inventory.updates import Updates
 from schemas.keys import source_key
-from schemas.rows import OUTCOMES, Source, decode_row
+from schemas.rows import OUTCOMES, Source, decode_packed_row, decode_row
 from tests.inventory.builders import update
 from tests.inventory.reference import Event
 from tests.inventory.test_stock import events
@@ -74,6 +77,89 @@ def test_a_rows_on_hand_is_the_sum_of_its_sources_below_zero_included(told: list
             assert decoded.on_hand == sum(source.on_hand for source in decoded.sources.values())
 
 
+def size_of(row: bytes) -> int:
+    """As the limit counts it: keys and sources."""
+    return sum(len(key.encode()) + len(source) for key, source in decode_packed_row(row).sources.items())
+
+
+@given(
+    st.lists(st.builds(spread, events(30, "abcdefgh"), st.just(0), st.integers(0, 8)), min_size=20, max_size=60),
+    st.lists(st.integers(0, 60), max_size=6),
+    st.integers(60, 400),
+    st.sampled_from([1, 60, 1_000]),
+)
+@settings(max_examples=200, deadline=None)
+def test_a_full_row_takes_only_what_does_not_make_it_larger_however_the_log_was_cut(
+    told: list[StockUpdate], cuts: list[int], bytes_max: int, update_bytes: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(folding, "ROW_BYTES_MAX", bytes_max)
+        patch.setattr(folding, "UPDATE_BYTES_MAX", max(60, update_bytes))
+        at_once, [whole] = fold_in_batches(told, [])
+        in_parts, parts = fold_in_batches(told, cuts)
+        one_by_one, _ = fold_in_batches(told, list(range(60)))
+    assert [why for _, why in whole.refused] == [why for part in parts for _, why in part.refused]
+    [(sku, row)] = at_once.items()
+    if row is not None:
+        assert size_of(row) <= bytes_max
+        found = [decode_row(other).sources for other in (row, in_parts[sku], one_by_one[sku]) if other is not None]
+        assert found[0] == found[1] == found[2]
+
+
+def test_a_row_that_is_full_refuses_a_new_source_and_takes_what_makes_it_smaller(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    deltas = [spread(Event("DELTA", f"{i:0100d}", i, 1), 0, 0) for i in range(50)]
+    told = [*deltas, spread(Event("COUNT", "other", 10, 7), 0, 1), spread(Event("COUNT", "c", 60, 5), 0, 0)]
+    told.append(spread(Event("COUNT", "again", 11, 9), 0, 1))
+    with_deltas = fold(Updates.of(deltas), range(50), {"sku-0": None}, Limits()).rows[b"sku-0"]
+    monkeypatch.setattr(folding, "ROW_BYTES_MAX", size_of(with_deltas) + 20)
+    folded = fold(Updates.of(told), range(len(told)), {"sku-0": None}, Limits())
+    assert [reason for _, reason in folded.refused] == ["row_full"]
+    assert folded.refused[0][0] == 50
+    row = decode_row(folded.rows[b"sku-0"])
+    assert row.on_hand == 5 + 9
+    assert (row.version, len(row.sources)) == (1, 2)
+
+
+def test_no_update_lets_a_row_grow_by_more_than_is_reckoned_with() -> None:
+    wide, far = "\U0001f4e6" * 128, 2**63 - 1
+    receipts = [{"expected_at": far, "quantity": far}] * stock.INCOMING_MAX
+    ids = {"supplier_id": wide, "location_id": wide, "order_ref": wide, "received_at": far}
+    count = update(Event("COUNT", wide, far, 10**12), **ids, incoming=receipts, stale_after_ms=far)
+    delta = update(Event("DELTA", wide, far, 10**12), **ids)
+    for one in (count, delta):
+        assert stock.refusal(one) is None
+        row = fold(Updates.of([one]), [far], {"sku-1": None}, Limits()).rows[b"sku-1"]
+        assert size_of(row) < folding.UPDATE_BYTES_MAX
+
+
+def test_what_has_no_valid_supplier_is_tallied_under_none() -> None:
+    told = [
+        spread(Event("COUNT", "c", 10, 5), 0, 0),
+        {**spread(Event("COUNT", "c", 10, -5), 0, 0), "supplier_id": "x" * 900},
+        {**spread(Event("COUNT", "c", 10, 5), 0, 0), "supplier_id": ""},
+        spread(Event("COUNT", "c", 10, -5), 0, 0),
+    ]
+    folded = fold(Updates.of(cast("list[StockUpdate]", told)), range(4), {"sku-0": None}, LIMITS)
+    assert folded.tallies == {"supplier-0": [1, 0, 0, 1], "": [0, 0, 0, 2]}
+
+
+def test_a_new_row_is_refused_where_nobody_would_look_for_it() -> None:
+    told = [spread(Event("COUNT", "c", 10, 5), sku, 0) for sku in (0, 1, 2)]
+    row = fold(Updates.of(told[:1]), [0], {"sku-0": None}, LIMITS).rows[b"sku-0"]
+    asked: list[str] = []
+
+    def is_here(sku: str) -> bool:
+        asked.append(sku)
+        return sku == "sku-1"
+
+    folded = fold(Updates.of(told), range(3), {"sku-0": row, "sku-1": None, "sku-2": None}, LIMITS, is_here)
+    assert folded.refused == [(2, "wrong_partition")]
+    assert list(folded.rows) == [b"sku-1"]
+    assert asked == ["sku-1", "sku-2"]  # a row that is there was asked for when it was made
+
+
 def test_a_source_that_was_only_refused_leaves_no_trace() -> None:
     told = [spread(Event("COUNT", "c", 10, 5), 0, 0), spread(Event("COUNT", "x", 10, -5), 0, 1)]
     folded = fold(Updates.of(told), [7, 8], {"sku-0": None}, LIMITS)
@@ -101,6 +187,10 @@ odd = st.fixed_dictionaries(
         ),
         "supplier_id": st.sampled_from(["", "a\tb", "a b", "| a"]),
         "update_id": st.sampled_from(["", "u" * 129, "u 1", "a\x1fb"]),
+        "order_ref": st.sampled_from([None, "", "o" * 128, "o" * 129, "o 1", "\n"]),
+        "incoming": st.sampled_from(
+            [[], [{"expected_at": 9, "quantity": 1}] * 100, [{"expected_at": 9, "quantity": 1}] * 101]
+        ),
     },
 )
 

@@ -110,6 +110,9 @@ def test_a_count_carries_basis_incoming_and_staleness_and_a_delta_leaves_them() 
         ({"supplier_id": "x" * 129}, stock.INVALID, "supplier_id"),
         ({"location_id": " a"}, stock.INVALID, "location_id"),
         ({"update_id": ""}, stock.INVALID, "update_id"),
+        ({"order_ref": "x" * 129}, stock.INVALID, "order_ref"),
+        ({"order_ref": ""}, stock.INVALID, "order_ref"),
+        ({"incoming": [{"expected_at": 9, "quantity": 2}] * 101}, stock.INVALID, "incoming"),
         ({"observed_at": 300_001, "received_at": 0}, stock.FROM_FUTURE, "observed_at"),
     ],
 )

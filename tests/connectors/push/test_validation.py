@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from connectors.push.models import INCOMING_MAX, OBSERVED_AT_MIN_MS, STALE_AFTER_MS_MAX
+from connectors.push.models import OBSERVED_AT_MIN_MS, STALE_AFTER_MS_MAX
 from connectors.push.validation import Fault, checked_supplier, faults_of, from_json, from_object, record_of
-from inventory.stock import FUTURE_MS_MAX, QUANTITY_MAX, StockUpdate, refusal
+from inventory.stock import FUTURE_MS_MAX, INCOMING_MAX, QUANTITY_MAX, StockUpdate, refusal
 from schemas.codec import Codec, Record
 from schemas.keys import id_problem
 from schemas.registry import FileRegistry
