@@ -191,6 +191,8 @@ class GenerationView:
                 self.records_read += read
                 metrics.VIEW_RECORDS.inc(read)
                 for partition in self.partitions:
+                    if partition.broken is not None:
+                        raise partition.broken  # a reader came upon it; the restart begins empty
                     if not partition.caught_up:
                         self._look(partition)
                 if read and self.unhurried:

@@ -50,7 +50,7 @@ def open_view(settings: Settings, bootstrap_servers: str, stock: Deployed) -> Vi
         Fatal: another process has the folder, or the disk refuses.
     """
     folder = settings.data_dir / "view"
-    resources = Resources(settings.block_cache_bytes, settings.write_buffer_bytes)
+    resources = Resources(settings.block_cache_bytes, settings.write_buffer_bytes, partitions=stock.partitions)
     previous = look_up(settings, bootstrap_servers, read(settings, bootstrap_servers)).previous
     floors = {} if previous is None else _positions(folder / previous.generation, previous, resources)
 

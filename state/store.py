@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,6 +28,7 @@ from rocksdict import (
 )
 
 from schemas import keys, rows
+from state import open_files
 from state.row_cache import RowCache
 from stockweave.errors import Fatal
 
@@ -37,19 +39,25 @@ MEMTABLE_BYTES = (
 )  # small: sorted batches into a small memtable cost least (measured), and little is left to re-read
 REBUILDABLE = ("Corruption:", "Invalid argument:", "IO error: No such file")
 """How RocksDB's messages begin when a folder cannot be used; rocksdict raises them all as plain Exception."""
+BROKEN = "broken"
+"""A file in the folder of a store that turned out to be damaged while it was in use: the next start deletes it all."""
 
 
 class Resources:
-    """What all partitions of a process share: one block cache and one write budget, in bytes.
+    """What all partitions of a process share: one block cache and one write budget, in bytes, and its open files.
 
     Args:
         block_cache_bytes: RocksDB's.
         write_buffer_bytes: RocksDB's.
         row_cache_bytes: of each store's `RowCache`.
+        partitions: how many stores of one generation there may be.
     """
 
-    def __init__(self, block_cache_bytes: int, write_buffer_bytes: int, row_cache_bytes: int = 0) -> None:
+    def __init__(
+        self, block_cache_bytes: int, write_buffer_bytes: int, row_cache_bytes: int = 0, partitions: int = 1
+    ) -> None:
         self.row_cache_bytes = row_cache_bytes
+        self._open_files_max = open_files.share(open_files.raise_limit(), partitions)
         self._cache = Cache(block_cache_bytes)
         self._budget = WriteBufferManager(write_buffer_bytes, False)
 
@@ -67,7 +75,7 @@ class Resources:
         options.set_compression_type(DBCompressionType.lz4())
         options.set_max_background_jobs(2)
         options.set_keep_log_file_num(2)
-        options.set_max_open_files(256)
+        options.set_max_open_files(self._open_files_max)
         return options
 
 
@@ -87,7 +95,8 @@ class Mark(msgspec.Struct, array_like=True, frozen=True):
 class PartitionStore:
     """Opens, or creates, the store of one partition.
 
-    A folder that belongs to another generation or that RocksDB cannot read is deleted and begins empty.
+    A folder that belongs to another generation or that RocksDB cannot read is deleted and begins empty. Damage that
+    shows later, in a block that a read or a write comes upon, is Fatal and leaves a mark: the restart begins empty.
 
     Args:
         path: the folder of this store alone.
@@ -95,13 +104,14 @@ class PartitionStore:
         generation: of the topic that it follows.
 
     Raises:
-        Fatal: another process has it open, or the disk refuses.
+        Fatal: another process has it open, or the disk refuses; any method: the store is damaged.
     """
 
     def __init__(self, path: Path, resources: Resources, generation: str) -> None:
         self.path = path
         self._resources = resources
         self._generation = generation
+        self.broken: Fatal | None = None  # the damage that was met; any thread
         self._row_cache = RowCache(resources.row_cache_bytes)
         self._no_wal = WriteOptions()
         # A property, whatever the stub says.
@@ -112,33 +122,72 @@ class PartitionStore:
             self.reset()
 
     def _open(self) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
         try:
-            self._db = Rdict(str(self.path), self._resources.options())
-        except Exception as error:  # rocksdict raises nothing more precise; what is not REBUILDABLE becomes Fatal
-            if not str(error).startswith(REBUILDABLE):
-                raise Fatal(f"the store {self.path} cannot be opened: {error}; is another process using it?") from error
-            log.warning("unreadable_store_deleted", path=str(self.path), why=str(error))
-            shutil.rmtree(self.path)
-            self.path.mkdir(parents=True)
-            self._db = Rdict(str(self.path), self._resources.options())
-        mark = self._db.get(keys.LOCAL)
-        position = self._db.get(keys.POSITION)
-        self.mark = Mark(self._generation) if mark is None else msgspec.msgpack.decode(mark, type=Mark)
-        self.position_bytes: bytes | None = position
-        self.position: rows.Position | None = None if position is None else rows.decode_position(position)
+            if (self.path / BROKEN).exists():
+                self._delete((self.path / BROKEN).read_text())
+            try:
+                self._begin()
+            except Exception as error:  # rocksdict raises nothing more precise; what cannot be mended becomes Fatal
+                if not (isinstance(error, msgspec.DecodeError) or str(error).startswith(REBUILDABLE)):
+                    raise
+                self._delete(str(error))
+                self._begin()
+        except Exception as error:
+            raise self._refused("cannot be opened", error, "is another process using it?") from error
+
+    def _begin(self) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        db = Rdict(str(self.path), self._resources.options())
+        try:
+            mark, position = db.get(keys.LOCAL), db.get(keys.POSITION)
+            self.mark = Mark(self._generation) if mark is None else msgspec.msgpack.decode(mark, type=Mark)
+            self.position_bytes: bytes | None = position
+            self.position: rows.Position | None = None if position is None else rows.decode_position(position)
+        except Exception:
+            db.close()
+            raise
+        self._db = db
+
+    def _delete(self, why: str) -> None:
+        log.warning("unreadable_store_deleted", path=str(self.path), why=why)
+        shutil.rmtree(self.path)
+
+    @contextmanager
+    def _in_use(self) -> Iterator[None]:
+        """Class what RocksDB raises within the block."""
+        try:
+            yield
+        except Exception as error:
+            if type(error) is not Exception:  # rocksdict's own are plain; a defect is none of them
+                raise
+            why = str(error)
+            if not why.startswith(REBUILDABLE):
+                raise self._refused("failed", error, "see to the disk, and restart") from error
+            self.broken = Fatal(f"the store {self.path} is damaged: {why}; restart, and it is deleted and read anew")
+            (self.path / BROKEN).write_text(why)
+            raise self.broken from error
+
+    def _refused(self, what: str, error: Exception, remedy: str) -> Fatal:
+        if "Too many open files" in str(error):
+            remedy = (
+                f"this process may have {open_files.limit()} files open: raise the limit (ulimit -n; LimitNOFILE of a "
+                "systemd unit, --ulimit nofile of a container)"
+            )
+        return Fatal(f"the store {self.path} {what}: {error}; {remedy}")
 
     def get_many(self, row_keys: Sequence[bytes]) -> list[bytes | None]:
         """The values of many keys in one call, None where there is none."""
         return self._row_cache.get_many(row_keys, self._load)
 
     def _load(self, row_keys: Sequence[bytes]) -> list[bytes | None]:
-        found: Any = self._db.get(list(row_keys))
+        with self._in_use():
+            found: Any = self._db.get(list(row_keys))
         return cast("list[bytes | None]", found)
 
     def get(self, key: bytes) -> bytes | None:
         """The value of one key."""
-        value: bytes | None = self._db.get(key)
+        with self._in_use():
+            value: bytes | None = self._db.get(key)
         return value
 
     def write(self, changed: Mapping[bytes, bytes | None], next_offset: int, anchor: int | None = None) -> None:
@@ -158,7 +207,8 @@ class PartitionStore:
             else:
                 batch.put(key, value)
         batch.put(keys.LOCAL, msgspec.msgpack.encode(mark))
-        self._db.write(batch, self._no_wal)
+        with self._in_use():
+            self._db.write(batch, self._no_wal)
         self._row_cache.write(changed)
         position = changed.get(keys.POSITION)
         if position is not None:
@@ -167,21 +217,46 @@ class PartitionStore:
 
     def rows(self, first: bytes = keys.ROW_FIRST) -> Iterator[tuple[bytes, bytes]]:
         """Rows in the order of their keys, from `first` on, as they stand now."""
-        start = max(first, keys.ROW_FIRST)
-        yield from self._db.items(from_key=start)
+        last = max(first, keys.ROW_FIRST)
+        with self._in_use():
+            for key, value in self._db.items(from_key=last):
+                last = key
+                yield key, value
+            self._check_end(last)
+
+    def _check_end(self, last: bytes) -> None:
+        """Raise what ended an iteration at `last`: rocksdict ends it at a damaged block as after the last row."""
+        iterator = self._db.iter()
+        iterator.seek(last)
+        if iterator.valid():
+            iterator.next()
+        try:
+            iterator.status()
+        finally:
+            del iterator  # no folder is opened anew while one lives, and a traceback would keep it
 
     def reset(self) -> None:
         """Delete everything and begin empty."""
-        self._db.close()
+        try:
+            self._db.close()
+        except Exception as error:
+            if not str(error).startswith(REBUILDABLE):
+                raise self._refused("cannot be closed", error, "see to the disk, and restart") from error
+            log.warning("damaged_store_reset", path=str(self.path), why=str(error))
         self._row_cache.clear()
         shutil.rmtree(self.path)
+        self.broken = None
         self._open()
 
     def close(self) -> None:
         """Flush to the disk, with the time until which the store was kept, and let go of the folder."""
-        self.write({}, self.mark.next_offset)
-        self._db.flush()
-        self._db.close()
+        try:
+            self.write({}, self.mark.next_offset)
+            with self._in_use():
+                self._db.flush()
+        finally:
+            with self._in_use():
+                self._db.close()
 
 
 def _now_ms() -> int:

@@ -66,8 +66,9 @@ def connect(settings: Settings, identity: Identity) -> Engine:
     bootstrap = settings.bootstrap_servers
     topics = ensure_topics(settings, bootstrap)
     codec = Codec("StockUpdate", open_registry(settings))
-    row_cache_bytes = settings.row_cache_bytes // topics[UPDATES.name].partitions
-    resources = Resources(settings.block_cache_bytes, settings.write_buffer_bytes, row_cache_bytes)
+    partitions = topics[UPDATES.name].partitions
+    row_cache_bytes = settings.row_cache_bytes // partitions
+    resources = Resources(settings.block_cache_bytes, settings.write_buffer_bytes, row_cache_bytes, partitions)
     stock = settings.data_dir / "stock"
     live = topics[STOCK.name]
 
@@ -93,6 +94,6 @@ def connect(settings: Settings, identity: Identity) -> Engine:
     )
     return Engine(
         Processor(world, names, settings.batch_events_max),
-        Folder(codec, Limits(settings.horizon_ms, settings.entries_max)),
+        Folder(codec, Limits(settings.horizon_ms, settings.entries_max), topics[UPDATES.name].partitions),
         standby,
     )
