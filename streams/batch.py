@@ -5,7 +5,7 @@ Reads the stores and writes nothing. Called by the Faust agent, in a thread, whi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -15,14 +15,15 @@ from inventory.fold import fold
 from inventory.stock import Limits, StockUpdate
 from inventory.updates import Updates
 from schemas.codec import Codec
-from schemas.rows import OUTCOMES, Position
+from schemas.keys import partition_of
+from schemas.rows import OTHERS, OUTCOMES, SUPPLIERS_MAX, UNATTRIBUTED, Position
 from schemas.topics import UPDATES
 from state.store import PartitionStore
 from stockweave.errors import Fatal, Rejected
 from streams.dead_letters import DeadLetter
 
 REJECTED_AT = OUTCOMES.index("rejected")
-UNATTRIBUTED = ""  # tallies what named no supplier; a supplier's id is never empty
+SHOWN_MAX = 64  # bytes or characters of what a message says, in a reason
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,13 @@ class Folder:
     Args:
         codec: of StockUpdate.
         limits: of every source.
+        partitions: of inventory.updates, so that no row is made where readers do not look for it; None: look at none.
     """
 
-    def __init__(self, codec: Codec, limits: Limits) -> None:
+    def __init__(self, codec: Codec, limits: Limits, partitions: int | None = None) -> None:
         self._codec = codec
         self._limits = limits
+        self._partitions = partitions
 
     def fold(self, batch: Batch) -> list[FoldedPart]:
         """Fold every part.
@@ -89,11 +92,10 @@ class Folder:
             offsets = [cast("int", messages[i].offset()) for i in (range(len(messages)) if places is None else places)]
         skus = list(set(updates.sku))
         stored = dict(zip(skus, part.store.get_many([sku.encode() for sku in skus]), strict=True))
-        folded = fold(updates, offsets, stored, self._limits)
+        folded = fold(updates, offsets, stored, self._limits, placed_in(part.partition, self._partitions))
         tallies = folded.tallies
         if dead_letters:
-            tallies[UNATTRIBUTED] = [0] * len(OUTCOMES)
-            tallies[UNATTRIBUTED][REJECTED_AT] = len(dead_letters)
+            tallies.setdefault(UNATTRIBUTED, [0] * len(OUTCOMES))[REJECTED_AT] += len(dead_letters)
         for i, refused in folded.refused:
             reason, _, detail = refused.partition(": ")
             message = messages[i if places is None else places[i]]
@@ -116,7 +118,8 @@ class Folder:
             if isinstance(decoded, Rejected):
                 dead.append(DeadLetter(messages[i], decoded.reason, str(decoded)))
             elif messages[i].key() != decoded["sku"].encode():
-                said = f"the key is {messages[i].key()!r} and the sku {decoded['sku']!r}; key by the SKU"
+                key, sku = (messages[i].key() or b"")[:SHOWN_MAX], decoded["sku"][:SHOWN_MAX]
+                said = f"the key is {key!r} and the sku {sku!r}; key by the SKU"
                 dead.append(DeadLetter(messages[i], "key_is_not_sku", said))
             else:
                 usable.append(cast("StockUpdate", decoded))
@@ -124,10 +127,21 @@ class Folder:
         return Updates.of(usable), places, dead
 
 
+def placed_in(partition: int, partitions: int | None) -> Callable[[str], bool] | None:
+    """Whether a SKU's updates belong into `partition`, of so many; None: into any."""
+    if partitions is None:
+        return None
+    return lambda sku: partition_of(sku.encode(), partitions) == partition
+
+
 REMEDIES = {
     "update_id_conflict": "its update_id was used for another update of the same source; give each its own",
     "sum_out_of_range": "the sum of its source's deltas is beyond all stock; send a COUNT",
     "too_old": "it is older than what the source still tells apart; send a COUNT",
+    "row_full": "its SKU has so many sources and deltas that the row would not fit a message; "
+    "send COUNTs, which take the place of deltas, or sell it under several SKUs",
+    "wrong_partition": "its partition is not that of its key, where it is looked for; "
+    "let the producer use partitioner=murmur2_random, as Kafka's Java client does",
 }
 
 
@@ -135,6 +149,8 @@ def _advanced(part: Part, updates: Updates, tallies: dict[str, list[int]]) -> Po
     """The position after the part; the present one is left as it is, for the batch may yet be aborted."""
     before = part.position
     outcomes = dict(before.outcomes)
+    if len(outcomes) + len(tallies) > SUPPLIERS_MAX:
+        tallies = _capped(tallies, updates.supplier_id, outcomes)
     for supplier, tally in tallies.items():
         known = outcomes.get(supplier)
         outcomes[supplier] = tally if known is None else [a + b for a, b in zip(known, tally, strict=True)]
@@ -146,3 +162,16 @@ def _advanced(part: Part, updates: Updates, tallies: dict[str, list[int]]) -> Po
         clock=max(before.clock, max(received, default=0)),
         oldest_received_at=min(received, default=0),
     )
+
+
+def _capped(tallies: dict[str, list[int]], suppliers: Sequence[str], known: Iterable[str]) -> dict[str, list[int]]:
+    """The tallies with the suppliers beyond the cap as one: those that came first in the log have their own."""
+    named = set(known) | {UNATTRIBUTED}
+    room = SUPPLIERS_MAX - len(named - {UNATTRIBUTED, OTHERS})
+    new = [supplier for supplier in dict.fromkeys(suppliers) if supplier in tallies and supplier not in named]
+    named.update(new[: max(0, room)])
+    capped = {supplier: tally for supplier, tally in tallies.items() if supplier in named}
+    beyond = [tally for supplier, tally in tallies.items() if supplier not in named]
+    if beyond:
+        capped[OTHERS] = [sum(column) for column in zip(*beyond, strict=True)]
+    return capped

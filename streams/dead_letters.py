@@ -1,6 +1,8 @@
 """What could not be used goes here with its original bytes, where it stood and why; nothing is lost in silence.
 
-Headers follow Kafka Connect's dead letter queue (KIP-298, `__connect.errors.*`), so that its tools read them.
+What is too large for the topic is cut, and a header says so: the whole of it stays in inventory.updates, at the offset
+that the headers name. Headers follow Kafka Connect's dead letter queue (KIP-298, `__connect.errors.*`), so that its
+tools read them.
 """
 
 from __future__ import annotations
@@ -8,6 +10,15 @@ from __future__ import annotations
 from typing import NamedTuple, cast
 
 from confluent_kafka import Message
+
+from schemas.topics import MESSAGE_BYTES_MAX
+
+WHOLE_BYTES_MAX = MESSAGE_BYTES_MAX - (1 << 20)  # of value, key and headers; our own headers come to that
+CUT_BYTES = 1 << 20  # what is left of a value or a key that is cut
+DETAIL_CHARACTERS_MAX = 500
+TRUNCATED = "stockweave.truncated"  # the header
+
+Headers = list[tuple[str, bytes]]
 
 
 class DeadLetter(NamedTuple):
@@ -18,8 +29,33 @@ class DeadLetter(NamedTuple):
     detail: str
 
 
-def headers(letter: DeadLetter, stage: str) -> list[tuple[str, bytes]]:
-    """Headers of the dead letter, after those that the message came with."""
+class Record(NamedTuple):
+    """What is produced."""
+
+    value: bytes | None
+    key: bytes | None
+    headers: Headers
+
+
+def record(letter: DeadLetter, stage: str) -> Record:
+    """The message as it came, with our headers after those that it came with; cut where it would not fit."""
+    message = letter.message
+    value, key = message.value(), message.key()
+    came_with = cast("Headers", message.headers() or [])
+    value_bytes, key_bytes = len(value or b""), len(key or b"")
+    headers_bytes = sum(len(name) + len(content or b"") for name, content in came_with)
+    own = _own_headers(letter, stage)
+    if value_bytes + key_bytes + headers_bytes <= WHOLE_BYTES_MAX:
+        return Record(value, key, came_with + own)
+    said = (
+        f"this is the beginning of a value of {value_bytes} bytes, with a key of {key_bytes} and headers of "
+        f"{headers_bytes}, which are left out; the whole is in {message.topic()}, partition {message.partition()}, "
+        f"offset {message.offset()}"
+    )
+    return Record(value and value[:CUT_BYTES], key and key[:CUT_BYTES], [*own, (TRUNCATED, said.encode())])
+
+
+def _own_headers(letter: DeadLetter, stage: str) -> Headers:
     message = letter.message
     own = {
         "topic": message.topic(),
@@ -27,7 +63,6 @@ def headers(letter: DeadLetter, stage: str) -> list[tuple[str, bytes]]:
         "offset": message.offset(),
         "stage": stage,
         "exception.class.name": letter.reason,
-        "exception.message": letter.detail,
+        "exception.message": letter.detail[:DETAIL_CHARACTERS_MAX],
     }
-    came_with = cast("list[tuple[str, bytes]]", message.headers() or [])
-    return came_with + [(f"__connect.errors.{name}", str(value).encode()) for name, value in own.items()]
+    return [(f"__connect.errors.{name}", str(value).encode()) for name, value in own.items()]

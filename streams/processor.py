@@ -23,7 +23,7 @@ from state.store import PartitionStore
 from stockweave.errors import Fatal
 from stockweave.world import Clock, FollowerConsumer, GroupConsumer, TransactionalProducer, WatermarkConsumer
 from streams.batch import Batch, FoldedPart, Part
-from streams.dead_letters import headers
+from streams.dead_letters import record
 from streams.restore import Assigned, Restorer, Stage
 from streams.transaction import Aborted, Transaction
 
@@ -238,7 +238,8 @@ class Processor:
             message = letter.message
             if cast("int", message.offset()) < quiet_below:
                 continue
-            produce(self._dead_letters, message.value(), message.key(), ANY_PARTITION, headers=headers(letter, "FOLD"))
+            dead = record(letter, "FOLD")
+            produce(self._dead_letters, dead.value, dead.key, ANY_PARTITION, headers=dead.headers)
 
         def delivered(error: KafkaError | None, message: Message) -> None:
             if error is None:

@@ -90,7 +90,7 @@ def dry_run(settings: Settings, wanted: Wanted, folder: Path, jobs: int, progres
     for topic in (updates, live.name):
         for number, (low, high) in log_ends(bootstrap, topic, partitions).items():
             expected[number] += high - low
-    task = ChangesTask(settings, updates, live.name, wanted.begin or FACTS, folder)
+    task = ChangesTask(settings, updates, live.name, live.partitions, wanted.begin or FACTS, folder)
     return over_partitions(task, partitions, jobs, progress, expected)
 
 
@@ -111,11 +111,15 @@ def lines(found: dict[int, Changes], seconds: float) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class ChangesTask:
-    """The task of one partition; see `run`. `updates`, `stock`: deployed names; `begin`: as in a plan."""
+    """The task of one partition; see `run`.
+
+    `updates`, `stock`: deployed names, of so many `partitions`; `begin`: as in a plan.
+    """
 
     settings: Settings
     updates: str
     stock: str
+    partitions: int
     begin: str
     folder: Path
 
@@ -133,7 +137,7 @@ class ChangesTask:
         start = begin.offsets.get(UPDATES.name, 0)
         ticks.expect(counted.count + end - start)
         facts = Facts(bootstrap, self.updates, partition, start, end)
-        position = refold(facts, folder_of(self.settings), folded, begin, ticks.advance)
+        position = refold(facts, folder_of(self.settings, self.partitions), folded, begin, ticks.advance)
         changes = _compare(live, folded, position.events() - begin.events())
         for store in (live, folded):
             store.close()

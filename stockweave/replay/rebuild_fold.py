@@ -141,7 +141,7 @@ class FoldTask:
         before, began_s = position.events(), time.monotonic()
         ticks.expect(taken_over + max(0, end - start))
         counted = Counted(ticks)
-        folder = folder_of(made.settings)
+        folder = folder_of(made.settings, made.topic.partitions)
         for at in range(start, end, STRETCH_EVENTS):
             stretch = Facts(made.bootstrap_servers, made.updates, partition, at, min(end, at + STRETCH_EVENTS))
             position = refold(stretch, folder, cast("PartitionStore", published), position, counted.advance)

@@ -24,7 +24,7 @@ from schemas.topics import UPDATES
 from state.store import PartitionStore
 from stockweave.replay.facts import Facts
 from stockweave.replay.refold import WAITING_BYTES_MAX, WaitingRows, no_cycle_search
-from streams.batch import Batch, Folder, Part
+from streams.batch import Batch, Folder, Part, placed_in
 
 CHUNK_EVENTS_MAX = 50_000  # decoded at once
 STRETCH_EVENTS_MAX = 750_000  # the longer, the more of it is superfluous; about 200 bytes each
@@ -37,9 +37,10 @@ def skim(
     store: PartitionStore,
     seed: Position | None = None,
     on_events: Callable[[int], None] = lambda _: None,
+    partitions: int | None = None,
 ) -> Position:
     """As `refold`, by the workers' codec and limits; the outcomes of the returned position are those of the seed."""
-    skimmer = _Skimmer(codec, limits, store, facts.partition, seed or Position({}, {}))
+    skimmer = _Skimmer(codec, limits, store, facts.partition, seed or Position({}, {}), partitions)
     with no_cycle_search():
         for messages in facts.batches(CHUNK_EVENTS_MAX):
             skimmer.take(messages)
@@ -50,10 +51,19 @@ def skim(
 
 
 class _Skimmer:
-    def __init__(self, codec: Codec, limits: Limits, store: PartitionStore, partition: int, position: Position) -> None:
+    def __init__(
+        self,
+        codec: Codec,
+        limits: Limits,
+        store: PartitionStore,
+        partition: int,
+        position: Position,
+        partitions: int | None,
+    ) -> None:
         self.position = position
         self._codec, self._limits, self._partition = codec, limits, partition
-        self._folder = Folder(codec, limits)
+        self._folder = Folder(codec, limits, partitions)
+        self._is_here = placed_in(partition, partitions)
         self._rows = WaitingRows(store, WAITING_BYTES_MAX)
         self._stretch: list[pa.RecordBatch] = []
         self._events = 0
@@ -96,7 +106,7 @@ class _Skimmer:
         updates = Updates(**listed(stretch, Updates._fields))
         skus = list(set(updates.sku))
         stored = dict(zip(skus, self._rows.get_many([sku.encode() for sku in skus]), strict=True))
-        folded = fold(updates, range(len(updates.sku)), stored, self._limits)
+        folded = fold(updates, range(len(updates.sku)), stored, self._limits, self._is_here)
         return folded.rows, folded.refused
 
     def _put(self, rows: dict[bytes, bytes]) -> None:

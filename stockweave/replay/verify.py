@@ -165,7 +165,7 @@ def parting_of(settings: Settings, verdict: Verdict) -> Parting | None:
         found.stock_end,
     )
     first = found.compared.first
-    return find_parting(log, folder_of(settings), codec_of(settings), first.key, first.live)
+    return find_parting(log, folder_of(settings, len(verdict.partitions)), codec_of(settings), first.key, first.live)
 
 
 def verify(
@@ -202,14 +202,14 @@ def verify(
     for topic in (updates, stock):
         for number, (low, high) in log_ends(bootstrap, topic.name, partitions).items():
             expected[number] += high - low
-    check = PartitionCheck(settings, bootstrap, updates.name, stock.name, folder, seed, thorough)
+    check = PartitionCheck(settings, bootstrap, updates.name, stock.name, folder, seed, thorough, stock.partitions)
     found = over_partitions(check, partitions, jobs, progress, expected)
     return Verdict(updates.name, stock.name, [found[number] for number in partitions])
 
 
-def folder_of(settings: Settings) -> Folder:
-    """The workers' fold, by these settings."""
-    return Folder(codec_of(settings), limits_of(settings))
+def folder_of(settings: Settings, partitions: int) -> Folder:
+    """The workers' fold, by these settings; `partitions`: of inventory.updates."""
+    return Folder(codec_of(settings), limits_of(settings), partitions)
 
 
 def codec_of(settings: Settings) -> Codec:
@@ -224,7 +224,7 @@ def limits_of(settings: Settings) -> Limits:
 
 @dataclass(frozen=True)
 class PartitionCheck:
-    """The task of one partition; see `verify`. `updates` and `stock`: deployed names."""
+    """The task of one partition; see `verify`. `updates` and `stock`: deployed names, of so many `partitions`."""
 
     settings: Settings
     bootstrap_servers: str
@@ -233,6 +233,7 @@ class PartitionCheck:
     folder: Path
     seed: Seed | None
     thorough: bool
+    partitions: int
 
     def __call__(self, partition: int, ticks: Ticks) -> PartitionVerdict:
         """Read the live rows, fold their facts again, compare."""
@@ -267,10 +268,11 @@ class PartitionCheck:
         read.expect_more(end - start)
         facts, folded = Facts(self.bootstrap_servers, self.updates, partition, start, end), Counted(read)
         if thorough:
-            result = refold(facts, folder_of(self.settings), replayed, seeded, folded.advance)
+            result = refold(facts, folder_of(self.settings, self.partitions), replayed, seeded, folded.advance)
             problems = tally_problems(partition, position, result)
         else:
-            skim(facts, codec_of(self.settings), limits_of(self.settings), replayed, seeded, folded.advance)
+            codec, limits = codec_of(self.settings), limits_of(self.settings)
+            skim(facts, codec, limits, replayed, seeded, folded.advance, self.partitions)
             problems = sum_problems(partition, position, seeded.events() + folded.count)
         compared = compare(live, replayed)
         replayed.close()

@@ -12,17 +12,18 @@ import time
 from pathlib import Path
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from schemas.rows import Position, StockRow, decode_row, encode
 from schemas.topics import UPDATES
 from stockweave.errors import Fatal
 from stockweave.replay.report import difference
-from tests.deployment import Deployment, some_updates
+from tests.deployment import Deployment, drive_events, some_updates
 from tests.inventory.builders import update
 from tests.inventory.reference import Event
 from tests.stockweave.replay.planted import (
+    BASE_MS,
     VICTIM,
     at,
     offset_of,
@@ -240,6 +241,26 @@ def test_of_many_wrong_rows_the_lowest_of_the_lowest_partition_is_shown(deployme
     assert first is not None
     assert first.compared.first is not None
     assert (first.partition, first.compared.first.key) == (0, min(writer.stores[0].rows))
+
+
+@pytest.mark.parametrize("thorough", [False, True])
+def test_what_workers_refused_for_its_partition_or_supplier_is_refused_by_the_replay(
+    deployment: Deployment, thorough: bool
+) -> None:
+    foreign = Producer({"bootstrap.servers": deployment.bootstrap_servers})  # with librdkafka's own partitioner
+    told = [update(Event("COUNT", f"c{i}", BASE_MS + i, 5), sku=f"sku-{i % 20}") for i in range(60)]
+    told += [update(Event("COUNT", "c", BASE_MS, 5), sku=f"sku-{i}", supplier_id="x" * 1_000) for i in range(5)]
+    for one in told:
+        name, key = deployment.topics[UPDATES.name].name, one["sku"].encode()
+        foreign.produce(name, deployment.codec.encode(dict(one)), key)
+    assert foreign.flush(10) == 0
+    engine, identity = deployment.engine("w")
+    drive_events(engine, len(told))
+    engine.processor.close()
+    identity.release()
+    assert 5 < len(deployment.dead_letters()) < 60
+    verdict, parting = verified(deployment, thorough=thorough)
+    assert (verdict.differ, parting, verdict.tallies) == (0, None, [])
 
 
 def test_outcomes_that_do_not_add_up_are_told(deployment: Deployment) -> None:
