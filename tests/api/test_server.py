@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -190,6 +190,33 @@ def test_killed_at_any_time_it_comes_back_with_all_that_is_committed(stock: Stoc
     assert {item["sku"]: item["available_quantity"] for item in items} == {f"sku-{n}": 39 for n in range(30)} | {
         "sku-0": 77
     }
+
+
+def test_a_damaged_store_ends_the_process_with_the_reason_and_the_restart_reads_it_anew(stock: Stock) -> None:
+    skus = [f"sku-{n:04}" for n in range(600)]
+    with running(stock) as api:
+        stock.write(*(row(sku, acme=n) for n, sku in enumerate(skus)))
+        api.await_status("/readyz", 200)
+        api.process.send_signal(signal.SIGTERM)
+        assert api.end()[0] == 0
+    [file] = (stock.settings.data_dir / "view" / stock.generation / "0").glob("*.sst")
+    with file.open("r+b") as stream:
+        stream.seek(file.stat().st_size // 2)
+        stream.write(b"\xff" * 64)
+    with running(stock) as api:
+        api.await_status("/readyz", 200)
+        of_partition = [sku for sku in skus if stock.partition(sku) == 0]
+        for sku in of_partition:
+            with suppress(ValueError, OSError):  # of the 500, and of the end
+                if api.get(f"/api/v1/inventory?sku={sku}")[0] != 200:
+                    break
+        code, line = api.end()
+    assert code == os.EX_CONFIG
+    assert f"{file.parent} is damaged: Corruption" in line
+    with running(stock) as api:
+        api.await_status("/readyz", 200)
+        quantities = [api.get(f"/api/v1/inventory?sku={sku}")[1]["available_quantity"] for sku in of_partition]
+    assert quantities == [skus.index(sku) for sku in of_partition]
 
 
 def test_the_whole_process_describes_what_every_part_answers(stock: Stock) -> None:
