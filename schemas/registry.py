@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import http.client
 import json
 import sys
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +25,9 @@ from stockweave.errors import Fatal, Rejected, Retriable
 from stockweave.settings import Settings
 
 AVRO_DIR = Path(__file__).parent / "avro"
+UNUSABLE_S = 10.0  # for so long an id that names no usable schema is not asked for again
+UNUSABLE_MAX = 10_000  # such ids
+MESSAGE_BYTES_MAX = 4_096  # of a refusal's text
 
 Schema = dict[str, Any]
 
@@ -103,9 +109,16 @@ class ConfluentRegistry:
         url: its base address; user and password in it are sent as basic authentication.
         subjects: the subject of each schema by name, see `schemas.topics.subjects`.
         timeout_s: for one request.
+        monotonic_s: a clock, for how long an unknown id is taken for unknown.
     """
 
-    def __init__(self, url: str, subjects: dict[str, str], timeout_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        subjects: dict[str, str],
+        timeout_s: float = 10.0,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         parts = urllib.parse.urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise Fatal(f"STOCKWEAVE_REGISTRY_URL is {url!r}; it must begin with http:// or https:// and name a host")
@@ -121,38 +134,63 @@ class ConfluentRegistry:
         self._released = versions()
         self._ids: dict[str, int] = {}
         self._by_id: dict[int, Schema] = {}
+        self._monotonic_s = monotonic_s
+        self._unusable: dict[int, tuple[float, str]] = {}  # until when, and why; oldest first
 
     def id_of(self, name: str) -> int:
         """Registers the newest packaged version on the first call; the registry answers with its id."""
         if name not in self._ids:
             subject = urllib.parse.quote(self._subjects[name], safe="")
             schema = self._released[name][-1]
-            answer = self._call("POST", f"/subjects/{subject}/versions", {"schema": json.dumps(schema)})
-            self._ids[name] = int(answer["id"])
+            path = f"/subjects/{subject}/versions"
+            answer = self._call("POST", path, {"schema": json.dumps(schema)})
+            if not isinstance(answer.get("id"), int):
+                raise self._no_registry(path, "an answer without an id")
+            self._ids[name] = answer["id"]
             self._by_id[self._ids[name]] = schema
         return self._ids[name]
 
     def schema_of(self, schema_id: int) -> Schema:
-        """See `Registry.schema_of`; asked once per id."""
+        """See `Registry.schema_of`; asked once per id, and again after a while for one that is unknown."""
         if schema_id not in self._by_id:
-            answer = self._call("GET", f"/schemas/ids/{schema_id}", None)
-            if answer.get("schemaType", "AVRO") != "AVRO":
-                raise Rejected(
-                    "unknown_schema_id", f"schema id {schema_id} is {answer['schemaType']}; AVRO is expected"
-                )
-            schema = json.loads(answer["schema"])
-            self._by_id[schema_id] = schema if isinstance(schema, dict) else {"type": schema}
+            until_s, why = self._unusable.pop(schema_id, (0.0, ""))
+            if self._monotonic_s() < until_s:
+                self._unusable[schema_id] = until_s, why
+                raise Rejected("unknown_schema_id", why)
+            try:
+                self._by_id[schema_id] = self._ask(schema_id)
+            except Rejected as reason:
+                if len(self._unusable) >= UNUSABLE_MAX:
+                    del self._unusable[next(iter(self._unusable))]
+                self._unusable[schema_id] = self._monotonic_s() + UNUSABLE_S, str(reason)
+                raise
         return self._by_id[schema_id]
+
+    def _ask(self, schema_id: int) -> Schema:
+        path = f"/schemas/ids/{schema_id}"
+        answer = self._call("GET", path, None)
+        if answer.get("schemaType", "AVRO") != "AVRO":
+            raise Rejected("unknown_schema_id", f"schema id {schema_id} is {answer['schemaType']}; AVRO is expected")
+        try:
+            schema = json.loads(answer["schema"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._no_registry(path, "an answer without a schema") from error
+        return schema if isinstance(schema, dict) else {"type": schema}
+
+    def _no_registry(self, path: str, what: str) -> Retriable:
+        return Retriable(
+            f"the registry at {self._base} answers {path} with {what}; is STOCKWEAVE_REGISTRY_URL that of a registry, "
+            "and no proxy between?"
+        )
 
     def _call(self, method: str, path: str, body: dict[str, str] | None) -> dict[str, Any]:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self._base + path, data, self._headers, method=method)  # noqa: S310 - http(s), checked above
         try:
             with urllib.request.urlopen(request, timeout=self._timeout_s) as answer:  # noqa: S310 - as above
-                return dict(json.load(answer))
+                got = json.load(answer)
         except urllib.error.HTTPError as error:
-            with error:
-                said = error.read().decode(errors="replace")[:300]
+            said = _words(error)
             if error.code == 404 and method == "GET":
                 raise Rejected("unknown_schema_id", f"{path} is not in the registry; register it") from error
             if error.code in (409, 422):
@@ -164,8 +202,24 @@ class ConfluentRegistry:
                     f"the registry answers {error.code} to {path}; put user and password into the URL"
                 ) from error
             raise Retriable(f"the registry answers {error.code} to {path}: {said}") from error
-        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        except OSError as error:
             raise Retriable(f"the registry at {self._base} does not answer ({error}); is it running?") from error
+        except http.client.HTTPException as error:
+            raise self._no_registry(path, f"half an answer, or none of HTTP ({error!r})") from error
+        except ValueError as error:
+            raise self._no_registry(path, f"something that is not JSON ({error})") from error
+        if not isinstance(got, dict):
+            raise self._no_registry(path, "JSON that is no object")
+        return got
+
+
+def _words(error: urllib.error.HTTPError) -> str:
+    """What a refusal says, as far as it comes."""
+    with error:
+        try:
+            return error.read(MESSAGE_BYTES_MAX).decode(errors="replace")[:300]
+        except (OSError, http.client.HTTPException) as cut:
+            return f"no more than half a message ({cut!r})"
 
 
 def open_registry(settings: Settings) -> Registry:

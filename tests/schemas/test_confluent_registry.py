@@ -14,7 +14,7 @@ from typing import ClassVar
 import pytest
 
 from schemas.codec import FRAME, Codec
-from schemas.registry import ConfluentRegistry, versions
+from schemas.registry import UNUSABLE_S, ConfluentRegistry, versions
 from schemas.topics import subjects
 from stockweave.errors import Fatal, Rejected, Retriable
 from stockweave.ports import free_port
@@ -163,6 +163,113 @@ def test_a_refusal_is_fatal_and_an_overload_is_worth_another_try(
     monkeypatch.setattr(Gate, "status", status)
     with pytest.raises(error, match="the registry"):
         ConfluentRegistry(f"http://{gate}", subjects("")).id_of("StockUpdate")
+
+
+class Answers(BaseHTTPRequestHandler):
+    """Answers every request with the same bytes, and closes; counts."""
+
+    raw: ClassVar[bytes] = b""
+    asked: ClassVar[list[str]] = []
+
+    def handle(self) -> None:
+        self.raw_requestline = self.rfile.readline()
+        self.parse_request()
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.asked.append(self.path)
+        self.wfile.write(self.raw)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name in the base class
+        """Quiet."""
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setattr(Answers, "asked", [])
+    server = HTTPServer(("127.0.0.1", 0), Answers)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+OK = b"HTTP/1.0 200 OK\r\n"
+NOT_FOUND = b"HTTP/1.0 404 Not Found\r\n\r\n{}"
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (OK + b'Content-Length: 100\r\n\r\n{"schema":', "half an answer"),
+        (OK + b"\r\n<html>proxy</html>", "something that is not JSON"),
+        (OK + b"\r\n\xff\xfe\x00", "something that is not JSON"),
+        (OK + b"\r\n", "something that is not JSON"),
+        (OK + b"\r\n[1]", "JSON that is no object"),
+        (OK + b"\r\n{}", "an answer without"),
+        (OK + b'\r\n{"id": "seven", "schema": 7}', "an answer without"),
+        (OK + b'\r\n{"schema": "{"}', "an answer without"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "none of HTTP"),
+        (b"", "does not answer"),
+        (b"HTTP/1.0 503 Busy\r\nContent-Length: 100\r\n\r\nhalf", "answers 503"),
+    ],
+)
+@pytest.mark.parametrize("ask", ["id_of", "schema_of"])
+def test_what_no_registry_would_answer_is_worth_another_try_and_named(
+    answers: str, raw: bytes, said: str, ask: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Answers, "raw", raw)
+    registry = ConfluentRegistry(answers, subjects(""))
+    with pytest.raises(Retriable, match=said):
+        registry.id_of("StockUpdate") if ask == "id_of" else registry.schema_of(7)
+
+
+def test_an_unknown_id_is_asked_for_once_in_a_while_and_found_when_it_is_there(
+    answers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Answers, "raw", NOT_FOUND)
+    now_s = [100.0]
+    registry = ConfluentRegistry(answers, subjects(""), monotonic_s=lambda: now_s[0])
+    for _ in range(3):
+        for schema_id in (7, 8):
+            with pytest.raises(Rejected, match=f"/schemas/ids/{schema_id} is not in the registry; register it"):
+                registry.schema_of(schema_id)
+    assert Answers.asked == ["/schemas/ids/7", "/schemas/ids/8"]
+    monkeypatch.setattr(Answers, "raw", OK + b'\r\n{"schema": "\\"string\\""}')
+    now_s[0] += UNUSABLE_S - 0.1
+    with pytest.raises(Rejected):
+        registry.schema_of(7)
+    now_s[0] += 0.2
+    assert registry.schema_of(7) == registry.schema_of(7) == {"type": "string"}
+    assert len(Answers.asked) == 3
+
+
+def test_an_id_of_another_kind_of_schema_is_not_asked_for_again(answers: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Answers, "raw", OK + b'\r\n{"schemaType": "JSON", "schema": "{}"}')
+    registry = ConfluentRegistry(answers, subjects(""))
+    for _ in range(3):
+        with pytest.raises(Rejected, match="schema id 7 is JSON; AVRO is expected"):
+            registry.schema_of(7)
+    assert len(Answers.asked) == 1
+
+
+def test_a_registry_that_is_away_is_asked_each_time(answers: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Answers, "raw", b"HTTP/1.0 503 Busy\r\n\r\n")
+    registry = ConfluentRegistry(answers, subjects(""))
+    for _ in range(3):
+        with pytest.raises(Retriable):
+            registry.schema_of(7)
+    assert len(Answers.asked) == 3
+
+
+def test_unknown_ids_do_not_fill_the_memory(answers: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Answers, "raw", NOT_FOUND)
+    monkeypatch.setattr("schemas.registry.UNUSABLE_MAX", 10)
+    registry = ConfluentRegistry(answers, subjects(""))
+    for schema_id in range(30):
+        with pytest.raises(Rejected):
+            registry.schema_of(schema_id)
+    assert list(registry._unusable) == list(range(20, 30))
 
 
 def test_user_and_password_in_the_address_are_sent_as_basic_authentication(gate: str) -> None:
