@@ -21,7 +21,8 @@ class ViewPartition(PartitionStore):
     """The store of one partition, guarded.
 
     RocksDB lets no folder be opened anew while an iterator on it lives, so readers hold the gate only for one call and
-    take whole results out of it.
+    take whole results out of it. Whoever replaces the store shuts readers out under the gate, and works outside it: to
+    delete many files takes long, and a reader that waited would hold up the event loop.
 
     Args:
         number: of the partition.
@@ -34,6 +35,9 @@ class ViewPartition(PartitionStore):
         self.target: int | None = None  # the topic's end when the process began; the event loop sets it once
         self.end: int | None = None  # the topic's end as last heard; the event loop writes, any thread reads
         self.caught_up = False  # the follower's thread writes, under the gate where it matters; any thread reads
+        self._shut = (
+            False  # while the store is away, or closed; the follower's thread writes, readers look under the gate
+        )
         self._gate = threading.Lock()
         super().__init__(path, resources, generation)
 
@@ -70,21 +74,27 @@ class ViewPartition(PartitionStore):
                 return list(islice(rows, rows_max))
 
     def rows_estimate(self) -> int:
-        """How many rows there are, as RocksDB reckons: too many by what was changed lately."""
+        """How many rows there are, as RocksDB reckons: too many by what was changed lately; 0 while it is away."""
         with self._gate:
+            if self._shut:
+                return 0
             return int(self._db.property_int_value("rocksdb.estimate-num-keys") or 0)
 
     def reset(self) -> None:
         """As `PartitionStore.reset`; readers are turned away until the partition has caught up again."""
-        with self._gate:
-            self.caught_up = False
-            super().reset()
+        self._shut_out()
+        super().reset()
+        self._shut = False
 
     def close(self) -> None:
         """As `PartitionStore.close`; readers are turned away."""
+        self._shut_out()
+        super().close()
+
+    def _shut_out(self) -> None:
+        """Whoever reads has done so when this returns, and nobody else begins."""
         with self._gate:
-            self.caught_up = False
-            super().close()
+            self.caught_up, self._shut = False, True
 
     def _check(self) -> None:
         if not self.caught_up:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,46 @@ def test_no_reader_ever_sees_a_store_that_is_not_whole(tmp_path: Path) -> None:
         reader.join()
     partition.close()
     assert set(seen) == {Retriable}
+
+
+@pytest.mark.parametrize("ask", ["read", "page", "rows_estimate"])
+def test_nobody_waits_while_the_store_is_deleted_and_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ask: str
+) -> None:
+    partition = ViewPartition(0, tmp_path / "0", Resources(1 << 20, 4 << 20), "g")
+    fill(partition)
+    deleting, deleted = threading.Event(), threading.Event()
+    rmtree = shutil.rmtree
+
+    def slow(path: Path) -> None:
+        deleting.set()
+        assert deleted.wait(20)
+        rmtree(path)
+
+    monkeypatch.setattr("state.store.shutil.rmtree", slow)
+    asked = {
+        "read": lambda: partition.read(KEYS),
+        "page": lambda: partition.page(b"", 10),
+        "rows_estimate": partition.rows_estimate,
+    }
+    with ThreadPoolExecutor(2) as threads:
+        resetting = threads.submit(partition.reset)
+        assert deleting.wait(20)
+        answer = threads.submit(asked[ask])
+        try:
+            if ask == "rows_estimate":
+                assert answer.result(5) == 0
+            else:
+                with pytest.raises(Retriable, match="partition 0"):
+                    answer.result(5)
+        finally:
+            deleted.set()
+        resetting.result()
+    fill(partition)
+    assert partition.read(KEYS) == KEYS
+    assert partition.rows_estimate() > 0
+    partition.close()
+    assert partition.rows_estimate() == 0
 
 
 def test_a_closed_partition_turns_its_readers_away(tmp_path: Path) -> None:
