@@ -27,7 +27,9 @@ log = structlog.get_logger(__name__)
 
 TOPIC_WAIT_S = 5.0
 LOOKUPS_MAX, LOOKUP_WAIT_S = 20, 0.1  # of a topic's beginning: its leader may hear of it a moment after us
-AWAY_MS_MAX = DAY_MS  # delete.retention.ms of a compacted topic: tombstones may be gone after it
+READING_MS_MAX = 4 * 3_600_000  # how long it may take to read what came while a store was away
+AWAY_MS_MAX = DAY_MS - READING_MS_MAX  # after delete.retention.ms, a day, a compacted topic forgets its tombstones
+CLOCK_BACK_MS_MAX = 60_000  # a clock is set right by less; if by more, how long a store was away is not known
 
 
 def follower_config(bootstrap_servers: str) -> Config:
@@ -100,8 +102,8 @@ class Follower:
     def add(self, partition: int, store: PartitionStore, now_ms: int) -> None:
         """Begin to follow; the store stays the caller's to close, after `remove`."""
         away_ms = now_ms - store.mark.saved_at
-        if store.mark.saved_at and away_ms > AWAY_MS_MAX:
-            log.info("store_away_too_long_deleted", partition=partition, hours=away_ms // 3_600_000)
+        if store.mark.saved_at and not -CLOCK_BACK_MS_MAX <= away_ms <= AWAY_MS_MAX:
+            log.info("store_away_too_long_deleted", partition=partition, hours=round(away_ms / 3_600_000, 1))
             store.reset()
         self._followed[partition] = _Followed(store)
         anchor = store.mark.anchor

@@ -13,11 +13,14 @@ from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from schemas import keys
-from state.follower import AWAY_MS_MAX, Follower, follower_config, open_consumer
+from schemas.topics import DAY_MS
+from state.follower import AWAY_MS_MAX, CLOCK_BACK_MS_MAX, Follower, follower_config, open_consumer
 from state.store import PartitionStore, Resources
 from stockweave.broker.kafka import EmbeddedKafka
 from stockweave.errors import Fatal
 from tests.state.test_store import position
+
+HOUR_MS = 3_600_000
 
 
 class Topic:
@@ -142,12 +145,32 @@ def test_a_store_whose_commit_was_lost_and_overtaken_is_read_again(topic: Topic,
     assert list(store.rows()) == [(b"a", b"3")]
 
 
-def test_a_store_away_for_longer_than_tombstones_are_kept_is_read_again(topic: Topic, store: PartitionStore) -> None:
+@pytest.mark.parametrize(
+    "away_ms",
+    [AWAY_MS_MAX + 1, 21 * HOUR_MS, -CLOCK_BACK_MS_MAX - 1, -30 * 24 * HOUR_MS],
+    ids=["too long", "too long for what is left to read it", "a clock that went back", "a clock far ahead before"],
+)
+def test_a_store_away_for_as_long_as_tombstones_are_kept_or_nobody_knows_is_read_again(
+    topic: Topic, store: PartitionStore, away_ms: int
+) -> None:
     topic.transaction({b"a": b"1"}, 1)
     follow_to_end(topic, store)
     store.write({b"forgotten-meanwhile": b"x"}, store.mark.next_offset)
-    follow_to_end(topic, store, at_ms=store.mark.saved_at + AWAY_MS_MAX + 1)
+    follow_to_end(topic, store, at_ms=store.mark.saved_at + away_ms)
     assert list(store.rows()) == [(b"a", b"1")]
+
+
+@pytest.mark.parametrize("away_ms", [0, AWAY_MS_MAX, -CLOCK_BACK_MS_MAX], ids=["now", "a while", "a clock set right"])
+def test_a_store_away_for_less_is_kept(topic: Topic, store: PartitionStore, away_ms: int) -> None:
+    topic.transaction({b"a": b"1"}, 1)
+    follow_to_end(topic, store)
+    store.write({b"kept": b"x"}, store.mark.next_offset)
+    follow_to_end(topic, store, at_ms=store.mark.saved_at + away_ms)
+    assert list(store.rows()) == [(b"a", b"1"), (b"kept", b"x")]
+
+
+def test_what_is_left_of_the_time_that_tombstones_are_kept_is_enough_to_read_them() -> None:
+    assert AWAY_MS_MAX + CLOCK_BACK_MS_MAX + 3 * HOUR_MS <= DAY_MS
 
 
 def test_a_partition_that_was_removed_is_written_no_more(topic: Topic, store: PartitionStore) -> None:
