@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 
 DAY_MS = 86_400_000
 KEPT = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
+BROKER_TIMED = {"message.timestamp.type": "LogAppendTime"}
+"""Records bear the time at which the broker took them, which grows with the offsets (as far as the clocks of successive
+leaders agree): so what was known at a time is a prefix of the log."""
 COMPACTED = {"cleanup.policy": "compact", "segment.bytes": str(128 << 20), "min.cleanable.dirty.ratio": "0.3"}
 
 MESSAGE_BYTES_MAX = 32 << 20
@@ -51,7 +54,7 @@ AVRO, MSGPACK, JSON, RAW = "Avro, Confluent frame", "MessagePack arrays", "JSON"
 
 UPDATES = Topic(
     "inventory.updates", "SKU", "StockUpdate", AVRO, "connectors", "workers",
-    "What suppliers say: the log that everything is rebuilt from.", KEPT, folded=True,
+    "What suppliers say: the log that everything is rebuilt from.", KEPT | BROKER_TIMED, folded=True,
 )  # fmt: skip
 COMMANDS = Topic(
     "inventory.commands", "SKU", "ReservationCommand", AVRO, "api", "workers",

@@ -24,6 +24,9 @@ class Settings(BaseSettings):
     maven_repository: str | None = Field(
         None, description="Where the embedded broker's jars come from; unset, Central."
     )
+    checkpoints: str | None = Field(
+        None, description="Folder, or any fsspec address, of checkpoints; unset, `checkpoints` in the data folder."
+    )
     registry_url: str | None = Field(None, description="A registry with the Confluent API; unset, the packaged ids.")
 
     api_host: str = Field("127.0.0.1", description="Address that the API listens on.")

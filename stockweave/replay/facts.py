@@ -49,11 +49,15 @@ class Facts:
         partition: its number.
         start: the first offset.
         end: the offset after the last; all before it is committed already.
+        consumer: with `reader_config`, to be used again afterwards; None: one for this stretch alone.
     """
 
-    def __init__(self, bootstrap_servers: str, topic: str, partition: int, start: int, end: int) -> None:
+    def __init__(
+        self, bootstrap_servers: str, topic: str, partition: int, start: int, end: int, consumer: Consumer | None = None
+    ) -> None:
         self.topic, self.partition, self.start, self.end = topic, partition, start, end
         self._bootstrap_servers = bootstrap_servers
+        self._consumer = consumer
         self._position = start
 
     def batches(self, events_max: int) -> Iterator[list[Message]]:
@@ -66,13 +70,15 @@ class Facts:
         if self.start >= self.end:
             return
         self._check_range()
-        consumer = Consumer(reader_config(self._bootstrap_servers), logger=CLIENT_LOGGER)
+        kept = self._consumer
+        consumer = Consumer(reader_config(self._bootstrap_servers), logger=CLIENT_LOGGER) if kept is None else kept
         try:
             consumer.assign([TopicPartition(self.topic, self.partition, self.start)])
             batch: list[Message] = []
             batch_bytes, heard_at_s = 0, time.monotonic()
             while self._position < self.end:
-                got = consumer.consume(min(CHUNK_EVENTS_MAX, events_max - len(batch)), CHUNK_WAIT_S)
+                wanted = min(CHUNK_EVENTS_MAX, events_max - len(batch), self.end - self._position)
+                got = consumer.consume(wanted, CHUNK_WAIT_S)
                 if got:
                     heard_at_s = time.monotonic()
                 elif time.monotonic() - heard_at_s > STALLED_S:
@@ -87,7 +93,10 @@ class Facts:
             if batch:
                 yield batch
         finally:
-            consumer.close()
+            if kept is None:
+                consumer.close()
+            else:
+                consumer.unassign()
 
     def _events(self, got: list[Message]) -> list[Message]:
         """Those of `got` that are events of the range; moves the position past all of them."""
@@ -117,7 +126,7 @@ class Facts:
         # librdkafka goes on by itself after the rest
 
     def _check_range(self) -> None:
-        low, high = log_ends(self._bootstrap_servers, self.topic, [self.partition])[self.partition]
+        low, high = log_ends(self._bootstrap_servers, self.topic, [self.partition], self._consumer)[self.partition]
         if low > self.start:
             self._trimmed(f"it begins at {low}")
         if high < self.end:
@@ -139,17 +148,19 @@ class Facts:
         )
 
 
-def log_ends(bootstrap_servers: str, topic: str, partitions: Sequence[int]) -> dict[int, tuple[int, int]]:
+def log_ends(
+    bootstrap_servers: str, topic: str, partitions: Sequence[int], kept: Consumer | None = None
+) -> dict[int, tuple[int, int]]:
     """The first offset and the one after the last, by partition: of all that is there, committed or not.
 
-    From a read_uncommitted client, for a read_committed one is told the last stable offset, which may lag behind what
-    is committed already.
+    From a read_uncommitted client, for a read_committed one, such as `kept` may be, is told the last stable offset,
+    which may lag behind what is committed already.
 
     Raises:
         Retriable: Kafka does not answer.
     """
     config = client_config(bootstrap_servers) | {"group.id": "stockweave-replay", "isolation.level": "read_uncommitted"}
-    consumer = Consumer(config, logger=CLIENT_LOGGER)
+    consumer = Consumer(config, logger=CLIENT_LOGGER) if kept is None else kept
     found = {}
     try:
         for partition in partitions:
@@ -162,5 +173,6 @@ def log_ends(bootstrap_servers: str, topic: str, partitions: Sequence[int]) -> d
             f"the ends of {topic} are not told: {error.args[0].str()}; is Kafka at {bootstrap_servers} running?"
         ) from error
     finally:
-        consumer.close()
+        if kept is None:
+            consumer.close()
     return found
