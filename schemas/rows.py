@@ -1,6 +1,6 @@
 """Rows of inventory.stock as workers and readers hold them: msgspec structs, on the wire as MessagePack arrays.
 
-The field order is that of schemas/avro/StockRow.1.avsc and Position.1.avsc (a test holds them together); a field is
+The field order is that of schemas/avro/StockRow.1.avsc and Position.2.avsc (a test holds them together); a field is
 only ever appended, with a default, so that older bytes stay readable. Made for the hot path: `PackedRow` leaves the
 sources as bytes, so that an update of one source does not pay for the hundreds beside it.
 """
@@ -78,12 +78,13 @@ class PackedRow(msgspec.Struct, array_like=True, gc=False):
 
 
 class Position(msgspec.Struct, array_like=True, gc=False):
-    """How far a partition is folded; see Position.1.avsc. `outcomes`: by supplier, in the order of `OUTCOMES`."""
+    """How far a partition is folded; see Position.2.avsc. `outcomes`: by supplier, in the order of `OUTCOMES`."""
 
     offsets: dict[str, int]
     outcomes: dict[str, list[int]]
     clock: int = 0
     oldest_received_at: int = 0
+    updates_generation: str = ""
 
     def events(self) -> int:
         """Events folded so far: every one ended as exactly one outcome."""

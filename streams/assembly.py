@@ -88,12 +88,11 @@ def connect(settings: Settings, identity: Identity) -> Engine:
         clock=SystemClock(),
         open_store=partial(open_store, live),
     )
-    names = {name: deployed.name for name, deployed in topics.items()}
     standby = Standby(
         live, GenerationsFollower(settings, bootstrap), partial(open_consumer, bootstrap), open_store, stock
     )
     return Engine(
-        Processor(world, names, settings.batch_events_max),
+        Processor(world, topics, settings.batch_events_max),
         Folder(codec, Limits(settings.horizon_ms, settings.entries_max), topics[UPDATES.name].partitions),
         standby,
     )

@@ -161,6 +161,7 @@ def _advanced(part: Part, updates: Updates, tallies: dict[str, list[int]]) -> Po
         outcomes=outcomes,
         clock=max(before.clock, max(received, default=0)),
         oldest_received_at=min(received, default=0),
+        updates_generation=before.updates_generation,
     )
 
 

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import structlog
-from confluent_kafka import KafkaError, Message, TopicPartition
+from confluent_kafka import OFFSET_END, KafkaError, Message, TopicPartition
 
 from schemas import keys, rows
 from schemas.admin import Deployed
+from schemas.rows import Position
 from schemas.topics import DEAD_LETTERS, STOCK, UPDATES
 from state.follower import Follower
 from state.store import PartitionStore
@@ -65,14 +66,15 @@ class Processor:
 
     Args:
         world: the Kafka clients, the clock and the disk.
-        topics: the deployed name of each catalogue topic.
+        topics: each catalogue topic as deployed.
         events_max: in one batch.
     """
 
-    def __init__(self, world: World, topics: dict[str, str], events_max: int) -> None:
+    def __init__(self, world: World, topics: dict[str, Deployed], events_max: int) -> None:
         self._world = world
         self._consumer = world.consumer
-        self._updates, self._stock, self._dead_letters = (topics[t.name] for t in (UPDATES, STOCK, DEAD_LETTERS))
+        self._updates, self._stock, self._dead_letters = (topics[t.name].name for t in (UPDATES, STOCK, DEAD_LETTERS))
+        self._updates_generation = topics[UPDATES.name].generation
         self._events_max = events_max
         self._transaction = Transaction(world.producer, world.clock)
         self._restorer = Restorer(
@@ -80,7 +82,7 @@ class Processor:
             world.watermarks,
             Follower(world.follower, self._stock),
             world.clock,
-            self._updates,
+            topics[UPDATES.name],
             self._stock,
         )
         self._open_store = world.open_store
@@ -130,8 +132,8 @@ class Processor:
     def commit(self, batch: Batch, folded: list[FoldedPart]) -> bool:
         """Commit a folded batch to Kafka, then to disk; False when Kafka wanted it undone, and it will be polled again.
 
-        1. open a transaction; 2. rows, dead letters and, last, each partition's position; 3. flush, offsets, commit
-        (`Transaction.commit`); 4. rows and position into the stores.
+        1. open a transaction; 2. rows, dead letters and, last, each partition's position; 3. flush, and look whether
+        Kafka put them after what it had; 4. offsets, commit (`Transaction.commit`); 5. rows, position into the stores.
 
         Raises:
             Fatal: the worker has to start again; nothing was written to disk.
@@ -140,15 +142,17 @@ class Processor:
             log.info("batch_dropped", why="not a member of the group at the moment")
             self.rewind()
             return False
-        positions: dict[int, int] = {}
-        encoded = {f.part.partition: rows.encode(f.position) for f in folded}
+        anchors: dict[int, int | None] = {}
+        encoded = {f.part.partition: self._encoded(f.position) for f in folded}
         self._transaction.begin()
         try:
             for part in folded:
-                self._produce(part, encoded[part.part.partition], positions)
+                self._produce(part, encoded[part.part.partition], anchors)
             offsets = [
                 TopicPartition(self._updates, f.part.partition, f.position.offsets[UPDATES.name]) for f in folded
             ]
+            self._transaction.flush()
+            written = self._checked(folded, anchors)
             self._transaction.commit(offsets, batch.group_metadata)
         except Aborted as why:
             self._transaction.abort()
@@ -163,7 +167,7 @@ class Processor:
         self._aborts_in_a_row = 0
         for part in folded:
             number = part.part.partition
-            anchor = positions[number]
+            anchor = written[number]
             changed: dict[bytes, bytes | None] = {**part.rows, keys.POSITION: encoded[number]}
             part.part.store.write(changed, anchor + 1, anchor)
             self._assigned[number].next_offset = part.position.offsets[UPDATES.name]
@@ -229,7 +233,36 @@ class Processor:
         self._restorer.close()
         self._transaction.close()
 
-    def _produce(self, folded: FoldedPart, position: bytes, anchors: dict[int, int]) -> None:
+    def _encoded(self, position: Position) -> bytes:
+        position.updates_generation = self._updates_generation
+        return rows.encode(position)
+
+    def _checked(self, folded: list[FoldedPart], anchors: dict[int, int | None]) -> dict[int, int]:
+        """The offsets that the position records were given; what failed to be delivered has none, and is aborted.
+
+        Raises:
+            Fatal: they are below what was there already; nothing is committed, and the next start reads what is left.
+        """
+        checked = {}
+        for part in folded:
+            number, end = part.part.partition, part.part.store.mark.next_offset
+            if number not in anchors:
+                continue
+            anchor = anchors[number]
+            if anchor is None or anchor < 0:
+                raise Fatal(
+                    f"Kafka does not say at which offset of {self._stock}, partition {number}, it put the position; "
+                    "the worker has to start again"
+                )
+            if anchor < end:
+                raise Fatal(
+                    f"Kafka lost the end of {self._stock}: partition {number} had records up to offset {end}, and the "
+                    f"next ones were put at {anchor}; the worker has to start again, and reads what is left"
+                )
+            checked[number] = anchor
+        return checked
+
+    def _produce(self, folded: FoldedPart, position: bytes, anchors: dict[int, int | None]) -> None:
         number, produce = folded.part.partition, self._transaction.produce
         for key in sorted(folded.rows):
             produce(self._stock, folded.rows[key], key, number)
@@ -243,7 +276,7 @@ class Processor:
 
         def delivered(error: KafkaError | None, message: Message) -> None:
             if error is None:
-                anchors[number] = cast("int", message.offset())
+                anchors[number] = message.offset()
 
         produce(self._stock, position, keys.POSITION, number, on_delivery=delivered)
 
@@ -295,8 +328,9 @@ class Processor:
     # They do only what must be done there: the library loses an exception that leaves a callback.
 
     def _on_assign(self, _: object, partitions: list[TopicPartition]) -> None:
-        # An explicit offset keeps librdkafka from looking for one; the partition is paused until it is restored.
-        paused = [TopicPartition(self._updates, p.partition, 0) for p in partitions]
+        # An explicit offset keeps librdkafka from looking for one; the partition is paused until it is restored. It is
+        # the end, for what lies at the beginning may be gone, and be fetched for all that before the pause.
+        paused = [TopicPartition(self._updates, p.partition, OFFSET_END) for p in partitions]
         self._consumer.incremental_assign(paused)
         if paused:
             self._consumer.pause(paused)

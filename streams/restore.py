@@ -20,6 +20,7 @@ import enum
 import structlog
 from confluent_kafka import KafkaException, TopicPartition
 
+from schemas.admin import Deployed
 from schemas.rows import Position
 from schemas.topics import UPDATES
 from state.follower import Follower
@@ -74,7 +75,7 @@ class Restorer:
         consumer: of the group; assigned partitions are paused in it.
         watermarks: a read_uncommitted client.
         follower: of inventory.stock, for this purpose alone.
-        updates: deployed name of inventory.updates.
+        updates: inventory.updates as deployed.
         stock: deployed name of inventory.stock.
     """
 
@@ -84,14 +85,15 @@ class Restorer:
         watermarks: WatermarkConsumer,
         follower: Follower,
         clock: Clock,
-        updates: str,
+        updates: Deployed,
         stock: str,
     ) -> None:
         self._consumer = consumer
         self._watermarks = watermarks
         self._follower = follower
         self._clock = clock
-        self._updates = updates
+        self._updates = updates.name
+        self._updates_generation = updates.generation
         self._stock = stock
 
     def step(self, waiting: list[Assigned], timeout_s: float) -> None:
@@ -158,6 +160,12 @@ class Restorer:
 
     def _own(self, assigned: Assigned) -> None:
         self._follower.remove(assigned.number)
+        if assigned.position.updates_generation not in ("", self._updates_generation):
+            raise Fatal(
+                f"{self._updates} was created anew: the rows of partition {assigned.number} stand for updates of a "
+                f"former topic of that name; bring that one back, or delete the topic {self._stock}, and the next start makes "
+                "the rows of the updates that there are now"
+            )
         assigned.next_offset = assigned.position.offsets.get(UPDATES.name, 0)
         assigned.stage = Stage.SEEK
         self._seek(assigned)

@@ -153,7 +153,7 @@ class Transaction:
             Aborted: call `abort`, then fold the batch again.
             Fatal: this producer is fenced or broken.
         """
-        self._flush()
+        self.flush()
         self._call(
             "send_offsets_to_transaction",
             self._producer.send_offsets_to_transaction, offsets, group_metadata, CALL_S,
@@ -168,7 +168,7 @@ class Transaction:
             Retriable: patience is over; whether it is committed is not known.
             Fatal: this producer is fenced or broken.
         """
-        self._flush()
+        self.flush()
         self._call("commit_transaction", self._producer.commit_transaction, CALL_S)
 
     def abort(self) -> None:
@@ -182,7 +182,8 @@ class Transaction:
         """End the watchdog; an open transaction is left to the next `take_over`."""
         self._watchdog.stop()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Wait until every record is delivered, or has failed, which the commit then tells."""
         began_s = self._clock.monotonic_s()
         while self._call("flush", self._producer.flush, CALL_S):
             # Records that cannot be delivered fail after their timeout, and the commit then asks for an abort.

@@ -12,6 +12,7 @@ from typing import cast
 
 import pyarrow as pa
 from confluent_kafka import Message
+from msgspec.structs import replace
 
 from inventory.fold import fold
 from inventory.lasting import lasting
@@ -112,5 +113,5 @@ class _Skimmer:
     def _put(self, rows: dict[bytes, bytes]) -> None:
         outcomes, before = self.position.outcomes, self.position
         offsets = {**before.offsets, UPDATES.name: self._next_offset}
-        self.position = Position(offsets, outcomes, before.clock, before.oldest_received_at)
+        self.position = replace(before, offsets=offsets, outcomes=outcomes)
         self._rows.put(rows, self.position)

@@ -77,7 +77,7 @@ def test_a_position_of_the_schema_is_read_and_written_as_it_is(position: dict[st
 
 def test_bytes_from_before_a_field_was_appended_get_its_default() -> None:
     assert rows.decode_source(msgspec.msgpack.encode([None, []])) == rows.Source()
-    assert rows.decode_position(msgspec.msgpack.encode([{}, {}])) == rows.Position({}, {}, 0, 0)
+    assert rows.decode_position(msgspec.msgpack.encode([{}, {}])) == rows.Position({}, {}, 0, 0, "")
 
 
 def test_bytes_from_after_a_field_was_appended_are_read_without_it() -> None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 import pytest
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from schemas import keys
-from schemas.rows import OUTCOMES, encode
-from schemas.topics import STOCK, UPDATES
+from schemas.admin import ensure_topics
+from schemas.rows import OUTCOMES, Position, encode
+from schemas.topics import STOCK, UPDATES, Topic
 from state.store import PartitionStore, Resources
 from stockweave.errors import Fatal
 from streams.assembly import Engine
@@ -27,6 +31,7 @@ from tests.deployment import (
     ready,
     some_updates,
     sources_of,
+    step,
 )
 from tests.inventory.builders import update
 from tests.inventory.reference import Event
@@ -313,6 +318,116 @@ def test_a_takeover_ends_the_transaction_that_a_killed_worker_left_open(
     assert deployment.stock().on_hand() == expected_on_hand(updates)
 
 
+def test_a_start_after_the_folded_updates_were_deleted_goes_on_every_time(deployment: Deployment) -> None:
+    """Of six, for the consumer has to be quicker than what restores the partition, to fetch what is gone."""
+    updates = some_updates(600)
+    deployment.publish(updates)
+    engine, identity = deployment.engine("w")
+    drive_events(engine, len(updates))
+    engine.processor.close()
+    admin = AdminClient({"bootstrap.servers": deployment.bootstrap_servers})
+    name = deployment.topics[UPDATES.name].name
+    offsets = {p: position.offsets[UPDATES.name] for p, position in deployment.stock().positions.items()}
+    trimmed = [TopicPartition(name, p, offset - 5) for p, offset in offsets.items()]
+    for deleted in admin.delete_records(trimmed).values():
+        deleted.result()
+    for seed in range(2, 8):
+        engine, identity = deployment.engine_after(identity, "w")
+        drive(engine, ready(engine, PARTITIONS))
+        for _ in range(3):
+            step(engine)
+        more = some_updates(50, seed=seed)
+        updates += more
+        deployment.publish(more)
+        drive_events(engine, len(more))
+        engine.processor.close()
+    identity.release()
+    assert deployment.stock().on_hand() == expected_on_hand(updates)
+
+
+def test_updates_that_were_created_anew_are_not_taken_for_those_that_the_rows_stand_for(
+    deployment: Deployment,
+) -> None:
+    deployment.publish(some_updates(200))
+    engine, identity = deployment.engine("w")
+    drive_events(engine, 200)
+    engine.processor.close()
+    identity.release()
+    generation = deployment.topics[UPDATES.name].generation
+    assert {p.updates_generation for p in deployment.stock().positions.values()} == {generation}
+    recreate(deployment, UPDATES)
+    new = some_updates(800, seed=2)
+    deployment.publish(new)
+    engine, identity = deployment.engine("w")
+    with pytest.raises(Fatal, match=r"created anew.*delete the topic .*inventory\.stock"):
+        drive(engine, ready(engine, PARTITIONS))
+    engine.processor.close()
+    identity.release()
+    recreate(deployment, STOCK)  # the remedy
+    engine, identity = deployment.engine("w")
+    drive_events(engine, len(new))
+    engine.processor.close()
+    identity.release()
+    assert deployment.stock().on_hand() == expected_on_hand(new)
+
+
+def test_a_position_that_names_no_generation_of_the_updates_gets_the_present_one(deployment: Deployment) -> None:
+    count = update(Event("COUNT", "c1", 1_000, 5))
+    deployment.publish([count])
+    partition = keys.partition_of(b"sku-1", PARTITIONS)
+    writer = Producer({"bootstrap.servers": deployment.bootstrap_servers})
+    before = Position({UPDATES.name: 1}, {"acme": [1, 0, 0, 0]})
+    writer.produce(deployment.topics[STOCK.name].name, encode(before), keys.POSITION, partition)
+    assert writer.flush(10) == 0
+    deployment.publish([count])
+    engine, identity = deployment.engine("w")
+    drive_events(engine, 1)
+    engine.processor.close()
+    identity.release()
+    after = deployment.stock().positions[partition]
+    assert (after.events(), after.updates_generation) == (2, deployment.topics[UPDATES.name].generation)
+
+
+def test_a_commit_below_what_the_store_has_read_stops_the_worker(deployment: Deployment) -> None:
+    """Kafka lost the end of the rows while the worker ran, as an unclean election does."""
+    deployment.publish(some_updates(100))
+    engine, identity = deployment.engine("w")
+    drive_events(engine, 100)
+    before = stores_of(engine)
+    for assigned in engine.processor._assigned.values():
+        assigned.store.mark = msgspec.structs.replace(assigned.store.mark, next_offset=10_000)
+    deployment.publish(some_updates(100, seed=2))
+    with pytest.raises(Fatal, match=r"lost the end of .*; the worker has to start again"):
+        drive_events(engine, 100)
+    assert stores_of(engine) == before
+    assert deployment.stock().events == 100
+    engine.processor.close()
+    identity.release()
+
+
+def test_a_position_record_whose_offset_is_not_told_stops_the_worker(deployment: Deployment) -> None:
+    deployment.publish(some_updates(50))
+    engine, identity = deployment.engine("w")
+    transaction = engine.processor._transaction
+    real = transaction._producer.produce
+
+    class Untold:
+        def offset(self) -> None:
+            return None
+
+    def produce(*arguments: Any, on_delivery: Any = None, **named: Any) -> None:
+        if on_delivery is not None:
+            named["on_delivery"] = lambda error, _: on_delivery(error, Untold())
+        real(*arguments, **named)
+
+    transaction._producer = Replaced(transaction._producer, "produce", produce)
+    with pytest.raises(Fatal, match=r"does not say at which offset .*; the worker has to start again"):
+        drive_events(engine, 50)
+    assert deployment.stock().events == 0
+    engine.processor.close()
+    identity.release()
+
+
 def test_offsets_without_an_event_are_passed(deployment: Deployment) -> None:
     """A producer's transaction leaves a marker in the updates, which takes an offset and is no event."""
     transactional = Producer(
@@ -405,6 +520,23 @@ def test_a_folder_serves_one_worker_at_a_time(deployment: Deployment) -> None:
 
 
 # -- staging
+
+
+def recreate(deployment: Deployment, topic: Topic) -> None:
+    """Delete a topic, and create a namesake."""
+    admin = AdminClient({"bootstrap.servers": deployment.bootstrap_servers})
+    [deleted] = admin.delete_topics([deployment.topics[topic.name].name]).values()
+    deleted.result()
+    before, deadline = deployment.topics[topic.name].generation, time.monotonic() + 20
+    while deployment.topics[topic.name].generation == before:  # the broker hears of it a moment later
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+        deployment.topics = ensure_topics(deployment.base, deployment.bootstrap_servers)
+
+
+def stores_of(engine: Engine) -> dict[int, dict[bytes, bytes]]:
+    """All rows of a running worker."""
+    return {n: dict(assigned.store.rows()) for n, assigned in engine.processor._assigned.items()}
 
 
 class Replaced:
