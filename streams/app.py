@@ -7,6 +7,7 @@ by `faust -A streams.app worker`; the settings come from the environment either 
 from __future__ import annotations
 
 import asyncio
+import errno
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,7 +15,7 @@ import faust
 from faust.app import BootStrategy
 from prometheus_client import start_http_server
 
-from stockweave.errors import StockweaveError
+from stockweave.errors import Fatal, StockweaveError
 from stockweave.settings import Settings
 from streams.assembly import Engine, connect
 from streams.identity import Identity
@@ -74,15 +75,41 @@ class UpdatesPump(Pump):
 
     def __init__(self, **kwargs: Any) -> None:  # noqa: ANN401
         self._identity = Identity(settings.data_dir)
+        self._began = False
         super().__init__(self._connect, _send, **kwargs)
 
     async def on_start(self) -> None:
-        """Serve the metrics, where a port is given."""
+        """Serve the metrics, where a port is given; the pump itself begins after this.
+
+        Raises:
+            Fatal: the port or the address cannot be had.
+        """
         if settings.metrics_port is not None:
-            start_http_server(settings.metrics_port, addr=settings.metrics_host)
+            _serve_metrics(settings.metrics_host, settings.metrics_port)
+        self._began = True
+
+    async def on_stop(self) -> None:
+        """As `Pump.on_stop`, which waits for the pump's end: one that never began has none."""
+        if self._began:
+            await super().on_stop()
 
     def _connect(self) -> Engine:
         return connect(settings, self._identity)
+
+
+def _serve_metrics(host: str, port: int) -> None:
+    try:
+        start_http_server(port, addr=host)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise Fatal(
+                f"port {port} on {host} is in use, and the worker's metrics need it: stop what listens there, or "
+                "choose another with STOCKWEAVE_METRICS_PORT"
+            ) from error
+        raise Fatal(
+            f"metrics cannot be served on {host}:{port}: {error.strerror}; mend STOCKWEAVE_METRICS_HOST or "
+            "STOCKWEAVE_METRICS_PORT"
+        ) from error
 
 
 def main() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -147,3 +149,21 @@ def test_updates_that_are_gone_before_they_were_folded_stop_the_worker(
     spawned.append(deployment.spawn_worker("w"))
     assert spawned[0].wait(30) == 78
     assert "no longer has the updates to go on from" in log_of(deployment, "w").splitlines()[-1]
+
+
+@pytest.mark.parametrize("taken", ["port", "address"])
+def test_a_port_for_metrics_that_cannot_be_had_is_fatal_and_says_which_setting(
+    deployment: Deployment, spawned: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch, taken: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        monkeypatch.setenv("STOCKWEAVE_METRICS_PORT", str(port))
+        monkeypatch.setenv("STOCKWEAVE_METRICS_HOST", "127.0.0.1" if taken == "port" else "192.0.2.1")
+        spawned.append(deployment.spawn_worker("w"))
+        assert spawned[0].wait(25) == os.EX_CONFIG
+    last = log_of(deployment, "w").splitlines()[-1]
+    if taken == "port":
+        assert f"port {port} on 127.0.0.1 is in use" in last
+    else:
+        assert f"metrics cannot be served on 192.0.2.1:{port}" in last
+    assert "STOCKWEAVE_METRICS_PORT" in last
