@@ -219,7 +219,7 @@ class PartitionStore:
         """Rows in the order of their keys, from `first` on, as they stand now."""
         last = max(first, keys.ROW_FIRST)
         with self._in_use():
-            for key, value in self._db.items(from_key=last):
+            for key, value in cast("Iterator[tuple[bytes, bytes]]", self._db.items(from_key=last)):
                 last = key
                 yield key, value
             self._check_end(last)

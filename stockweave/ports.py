@@ -11,8 +11,12 @@ from stockweave.errors import Fatal
 _RANGE = range(20_000, 32_000)  # below the range that outgoing connections draw from, so that none grabs it meanwhile
 
 
-def is_free(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether a server could listen on the port now."""
+def is_free(port: int, host: str = "127.0.0.1", setting: str = "STOCKWEAVE_API_HOST") -> bool:
+    """Whether a server could listen on the port now.
+
+    Raises:
+        Fatal: the host, which is that of the setting, is no address of this machine.
+    """
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -20,7 +24,7 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
         except OSError as error:
             if error.errno in (errno.EADDRINUSE, errno.EACCES):
                 return False
-            raise Fatal(f"{host} is no address of this machine ({error.strerror}); mend STOCKWEAVE_API_HOST") from error
+            raise Fatal(f"{host} is no address of this machine ({error.strerror}); mend {setting}") from error
     return True
 
 

@@ -34,7 +34,13 @@ class Settings(BaseSettings):
     broker_port: int = Field(9092, ge=1, le=65535, description="Of the embedded broker.")
     workers: int = Field(1, ge=1, le=64, description="Worker processes that `stockweave up` starts.")
     metrics_host: str = Field("127.0.0.1", description="Address that a worker's /metrics listens on.")
-    metrics_port: int | None = Field(None, ge=1, le=65535, description="Where a worker serves /metrics; unset: not.")
+    metrics_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="Where a worker serves /metrics; unset: not. "
+        "Under `stockweave up`, each further worker takes the next.",
+    )
 
     horizon_ms: int = Field(7 * 86_400_000, ge=60_000, description="How late, by observed time, a delta still counts.")
     entries_max: int = Field(256, ge=1, le=100_000, description="Deltas kept one by one per source.")

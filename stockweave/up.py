@@ -20,6 +20,7 @@ from stockweave.ports import free_port, is_free
 from stockweave.settings import Settings
 from stockweave.supervisor import ChildSpec, Stage, Supervisor
 
+PORT_MAX = 65_535
 _PROBE_S = 0.5
 _API_STOP_S = 10.0
 _WORKER_STOP_S = 20.0  # to finish and commit the batch in hand
@@ -47,10 +48,31 @@ def up(settings: Settings, console: Console, feed_events: int = 0) -> None:
                 f"port {api_port} on {settings.api_host} is in use, and the API needs it: stop what listens there, "
                 "or choose another with --api-port (STOCKWEAVE_API_PORT)"
             )
+        _check_metrics_ports(settings, api_port)
         stages = [_kafka(settings, console), *_processes(settings, data_dir, api_port)]
         if feed_events:
             stages += _feed(settings, data_dir, api_port, feed_events, console)
         Supervisor(stages, console, on_up=lambda: _tell_addresses(settings, api_port, console)).run()
+
+
+def _check_metrics_ports(settings: Settings, api_port: int) -> None:
+    others = {api_port: "the API's"} | ({} if settings.bootstrap_servers else {settings.broker_port: "the broker's"})
+    for worker in range(settings.workers):
+        port = _metrics_port(settings, worker)
+        if port is None:
+            return
+        whose = f"port {port}, for the metrics of worker-{worker}"
+        remedy = f"choose another STOCKWEAVE_METRICS_PORT: each of the {settings.workers} workers takes the next one"
+        if port > PORT_MAX:
+            raise Fatal(f"{whose}, is beyond {PORT_MAX}; {remedy}")
+        if port in others:
+            raise Fatal(f"{whose}, is {others[port]}; {remedy}")
+        if not is_free(port, settings.metrics_host, "STOCKWEAVE_METRICS_HOST"):
+            raise Fatal(f"{whose}, is in use on {settings.metrics_host}: stop what listens there, or {remedy}")
+
+
+def _metrics_port(settings: Settings, worker: int) -> int | None:
+    return None if settings.metrics_port is None else settings.metrics_port + worker
 
 
 def _kafka(settings: Settings, console: Console) -> Stage:
@@ -99,21 +121,23 @@ def _processes(settings: Settings, data_dir: Path, api_port: int) -> list[Stage]
     shutil.rmtree(metrics_dir, ignore_errors=True)  # counters of the processes of a former run
     metrics_dir.mkdir(parents=True)
 
-    def child(name: str, command: str, stop_s: float) -> ChildSpec:
+    def child(name: str, command: str, stop_s: float, metrics_port: int | None = None) -> ChildSpec:
         probe_host = _probe_host(settings)
         is_api = command == "api"
         return ChildSpec(
             name=name,
             command=lambda: [sys.executable, "-m", "stockweave", command],
             log=data_dir / "logs" / f"{name}.log",
-            env=_environment(settings, data_dir / name, api_port, metrics_dir),
+            env=_environment(settings, data_dir / name, api_port, metrics_dir, metrics_port),
             is_ready=(lambda: _is_caught_up(probe_host, api_port)) if is_api else None,
             ready_note=f"on http://{settings.api_host}:{api_port}, caught up" if is_api else "",
             stop_s=stop_s,
             on_exit=lambda pid: mark_process_dead(pid, str(metrics_dir)),  # type: ignore[no-untyped-call]
         )
 
-    workers = [child(f"worker-{i}", "worker", _WORKER_STOP_S) for i in range(settings.workers)]
+    workers = [
+        child(f"worker-{i}", "worker", _WORKER_STOP_S, _metrics_port(settings, i)) for i in range(settings.workers)
+    ]
     return [Stage(workers), Stage([child("api", "api", _API_STOP_S)])]
 
 
@@ -136,7 +160,9 @@ def _feed(settings: Settings, data_dir: Path, api_port: int, events: int, consol
     return [Stage(gate=lambda: _is_caught_up(host, api_port), waiting_for="the API"), Stage([feeder])]
 
 
-def _environment(settings: Settings, data_dir: Path, api_port: int, metrics_dir: Path) -> Mapping[str, str]:
+def _environment(
+    settings: Settings, data_dir: Path, api_port: int, metrics_dir: Path, metrics_port: int | None
+) -> Mapping[str, str]:
     return {
         **os.environ,
         "PYTHONUNBUFFERED": "1",
@@ -144,6 +170,7 @@ def _environment(settings: Settings, data_dir: Path, api_port: int, metrics_dir:
         "STOCKWEAVE_DATA_DIR": str(data_dir),
         "STOCKWEAVE_API_PORT": str(api_port),
         "PROMETHEUS_MULTIPROC_DIR": str(metrics_dir),
+        **({} if metrics_port is None else {"STOCKWEAVE_METRICS_PORT": str(metrics_port)}),
     }
 
 

@@ -163,8 +163,8 @@ class Restorer:
         if assigned.position.updates_generation not in ("", self._updates_generation):
             raise Fatal(
                 f"{self._updates} was created anew: the rows of partition {assigned.number} stand for updates of a "
-                f"former topic of that name; bring that one back, or delete the topic {self._stock}, and the next start makes "
-                "the rows of the updates that there are now"
+                f"former topic of that name; bring that one back, or delete the topic {self._stock}, and the next "
+                "start makes the rows of the updates that there are now"
             )
         assigned.next_offset = assigned.position.offsets.get(UPDATES.name, 0)
         assigned.stage = Stage.SEEK

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import psutil
 import pytest
 
 from schemas.admin import ensure_topics
 from stockweave.broker.kafka import EmbeddedKafka, kafka_answers
-from stockweave.ports import free_port
+from stockweave.ports import free_port, is_free
 from stockweave.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -91,6 +93,50 @@ def test_with_a_kafka_named_it_starts_none_and_needs_no_java(
     assert not any("java" in program for program in programs())
     one.process.terminate()
     assert one.process.wait(60) == 0
+
+
+def test_each_worker_serves_its_metrics_on_a_port_of_its_own(up: Callable[..., Up], broker: EmbeddedKafka) -> None:
+    port = free_port()
+    while not is_free(port + 1):
+        port = free_port()
+    one = up(
+        "--workers",
+        "2",
+        STOCKWEAVE_BOOTSTRAP_SERVERS=broker.bootstrap_servers,
+        STOCKWEAVE_TOPIC_PREFIX="up-metrics.",
+        STOCKWEAVE_METRICS_PORT=str(port),
+    )
+
+    def served() -> bool:
+        try:
+            return all(
+                b"stockweave_batch_events" in urlopen(f"http://127.0.0.1:{port + i}/metrics").read() for i in (0, 1)
+            )
+        except OSError:
+            return False
+
+    one.until(served)
+    assert (one.starts("worker-0"), one.starts("worker-1")) == (1, 1)
+    one.process.terminate()
+    assert one.process.wait(60) == 0
+
+
+@pytest.mark.parametrize("why", ["in use", "beyond", "the API's"])
+def test_metrics_ports_that_cannot_be_had_are_named_before_anything_starts(up: Callable[..., Up], why: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = {"in use": taken.getsockname()[1], "beyond": 65_536, "the API's": free_port()}[why]
+        one = up(
+            "--workers",
+            "2",
+            "--api-port",
+            str(port if why == "the API's" else free_port()),
+            STOCKWEAVE_BOOTSTRAP_SERVERS=f"127.0.0.1:{free_port()}",
+            STOCKWEAVE_METRICS_PORT=str(port - 1),
+        )
+        assert one.process.wait(30) == os.EX_CONFIG
+    assert f"port {port}, for the metrics of worker-1, is {why}" in one.printed()
+    assert "STOCKWEAVE_METRICS_PORT" in one.printed()
+    assert one.starts("worker-0") == 0
 
 
 def test_a_broker_killed_is_started_again_with_its_topics(up: Callable[..., Up]) -> None:
