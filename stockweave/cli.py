@@ -88,7 +88,7 @@ def verify(
 ) -> None:
     """Fold all updates again and compare with the live rows; exit code 65 when any differs. Changes nothing."""
     from stockweave.replay.spread import cores
-    from stockweave.replay.verify import run
+    from stockweave.replay.verify.verify import run
 
     settings = _settings(data_dir=data_dir)
     configure_logs("verify", level=logging.WARNING)
@@ -117,7 +117,7 @@ def rebuild(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")] = False,
 ) -> None:
     """Fold all updates into a new generation of rows beside the live one, and make it live; it goes on where it was."""
-    from stockweave.replay.rebuild_command import Asked, run
+    from stockweave.replay.rebuild.command import Asked, run
 
     settings = _settings(data_dir=data_dir, api_port=api_port)
     configure_logs("rebuild", level=logging.WARNING)

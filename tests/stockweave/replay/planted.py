@@ -9,13 +9,13 @@ from typing import cast
 from inventory.stock import StockUpdate
 from schemas.rows import Delta, Source, StockRow
 from schemas.topics import UPDATES
-from stockweave.replay.divergence import Parting
 from stockweave.replay.scratch import scratch_folder
-from stockweave.replay.verify import Verdict, parting_of, verify
+from stockweave.replay.verify.divergence import Parting
+from stockweave.replay.verify.verify import Verdict, parting_of, verify
 from tests.deployment import Deployment, some_updates
 from tests.inventory.builders import update
 from tests.inventory.reference import Event
-from tests.stockweave.replay.writer import Spoil
+from tests.stockweave.replay.rebuild.writer import Spoil
 
 VICTIM = "0-victim"  # before all others in the order of keys
 SOURCE = "acme\x1fdefault"

@@ -26,7 +26,7 @@ from stockweave.ports import free_port
 from tests.conftest import BrokerFactory
 from tests.deployment import Deployment
 from tests.stockweave.replay.planted import VICTIM, at, offset_of, story, verified, without
-from tests.stockweave.replay.writer import Writer
+from tests.stockweave.replay.rebuild.writer import Writer
 
 QUICK_CLEANER = {"log.cleaner.dedupe.buffer.size": str(16 << 20), "log.cleaner.backoff.ms": "100"}
 QUICK_TOPIC = {"segment.ms": "100", "min.cleanable.dirty.ratio": "0.01", "delete.retention.ms": "0"}

@@ -21,7 +21,7 @@ from stockweave.replay.refold import WaitingRows, no_cycle_search, refold
 from stockweave.replay.skim import skim
 from streams.batch import Folder
 from tests.deployment import Deployment, expected_on_hand, some_updates
-from tests.stockweave.replay.writer import Writer, folder
+from tests.stockweave.replay.rebuild.writer import Writer, folder
 
 PARTITION = 1
 

@@ -12,8 +12,8 @@ from schemas.keys import SOURCE_SEPARATOR
 from schemas.rows import Delta, Source, StockRow, decode_row
 
 if TYPE_CHECKING:
-    from stockweave.replay.divergence import Parting
-    from stockweave.replay.verify import PartitionVerdict, Verdict
+    from stockweave.replay.verify.divergence import Parting
+    from stockweave.replay.verify.verify import PartitionVerdict, Verdict
 
 SHOWN_MAX = 5  # deltas of a source, and sources of a row
 

@@ -27,8 +27,6 @@ from schemas.topics import STOCK, UPDATES
 from state.store import PartitionStore, Resources
 from stockweave.errors import Fatal
 from stockweave.meter import Meter
-from stockweave.replay import report
-from stockweave.replay.divergence import Log, Parting, find_parting
 from stockweave.replay.facts import Facts, log_ends
 from stockweave.replay.live import read_live
 from stockweave.replay.refold import refold
@@ -36,6 +34,8 @@ from stockweave.replay.scratch import scratch_folder
 from stockweave.replay.session import kafka
 from stockweave.replay.skim import skim
 from stockweave.replay.spread import Counted, Progress, Ticks, over_partitions
+from stockweave.replay.verify import report
+from stockweave.replay.verify.divergence import Log, Parting, find_parting
 from stockweave.settings import Settings
 from streams.batch import Folder
 

@@ -16,7 +16,7 @@ from schemas.generations import KEY, Generation, Generations, Plan, encode, name
 from schemas.topics import GENERATIONS
 from stockweave.clients import CLIENT_LOGGER, client_config
 from stockweave.errors import Retriable
-from stockweave.replay.rebuild_writer import Produce, Writer
+from stockweave.replay.rebuild.writer import Produce, Writer
 from stockweave.settings import Settings
 
 ANSWER_S = 10.0

@@ -15,11 +15,11 @@ from schemas.generation_log import write
 from schemas.generations import PREVIOUS, Generations, name_of
 from schemas.topics import STOCK, UPDATES
 from stockweave.errors import Fatal, Retriable
-from stockweave.replay import rebuild, rebuild_dry_run, rebuild_status
-from stockweave.replay.rebuild_fold import PublishedStore
-from stockweave.replay.rebuild_plan import Wanted
+from stockweave.replay.rebuild import dry_run, rebuild, status
+from stockweave.replay.rebuild.fold import PublishedStore
+from stockweave.replay.rebuild.plan import Wanted
 from tests.deployment import Deployment, some_updates
-from tests.stockweave.replay.rebuilt import content, environment, rebuilt, record, settings_of, wrong_rows
+from tests.stockweave.replay.rebuild.rebuilt import content, environment, rebuilt, record, settings_of, wrong_rows
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_a_trimmed_log_is_told_with_the_remedy_and_the_candidate_can_be_given_up
     updates = live.topics[UPDATES.name].name
     for deleted in admin.delete_records([TopicPartition(updates, 1, 5)]).values():
         deleted.result()
-    for rebuild_it in (lambda: rebuilt(live), lambda: rebuild_dry_run.run(settings_of(live), Wanted(), 1)):
+    for rebuild_it in (lambda: rebuilt(live), lambda: dry_run.run(settings_of(live), Wanted(), 1)):
         with pytest.raises(Fatal, match=r"partition 1 no longer has the updates from offset 0 on.*checkpoint"):
             rebuild_it()
     assert record(live).live.number == 0
@@ -90,7 +90,7 @@ def test_a_generation_whose_topic_is_gone_is_named_with_the_remedy(
         rebuilt(live, wanted)
     assert record(live) == now
     capsys.readouterr()
-    rebuild_status.run(settings_of(live))
+    status.run(settings_of(live))
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith(missing))
     assert f"topic {gone.topic}, which is not there" in line
 
@@ -149,7 +149,7 @@ def test_updates_that_come_faster_than_they_are_folded_are_told(
 def test_a_row_that_cannot_be_read_is_one_to_change(live: Deployment, capsys: pytest.CaptureFixture[str]) -> None:
     writer = wrong_rows(live)  # fences the first, and goes on from nothing: its positions are right
     writer.write(0, {b"sku-broken": b"no row"}, writer.positions[0])
-    rebuild_dry_run.run(settings_of(live), Wanted(partitions=(0,)), 1)
+    dry_run.run(settings_of(live), Wanted(partitions=(0,)), 1)
     assert "sku-broken: no row -> no row" in capsys.readouterr().out
     ended = rebuilt(live)
     assert ended.live.number == 1
@@ -161,15 +161,15 @@ def test_a_row_that_cannot_be_read_is_one_to_change(live: Deployment, capsys: py
 def test_the_status_tells_what_is_under_way_and_by_which_command_it_goes_on(
     live: Deployment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def status() -> list[str]:
+    def told() -> list[str]:
         capsys.readouterr()
-        rebuild_status.run(settings_of(live))
+        status.run(settings_of(live))
         return capsys.readouterr().out.splitlines()
 
     stock = name_of(0, live.base)
-    assert status() == [f"live: generation 0 in topic {stock}, 400 updates folded"]
+    assert told() == [f"live: generation 0 in topic {stock}, 400 updates folded"]
     begun(live, monkeypatch, Wanted(partitions=(0,)))
-    said = status()
+    said = told()
     assert said[0] == f"live: generation 0 in topic {stock}, 400 updates folded"
     assert said[1].startswith(
         f"candidate: generation 1 in topic {stock}.g1, 0 of 400 updates folded; rebuilt from the first update, "
@@ -177,13 +177,13 @@ def test_the_status_tells_what_is_under_way_and_by_which_command_it_goes_on(
     )
     assert said[1].endswith("`stockweave rebuild` goes on with it")
     rebuilt(live)
-    said = status()
+    said = told()
     assert said[0].startswith(f"live: generation 1 in topic {stock}.g1, 400 updates folded since 20")
     assert (
         said[1] == f"previous: generation 0 in topic {stock}, 400 updates folded, kept for `stockweave rebuild --back`"
     )
     begun(live, monkeypatch, Wanted(PREVIOUS))
-    assert "a way back since 20" in status()[1]
+    assert "a way back since 20" in told()[1]
     assert STOCK.name in said[0]
 
 

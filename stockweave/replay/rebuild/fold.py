@@ -25,10 +25,10 @@ from state.store import PartitionStore, Resources
 from stockweave.errors import Fatal
 from stockweave.replay.facts import Facts
 from stockweave.replay.live import read_live
-from stockweave.replay.rebuild_writer import Anchor, Produce, Writer
+from stockweave.replay.rebuild.writer import Anchor, Produce, Writer
 from stockweave.replay.refold import refold
 from stockweave.replay.spread import Counted, Ticks
-from stockweave.replay.verify import folder_of, pairs
+from stockweave.replay.verify.verify import folder_of, pairs
 from stockweave.settings import Settings
 
 STRETCH_EVENTS = 500_000

@@ -14,12 +14,12 @@ from schemas.generations import Generations
 from schemas.rows import StockRow, decode_position, decode_row
 from schemas.topics import UPDATES
 from stockweave.ports import free_port
-from stockweave.replay import rebuild
-from stockweave.replay.rebuild_plan import Wanted
+from stockweave.replay.rebuild import rebuild
+from stockweave.replay.rebuild.plan import Wanted
 from stockweave.settings import Settings
 from tests.deployment import Deployment
 from tests.generations import read_partition
-from tests.stockweave.replay.writer import Writer
+from tests.stockweave.replay.rebuild.writer import Writer
 
 UNREACHED = free_port()  # no API there
 
@@ -101,8 +101,8 @@ def wrong_rows(deployment: Deployment) -> Writer:
 def slowly(stretch_events: int, *arguments: str) -> list[str]:
     """The command, in one process, with a transaction for every so many events."""
     patched = (
-        "import sys; from stockweave.replay import rebuild_fold; from stockweave.cli import main; "
-        f"rebuild_fold.STRETCH_EVENTS = {stretch_events}; sys.argv = ['stockweave', 'rebuild', '--jobs', '1', "
+        "import sys; from stockweave.replay.rebuild import fold; from stockweave.cli import main; "
+        f"fold.STRETCH_EVENTS = {stretch_events}; sys.argv = ['stockweave', 'rebuild', '--jobs', '1', "
         f"*{list(arguments)!r}]; main()"
     )
     return [sys.executable, "-c", patched]

@@ -26,16 +26,16 @@ from schemas.rows import Position, encode
 from schemas.topics import STOCK, UPDATES
 from state.store import PartitionStore
 from stockweave.errors import Fatal
-from stockweave.replay import rebuild, rebuild_dry_run
 from stockweave.replay.facts import Facts, log_ends
-from stockweave.replay.rebuild_plan import Wanted
-from stockweave.replay.rebuild_positions import offsets, positions
+from stockweave.replay.rebuild import dry_run, rebuild
+from stockweave.replay.rebuild.plan import Wanted
+from stockweave.replay.rebuild.positions import offsets, positions
 from streams.batch import Batch, Part
 from tests.deployment import Deployment, expected_on_hand, some_updates
 from tests.generations import read_partition
 from tests.inventory.builders import update
 from tests.inventory.reference import Event
-from tests.stockweave.replay.rebuilt import (
+from tests.stockweave.replay.rebuild.rebuilt import (
     agree,
     content,
     environment,
@@ -45,7 +45,7 @@ from tests.stockweave.replay.rebuilt import (
     settings_of,
     wrong_rows,
 )
-from tests.stockweave.replay.writer import Store, Writer, folder
+from tests.stockweave.replay.rebuild.writer import Store, Writer, folder
 
 
 def topics_of(deployment: Deployment) -> dict[str, list[tuple[int, int]]]:
@@ -122,7 +122,7 @@ def test_rows_that_are_taken_over_come_in_several_transactions(
 ) -> None:
     deployment.publish(some_updates(1_500, skus=80))
     wrong_rows(deployment)
-    monkeypatch.setattr("stockweave.replay.rebuild_fold.COPY_BYTES_MAX", 2_000)
+    monkeypatch.setattr("stockweave.replay.rebuild.fold.COPY_BYTES_MAX", 2_000)
     before = content(deployment, name_of(0, deployment.base))
     now = rebuilt(deployment, Wanted(partitions=()))
     assert content(deployment, now.live.topic) == before
@@ -148,7 +148,7 @@ def test_a_dry_run_says_what_would_change_and_writes_nothing(
     deployment.publish(updates)
     wrong_rows(deployment)
     before, live = topics_of(deployment), on_hand(deployment, name_of(0, deployment.base))
-    rebuild_dry_run.run(settings_of(deployment), Wanted(), 2)
+    dry_run.run(settings_of(deployment), Wanted(), 2)
     assert topics_of(deployment) == before
     right = expected_on_hand(updates)
     wrong = sorted(sku for sku in right if right[sku] != live[sku])
@@ -157,7 +157,7 @@ def test_a_dry_run_says_what_would_change_and_writes_nothing(
     shown = [line.strip() for line in said if " -> " in line]
     assert sorted(shown) == sorted(f"{sku}: {live[sku]} -> {right[sku]}" for sku in wrong)
     assert [line.partition(":")[0] for line in said if line.startswith("partition")] == ["partition 0", "partition 1"]
-    rebuild_dry_run.run(settings_of(deployment), Wanted(partitions=(1,)), 1)
+    dry_run.run(settings_of(deployment), Wanted(partitions=(1,)), 1)
     assert "partition 0" not in capsys.readouterr().out
 
 
@@ -317,11 +317,11 @@ def test_a_rebuild_from_a_checkpoint_folds_only_what_came_after_it(
     log = deployment.topics[UPDATES.name].name
     for deleted in admin.delete_records([TopicPartition(log, p, end) for p, end in kept.items()]).values():
         deleted.result()
-    monkeypatch.setattr("stockweave.replay.rebuild_fold.load_partition", load)
+    monkeypatch.setattr("stockweave.replay.rebuild.fold.load_partition", load)
     with pytest.raises(Fatal, match=r"the checkpoint kept\+9999 stands at offset .* name another checkpoint"):
         rebuilt(deployment, Wanted(begin="kept+9999"))
     capsys.readouterr()
-    rebuild_dry_run.run(settings_of(deployment), Wanted(begin="kept+0"), 1)
+    dry_run.run(settings_of(deployment), Wanted(begin="kept+0"), 1)
     assert "400 updates were folded" in capsys.readouterr().out
     ended = rebuilt(deployment, Wanted(begin="kept+0"), restart=True)
     assert on_hand(deployment, ended.live.topic) == expected_on_hand(updates)

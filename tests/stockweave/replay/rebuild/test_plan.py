@@ -8,9 +8,9 @@ import pytest
 
 from schemas.generations import FACTS, PREVIOUS, Generation, Generations, Plan
 from stockweave.errors import Fatal
-from stockweave.replay import rebuild_plan
-from stockweave.replay.rebuild_command import Asked, run
-from stockweave.replay.rebuild_plan import (
+from stockweave.replay.rebuild import plan
+from stockweave.replay.rebuild.command import Asked, run
+from stockweave.replay.rebuild.plan import (
     Wanted,
     check_partitions,
     going_on,
@@ -49,10 +49,10 @@ def test_a_partition_that_there_is_not_is_named() -> None:
 
 
 def test_a_candidate_is_gone_on_with_as_it_was_begun() -> None:
-    for plan in (Plan(FACTS, None, RULES), Plan("s3://b/c", (1, 2), RULES)):
-        same = Wanted(None if plan.begin == FACTS else plan.begin, plan.partitions)
+    for made in (Plan(FACTS, None, RULES), Plan("s3://b/c", (1, 2), RULES)):
+        same = Wanted(None if made.begin == FACTS else made.begin, made.partitions)
         for wanted in (Wanted(), same):
-            assert going_on(begun(plan.begin, plan.partitions), wanted, RULES) == plan
+            assert going_on(begun(made.begin, made.partitions), wanted, RULES) == made
     assert going_on(begun(PREVIOUS), Wanted(PREVIOUS), RULES).begin == PREVIOUS
     assert new_plan(Wanted(), RULES) == Plan(FACTS, None, RULES)
 
@@ -82,9 +82,7 @@ def test_rules_differ_when_their_source_or_a_limit_does(tmp_path: Path, monkeypa
     assert rules_digest(settings.model_copy(update={"horizon_ms": 86_400_000})) != digest
     assert rules_digest(settings.model_copy(update={"entries_max": 8})) != digest
     assert rules_digest(settings.model_copy(update={"batch_events_max": 8})) == digest
-    named = [
-        Path(package.__path__[0]) / f"{module}.py" for package, modules in rebuild_plan.RULES for module in modules
-    ]
+    named = [Path(package.__path__[0]) / f"{module}.py" for package, modules in plan.RULES for module in modules]
     assert all(path.exists() for path in named if path.stem != "*")
     (tmp_path / "stock.py").write_text("one")
     monkeypatch.setattr("inventory.__path__", [str(tmp_path)])

@@ -21,11 +21,11 @@ from stockweave.errors import Fatal, Retriable
 from stockweave.folder_lock import lock_folder
 from stockweave.meter import Meter
 from stockweave.replay.facts import log_ends
-from stockweave.replay.rebuild_fold import Candidate, FoldTask, Proof, ProofTask
-from stockweave.replay.rebuild_follow import await_followers
-from stockweave.replay.rebuild_plan import Wanted, check_partitions, going_on, new_plan, rules_digest
-from stockweave.replay.rebuild_positions import offsets, positions
-from stockweave.replay.rebuild_record import Record, delete_topics, generation
+from stockweave.replay.rebuild.fold import Candidate, FoldTask, Proof, ProofTask
+from stockweave.replay.rebuild.follow import await_followers
+from stockweave.replay.rebuild.plan import Wanted, check_partitions, going_on, new_plan, rules_digest
+from stockweave.replay.rebuild.positions import offsets, positions
+from stockweave.replay.rebuild.record import Record, delete_topics, generation
 from stockweave.replay.scratch import scratch_folder
 from stockweave.replay.session import kafka
 from stockweave.replay.spread import over_partitions

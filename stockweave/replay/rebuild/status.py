@@ -9,10 +9,10 @@ from rich.console import Console
 from schemas.admin import find_generation
 from schemas.generation_log import read
 from schemas.generations import FACTS, PREVIOUS, Generation, Generations, Plan
-from stockweave.replay.rebuild_positions import offsets, positions
-from stockweave.replay.rebuild_record import generation_topics
-from stockweave.replay.report import iso
+from stockweave.replay.rebuild.positions import offsets, positions
+from stockweave.replay.rebuild.record import generation_topics
 from stockweave.replay.session import kafka
+from stockweave.replay.verify.report import iso
 from stockweave.settings import Settings
 
 

@@ -24,14 +24,14 @@ from state.store import PartitionStore, Resources
 from stockweave.meter import Meter
 from stockweave.replay.facts import Facts, log_ends
 from stockweave.replay.live import read_live
-from stockweave.replay.rebuild import live_generation
-from stockweave.replay.rebuild_fold import from_checkpoint
-from stockweave.replay.rebuild_plan import Wanted, check_partitions
+from stockweave.replay.rebuild.fold import from_checkpoint
+from stockweave.replay.rebuild.plan import Wanted, check_partitions
+from stockweave.replay.rebuild.rebuild import live_generation
 from stockweave.replay.refold import refold
 from stockweave.replay.scratch import scratch_folder
 from stockweave.replay.session import kafka
 from stockweave.replay.spread import Counted, Progress, Ticks, over_partitions
-from stockweave.replay.verify import SCRATCH, folder_of, pairs, same_meaning
+from stockweave.replay.verify.verify import SCRATCH, folder_of, pairs, same_meaning
 from stockweave.settings import Settings
 
 SHOWN_MAX = 5  # rows, of a partition

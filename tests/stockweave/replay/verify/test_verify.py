@@ -18,7 +18,7 @@ from confluent_kafka.admin import AdminClient
 from schemas.rows import Position, StockRow, decode_row, encode
 from schemas.topics import UPDATES
 from stockweave.errors import Fatal
-from stockweave.replay.report import difference
+from stockweave.replay.verify.report import difference
 from tests.deployment import Deployment, drive_events, some_updates
 from tests.inventory.builders import update
 from tests.inventory.reference import Event
@@ -33,7 +33,7 @@ from tests.stockweave.replay.planted import (
     verified,
     without,
 )
-from tests.stockweave.replay.writer import Spoil, Writer
+from tests.stockweave.replay.rebuild.writer import Spoil, Writer
 
 
 def command(deployment: Deployment, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -25,7 +25,7 @@ from schemas.topics import UPDATES
 from state.store import PartitionStore
 from stockweave.errors import Fatal, Rejected
 from stockweave.replay.facts import Facts, log_ends
-from stockweave.replay.report import iso
+from stockweave.replay.verify.report import iso
 from streams.batch import Batch, Folder, Part
 
 EVENTS_MAX = 50_000

@@ -9,8 +9,8 @@ import typer
 
 from schemas.generations import PREVIOUS
 from stockweave.errors import Fatal
-from stockweave.replay import rebuild, rebuild_dry_run, rebuild_status
-from stockweave.replay.rebuild_plan import Wanted, parse_partitions
+from stockweave.replay.rebuild import dry_run, rebuild, status
+from stockweave.replay.rebuild.plan import Wanted, parse_partitions
 from stockweave.replay.spread import cores
 from stockweave.settings import Settings
 
@@ -49,11 +49,11 @@ def run(settings: Settings, asked: Asked) -> None:
         typer.confirm(f"{text} Go on?", abort=True)
 
     if asked.status:
-        rebuild_status.run(settings)
+        status.run(settings)
     elif asked.discard:
         rebuild.discard(settings, confirm)
     elif asked.dry_run:
-        rebuild_dry_run.run(settings, wanted, jobs)
+        dry_run.run(settings, wanted, jobs)
     else:
         rebuild.run(settings, wanted, jobs, confirm, restart=asked.restart)
 

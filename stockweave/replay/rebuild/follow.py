@@ -14,7 +14,7 @@ import orjson
 from schemas.admin import Deployed
 from schemas.topics import UPDATES
 from stockweave.replay.facts import log_ends
-from stockweave.replay.rebuild_positions import offsets, positions
+from stockweave.replay.rebuild.positions import offsets, positions
 from stockweave.settings import Settings
 
 WAIT_S = 30.0

@@ -17,17 +17,17 @@ from schemas.rows import encode
 from schemas.topics import UPDATES
 from stockweave.errors import Fatal, Retriable
 from stockweave.folder_lock import lock_folder
-from stockweave.replay.rebuild import Rebuild
-from stockweave.replay.rebuild_plan import Wanted
-from stockweave.replay.rebuild_positions import offsets, positions
-from stockweave.replay.rebuild_record import Record
-from stockweave.replay.rebuild_writer import Produce, Writer
+from stockweave.replay.rebuild.plan import Wanted
+from stockweave.replay.rebuild.positions import offsets, positions
+from stockweave.replay.rebuild.rebuild import Rebuild
+from stockweave.replay.rebuild.record import Record
+from stockweave.replay.rebuild.writer import Produce, Writer
 from tests.conftest import BrokerFactory
 from tests.deployment import Deployment, expected_on_hand, some_updates
 from tests.inventory.builders import update
 from tests.inventory.reference import Event
-from tests.stockweave.replay import writer
-from tests.stockweave.replay.rebuilt import (
+from tests.stockweave.replay.rebuild import writer
+from tests.stockweave.replay.rebuild.rebuilt import (
     agree,
     content,
     environment,
@@ -83,7 +83,7 @@ def test_a_rebuild_that_is_stopped_anywhere_ends_with_the_same_rows(
     deployment.publish(some_updates(2_000, skus=50))
     wrong_rows(deployment)
     in_one_go = content(deployment, rebuilt(deployment).live.topic)
-    monkeypatch.setattr("stockweave.replay.rebuild_fold.STRETCH_EVENTS", 250)
+    monkeypatch.setattr("stockweave.replay.rebuild.fold.STRETCH_EVENTS", 250)
     begun: Generations | None = None
     for commit, before in ((2, False), (3, True), (1, True)):  # the first is the record's when a candidate is new
         with monkeypatch.context() as patch:
@@ -130,7 +130,7 @@ def test_rows_that_were_taken_over_in_part_are_taken_over_as_they_are_later(
     """The live rows have gone on in between, and one is gone."""
     deployment.publish(some_updates(1_500, skus=80))
     live = wrong_rows(deployment)
-    monkeypatch.setattr("stockweave.replay.rebuild_fold.COPY_BYTES_MAX", 2_000)
+    monkeypatch.setattr("stockweave.replay.rebuild.fold.COPY_BYTES_MAX", 2_000)
     with monkeypatch.context() as patch:
         patch.setattr(Writer, "commit", stopping_at(4, before=True))
         with pytest.raises(KeyboardInterrupt):
@@ -215,8 +215,8 @@ def test_a_rebuild_that_kafka_left_alone_says_so_and_goes_on_later(
     updates = some_updates(2_000, skus=50)
     deployment.publish(updates)
     wrong_rows(deployment)
-    monkeypatch.setattr("stockweave.replay.rebuild_fold.STRETCH_EVENTS", 250)
-    monkeypatch.setattr("stockweave.replay.rebuild_writer.PATIENCE_S", 2.0)
+    monkeypatch.setattr("stockweave.replay.rebuild.fold.STRETCH_EVENTS", 250)
+    monkeypatch.setattr("stockweave.replay.rebuild.writer.PATIENCE_S", 2.0)
     plain = Writer.commit
     commits = 0
 
@@ -235,7 +235,7 @@ def test_a_rebuild_that_kafka_left_alone_says_so_and_goes_on_later(
     begun = record(deployment)
     assert begun.candidate is not None
     assert folded(deployment, begun.candidate.topic) > 0
-    monkeypatch.setattr("stockweave.replay.rebuild_writer.PATIENCE_S", 60.0)
+    monkeypatch.setattr("stockweave.replay.rebuild.writer.PATIENCE_S", 60.0)
     ended = rebuilt(deployment)
     assert ended.live == begun.candidate
     assert on_hand(deployment, ended.live.topic) == expected_on_hand(updates)

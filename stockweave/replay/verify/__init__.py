@@ -1,0 +1,1 @@
+"""`stockweave verify`: folds the facts again and compares, row by row."""
