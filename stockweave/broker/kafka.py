@@ -143,7 +143,7 @@ class EmbeddedKafka:
         Raises:
             Fatal: Kafka found topics that its metadata no longer knows, and set them aside: going on would begin anew.
         """
-        strays = sorted(path.name for path in self._kafka_dir.glob("*-stray"))
+        strays = sorted(path.name for path in self._kafka_dir.glob("*-stray") if _held_something(path))
         if strays:
             raise Fatal(
                 f"the broker's metadata in {self._kafka_dir} is damaged: it no longer knows {len(strays)} topic "
@@ -259,6 +259,15 @@ def kafka_answers(bootstrap_servers: str, timeout_s: float) -> bool:
         return len(admin.list_topics(timeout=timeout_s).brokers) > 0
     except KafkaException:
         return False
+
+
+def _held_something(partition: Path) -> bool:
+    """Whether a partition's folder is more than one that a kill left in the middle of being created.
+
+    Kafka writes `partition.metadata` before the first record, and makes a partition without it anew.
+    """
+    named = partition / "partition.metadata"
+    return (named.exists() and named.stat().st_size > 0) or any(log.stat().st_size for log in partition.glob("*.log"))
 
 
 def _last_error(lines: list[str]) -> str:

@@ -184,3 +184,22 @@ def test_topics_that_the_metadata_no_longer_knows_are_not_begun_anew(broker_fact
     broker.start()
     with pytest.raises(Fatal, match="no longer knows 1 topic partitions"):
         broker.refuse_strays()
+
+
+def test_a_partition_that_a_kill_left_half_created_is_created_anew(broker_factory: BrokerFactory) -> None:
+    broker = broker_factory().start()
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
+    for created in admin.create_topics([NewTopic("new", 1, 1)]).values():
+        created.result()
+    broker.kill()
+    (broker.data_dir / "broker" / "kafka" / "new-0" / "partition.metadata").unlink(missing_ok=True)
+    broker.start()
+    assert list((broker.data_dir / "broker" / "kafka").glob("new-0*-stray"))
+    broker.refuse_strays()
+    producer = Producer({"bootstrap.servers": broker.bootstrap_servers})
+    producer.produce("new", b"v", partition=0)
+    assert producer.flush(10) == 0
+    assert _read(broker.bootstrap_servers, "new") == b"v"
+    broker.stop()
+    broker.start()
+    broker.refuse_strays()
