@@ -191,10 +191,15 @@ def test_a_partition_that_a_kill_left_half_created_is_created_anew(broker_factor
     admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
     for created in admin.create_topics([NewTopic("new", 1, 1)]).values():
         created.result()
+    kafka_dir = broker.data_dir / "broker" / "kafka"
+    deadline = time.monotonic() + 10
+    while not (kafka_dir / "new-0" / "partition.metadata").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     broker.kill()
-    (broker.data_dir / "broker" / "kafka" / "new-0" / "partition.metadata").unlink(missing_ok=True)
+    (kafka_dir / "new-0" / "partition.metadata").unlink()
     broker.start()
-    assert list((broker.data_dir / "broker" / "kafka").glob("new-0*-stray"))
+    assert list(kafka_dir.glob("new-0*-stray"))
     broker.refuse_strays()
     producer = Producer({"bootstrap.servers": broker.bootstrap_servers})
     producer.produce("new", b"v", partition=0)
