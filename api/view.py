@@ -135,7 +135,8 @@ class View:
         position = partition.position
         if served is not self.served:
             return
-        if keys.POSITION in progress.changed and position is not None and partition.caught_up:
+        read = position is not None and position.oldest_received_at  # 0: of dead letters alone
+        if keys.POSITION in progress.changed and position is not None and read and partition.caught_up:
             metrics.VISIBLE_SECONDS.observe(max(0, self.clock.now_ms() - position.oldest_received_at) / 1_000)
         if self._waiters.any(progress.partition) and self._loop is not None:
             self._loop.call_soon_threadsafe(self._waiters.wake, progress.partition)

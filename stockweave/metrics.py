@@ -25,6 +25,11 @@ COMMIT_SECONDS = Histogram("stockweave_commit_seconds", "From a folded batch to 
 LAG_EVENTS = Gauge(
     "stockweave_lag_events", "Updates that wait to be folded.", ["partition"], multiprocess_mode="livemostrecent"
 )
+PARTITIONS_NOT_READY = Gauge(
+    "stockweave_partitions_not_ready",
+    "Partitions that a worker has and does not fold yet, for they are being restored or Kafka is away.",
+    multiprocess_mode="livesum",
+)
 WORKER_GENERATION = Gauge(
     "stockweave_worker_generation",
     "Number of the generation of rows that updates are folded into; the lowest of the workers.",

@@ -194,10 +194,13 @@ class Supervisor:
         child.log_start_bytes = child.spec.log.stat().st_size if child.spec.log.exists() else 0
         try:
             command = child.spec.command()
-        except Fatal as error:
+        except StockweaveError as error:
             if not child.launched:
                 raise
-            self._failed_start(child, error)
+            if isinstance(error, Retriable):
+                self._restart_later(child, f"cannot start: {error}")
+            else:
+                self._failed_start(child, error)
             return
         child.process = spawn(command, None if child.spec.once else child.spec.output or child.spec.log, child.spec.env)
         child.started_at = time.monotonic()

@@ -24,11 +24,18 @@ class FollowerConsumer(Protocol):
 
 
 class WatermarkConsumer(Protocol):
-    """What a reader of watermarks needs; it must be read_uncommitted, or it tells the last stable offset."""
+    """What a reader of watermarks needs: of a read_committed one they are last stable offsets."""
 
     def get_watermark_offsets(
         self, partition: TopicPartition, timeout: float = ..., cached: bool = ...
     ) -> tuple[int, int] | None: ...
+    def close(self) -> None: ...
+
+
+class EndsConsumer(Protocol):
+    """What a reader of many partitions' ends needs; it must be read_uncommitted, or it tells last stable offsets."""
+
+    def offsets_for_times(self, partitions: list[TopicPartition], timeout: float = ...) -> list[TopicPartition]: ...
     def close(self) -> None: ...
 
 

@@ -79,11 +79,11 @@ def connect(settings: Settings, identity: Identity) -> Engine:
     producer = Producer(
         producer_config(bootstrap, transactional_id, settings.transaction_timeout_ms), logger=CLIENT_LOGGER
     )
-    watermarks = client_config(bootstrap) | {"group.id": settings.group, "isolation.level": "read_uncommitted"}
+    uncommitted = client_config(bootstrap) | {"group.id": settings.group, "isolation.level": "read_uncommitted"}
     world = World(
         consumer=cast("GroupConsumer", Consumer(group_config(bootstrap, settings.group), logger=CLIENT_LOGGER)),
         follower=open_consumer(bootstrap, live.name),
-        watermarks=Consumer(watermarks, logger=CLIENT_LOGGER),
+        ends=Consumer(uncommitted, logger=CLIENT_LOGGER),
         producer=cast("TransactionalProducer", producer),
         clock=SystemClock(),
         open_store=partial(open_store, live),
@@ -92,7 +92,7 @@ def connect(settings: Settings, identity: Identity) -> Engine:
         live, GenerationsFollower(settings, bootstrap), partial(open_consumer, bootstrap), open_store, stock
     )
     return Engine(
-        Processor(world, topics, settings.batch_events_max),
+        Processor(world, topics, settings.batch_events_max, settings.transaction_timeout_ms),
         Folder(codec, Limits(settings.horizon_ms, settings.entries_max), topics[UPDATES.name].partitions),
         standby,
     )

@@ -22,7 +22,7 @@ from schemas.topics import DEAD_LETTERS, STOCK, UPDATES
 from state.follower import Follower
 from state.store import PartitionStore
 from stockweave.errors import Fatal
-from stockweave.world import Clock, FollowerConsumer, GroupConsumer, TransactionalProducer, WatermarkConsumer
+from stockweave.world import Clock, EndsConsumer, FollowerConsumer, GroupConsumer, TransactionalProducer
 from streams.batch import Batch, FoldedPart, Part
 from streams.dead_letters import record
 from streams.restore import Assigned, Restorer, Stage
@@ -42,7 +42,7 @@ class World:
 
     consumer: GroupConsumer
     follower: FollowerConsumer
-    watermarks: WatermarkConsumer
+    ends: EndsConsumer
     producer: TransactionalProducer
     clock: Clock
     open_store: Callable[[int], PartitionStore]
@@ -68,18 +68,19 @@ class Processor:
         world: the Kafka clients, the clock and the disk.
         topics: each catalogue topic as deployed.
         events_max: in one batch.
+        transaction_timeout_ms: of the producer.
     """
 
-    def __init__(self, world: World, topics: dict[str, Deployed], events_max: int) -> None:
+    def __init__(self, world: World, topics: dict[str, Deployed], events_max: int, transaction_timeout_ms: int) -> None:
         self._world = world
         self._consumer = world.consumer
         self._updates, self._stock, self._dead_letters = (topics[t.name].name for t in (UPDATES, STOCK, DEAD_LETTERS))
         self._updates_generation = topics[UPDATES.name].generation
         self._events_max = events_max
-        self._transaction = Transaction(world.producer, world.clock)
+        self._transaction = Transaction(world.producer, world.clock, transaction_timeout_ms)
         self._restorer = Restorer(
             world.consumer,
-            world.watermarks,
+            world.ends,
             Follower(world.follower, self._stock),
             world.clock,
             topics[UPDATES.name],
@@ -137,6 +138,7 @@ class Processor:
 
         Raises:
             Fatal: the worker has to start again; nothing was written to disk.
+            Retriable: told to stop, and Kafka does not answer; only `close` may follow.
         """
         if not _is_member(batch.group_metadata):
             log.info("batch_dropped", why="not a member of the group at the moment")
@@ -224,6 +226,10 @@ class Processor:
     def stages(self) -> dict[int, Stage]:
         """Where each assigned partition is on its way."""
         return {number: assigned.stage for number, assigned in self._assigned.items()}
+
+    def stop(self) -> None:
+        """Wait no longer for a Kafka that does not answer; from any thread."""
+        self._transaction.stop()
 
     def close(self) -> None:
         """Leave the group and close the stores; the last batch is committed already."""

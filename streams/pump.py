@@ -57,6 +57,7 @@ class Pump(mode.Service):
         self._kafka = ThreadPoolExecutor(1, thread_name_prefix="kafka")
         self._stopping = asyncio.Event()
         self._done = asyncio.Event()
+        self._engine: Engine | None = None
         self._chores = 0
 
     @mode.Service.task
@@ -69,8 +70,10 @@ class Pump(mode.Service):
             self._done.set()
 
     async def on_stop(self) -> None:
-        """Let the loop finish its batch, and leave the group."""
+        """Let the loop finish its batch, unless Kafka is away, and leave the group."""
         self._stopping.set()
+        if self._engine is not None:
+            self._engine.processor.stop()
         await self._done.wait()
         self._kafka.shutdown()
 
@@ -79,7 +82,7 @@ class Pump(mode.Service):
         while not self._stopping.is_set():
             try:
                 if engine is None:
-                    engine = await self._on_kafka_thread(self._connect_engine)
+                    engine = self._engine = await self._on_kafka_thread(self._connect_engine)
                 await self._on_kafka_thread(engine.processor.start)
             except Retriable as why:
                 log.warning("waiting_for_kafka", why=str(why))
@@ -92,6 +95,8 @@ class Pump(mode.Service):
         gc.disable()  # a batch makes no cycles, and looking for them within it took 40 % of the fold
         gc.freeze()  # nor does what was imported
         engine.standby.start()
+        if self._stopping.is_set():  # before there was an engine to tell
+            engine.processor.stop()
         try:
             await self._move_batches(engine)
             await self._on_kafka_thread(engine.standby.close)
@@ -107,8 +112,8 @@ class Pump(mode.Service):
         drain_until, chores_at = float("inf"), 0.0
         while True:
             batch = await self._on_kafka_thread(processor.poll)
-            if batch is not None:
-                await self._fold_and_commit(engine, batch)
+            if batch is not None and not await self._fold_and_commit(engine, batch):
+                break
             generation = engine.standby.take()
             if generation is not None:
                 engine.standby.retire(await self._on_kafka_thread(processor.adopt, generation))
@@ -129,10 +134,12 @@ class Pump(mode.Service):
         engine.standby.check()
         engine.standby.own(engine.processor.stages())
         metrics.WORKER_GENERATION.set(engine.standby.worked_on.number)
+        metrics.PARTITIONS_NOT_READY.set(sum(s is not Stage.READY for s in engine.processor.stages().values()))
         for partition, events in (await self._on_kafka_thread(engine.processor.lag)).items():
             metrics.LAG_EVENTS.labels(str(partition)).set(events)
 
-    async def _fold_and_commit(self, engine: Engine, batch: Batch) -> None:
+    async def _fold_and_commit(self, engine: Engine, batch: Batch) -> bool:
+        """False when it was given up, for the stop: nothing can be committed any more."""
         loop = asyncio.get_running_loop()
         processor = engine.processor
         work = Work(batch, engine.folder.fold, loop.create_future())
@@ -143,14 +150,20 @@ class Pump(mode.Service):
             log.warning("batch_waits", why=str(why))  # for the registry; the same events are polled again
             processor.rewind()
             await self._pause(RETRY_S)
-            return
+            return True
         began = loop.time()
-        if await self._on_kafka_thread(processor.commit, batch, folded):
+        try:
+            committed = await self._on_kafka_thread(processor.commit, batch, folded)
+        except Retriable as why:
+            log.warning("batch_given_up", why=str(why), events=batch.events)
+            return False
+        if committed:
             metrics.COMMIT_SECONDS.observe(loop.time() - began)
             metrics.BATCH_EVENTS.observe(batch.events)
             for part in folded:
                 for counter, events in zip(metrics.EVENTS_BY_OUTCOME, part.outcomes, strict=True):
                     counter.inc(events)
+        return True
 
     async def _pause(self, seconds: float) -> None:
         """Wait, unless the stop comes first."""

@@ -4,8 +4,8 @@ Steps, each short and repeated until it is done:
 
 1. BARRIER: ask for the group's committed offset on a read_committed consumer. Kafka answers only when no transaction of
    a previous owner is open on it, so nothing of that owner can become visible afterwards. Its value is not used.
-2. TARGET: the high watermark of inventory.stock, from a read_uncommitted client (read_committed tells the last stable
-   offset, which lags behind rows that are committed already).
+2. TARGET: the end of inventory.stock, from a read_uncommitted client (read_committed tells the last stable offset,
+   which lags behind rows that are committed already).
 3. FOLLOW: read inventory.stock into the store until all below the target is in it.
 4. SEEK: go to the offset in the position record, and resume.
 
@@ -18,7 +18,7 @@ from __future__ import annotations
 import enum
 
 import structlog
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import OFFSET_END, KafkaException, TopicPartition
 
 from schemas.admin import Deployed
 from schemas.rows import Position
@@ -26,13 +26,14 @@ from schemas.topics import UPDATES
 from state.follower import Follower
 from state.store import PartitionStore
 from stockweave.errors import Fatal
-from stockweave.world import Clock, GroupConsumer, WatermarkConsumer
+from stockweave.world import Clock, EndsConsumer, GroupConsumer
 
 log = structlog.get_logger(__name__)
 
-BARRIER_WAIT_S = 0.2  # per try; other partitions wait meanwhile
-WATERMARK_WAIT_S = 2.0
+BARRIER_WAIT_S = 0.2  # per try; ready partitions wait meanwhile
+ENDS_WAIT_S = 2.0
 RECORDS_MAX = 5_000
+STUCK_S = 10.0  # in one stage, and it is told, again and again
 
 
 class Stage(enum.Enum):
@@ -58,6 +59,8 @@ class Assigned:
         self.quiet_below = quiet_below
         self.stage = Stage.BARRIER
         self.began_s = now_s
+        self.seen = (self.stage, now_s)  # the stage at the last look, and when it was first seen
+        self.told_s = now_s
         self.target = -1
         self.next_offset = -1
         self.confirmed_gap_end = -1
@@ -73,7 +76,7 @@ class Restorer:
 
     Args:
         consumer: of the group; assigned partitions are paused in it.
-        watermarks: a read_uncommitted client.
+        ends: a read_uncommitted client.
         follower: of inventory.stock, for this purpose alone.
         updates: inventory.updates as deployed.
         stock: deployed name of inventory.stock.
@@ -82,19 +85,20 @@ class Restorer:
     def __init__(
         self,
         consumer: GroupConsumer,
-        watermarks: WatermarkConsumer,
+        ends: EndsConsumer,
         follower: Follower,
         clock: Clock,
         updates: Deployed,
         stock: str,
     ) -> None:
         self._consumer = consumer
-        self._watermarks = watermarks
+        self._ends = ends
         self._follower = follower
         self._clock = clock
         self._updates = updates.name
         self._updates_generation = updates.generation
         self._stock = stock
+        self._turn = 0
 
     def step(self, waiting: list[Assigned], timeout_s: float) -> None:
         """Take every waiting partition one step further.
@@ -103,19 +107,19 @@ class Restorer:
             waiting: partitions that are not READY.
             timeout_s: how long to wait for rows when there is nothing else to do.
         """
-        for assigned in waiting:
-            if assigned.stage is Stage.BARRIER:
-                self._barrier(assigned)
-            if assigned.stage is Stage.TARGET:
-                self._target(assigned)
-            if assigned.stage is Stage.SEEK:
-                self._seek(assigned)
-        following = [a for a in waiting if a.stage is Stage.FOLLOW]
-        if following:
+        if at_barrier := _at(Stage.BARRIER, waiting):
+            self._barrier(at_barrier)
+        if at_target := _at(Stage.TARGET, waiting):
+            self._target(at_target)
+        for assigned in _at(Stage.SEEK, waiting):
+            self._seek(assigned)
+        if following := _at(Stage.FOLLOW, waiting):
             self._follower.step(RECORDS_MAX, timeout_s)
             for assigned in following:
                 if self._follower.read_to(assigned.number) >= assigned.target:
                     self._own(assigned)
+        for assigned in waiting:
+            self._tell(assigned)
 
     def forget(self, assigned: Assigned) -> None:
         """The partition was taken away."""
@@ -129,34 +133,56 @@ class Restorer:
     def close(self) -> None:
         """Leave Kafka."""
         self._follower.close()
-        self._watermarks.close()
+        self._ends.close()
 
-    def _barrier(self, assigned: Assigned) -> None:
+    def _barrier(self, waiting: list[Assigned]) -> None:
+        """All in one call. An open transaction on one leaves all without an answer: then one of them alone, in turn."""
+        if not self._pass_barrier(waiting) and len(waiting) > 1:
+            self._turn += 1
+            self._pass_barrier([waiting[self._turn % len(waiting)]])
+
+    def _pass_barrier(self, waiting: list[Assigned]) -> bool:
         try:
-            [answer] = self._consumer.committed(
-                [TopicPartition(self._updates, assigned.number)], timeout=BARRIER_WAIT_S
-            )
+            answers = self._consumer.committed(self._partitions(self._updates, waiting), timeout=BARRIER_WAIT_S)
         except KafkaException as raised:
             error = raised.args[0]
             if error.fatal():
                 raise Fatal(f"the group's offsets cannot be read: {error.str()}") from raised
-            log.debug("barrier_waits", partition=assigned.number, error=error.name())
-            return
-        if answer.error is None:
-            assigned.stage = Stage.TARGET
+            log.debug("barrier_waits", partitions=[a.number for a in waiting], error=error.name())
+            return False
+        passed = {answer.partition for answer in answers if answer.error is None}
+        for assigned in waiting:
+            if assigned.number in passed:
+                assigned.stage = Stage.TARGET
+        return len(passed) == len(waiting)
 
-    def _target(self, assigned: Assigned) -> None:
+    def _target(self, waiting: list[Assigned]) -> None:
         try:
-            low_high = self._watermarks.get_watermark_offsets(
-                TopicPartition(self._stock, assigned.number), timeout=WATERMARK_WAIT_S
-            )
+            answers = self._ends.offsets_for_times(self._partitions(self._stock, waiting), timeout=ENDS_WAIT_S)
         except KafkaException as raised:
-            log.info("watermark_waits", partition=assigned.number, error=raised.args[0].name())
+            log.info("ends_wait", partitions=[a.number for a in waiting], error=raised.args[0].name())
             return
-        if low_high is not None:
-            assigned.target = low_high[1]
-            self._follower.add(assigned.number, assigned.store, self._clock.now_ms())
-            assigned.stage = Stage.FOLLOW
+        ends = {answer.partition: answer.offset for answer in answers if answer.error is None and answer.offset >= 0}
+        for assigned in waiting:
+            if assigned.number in ends:
+                assigned.target = ends[assigned.number]
+                self._follower.add(assigned.number, assigned.store, self._clock.now_ms())
+                assigned.stage = Stage.FOLLOW
+
+    def _partitions(self, topic: str, waiting: list[Assigned]) -> list[TopicPartition]:
+        """As a time, `OFFSET_END` asks for the end."""
+        return [TopicPartition(topic, assigned.number, OFFSET_END) for assigned in waiting]
+
+    def _tell(self, assigned: Assigned) -> None:
+        """Say so when a partition stays in one stage."""
+        now_s = self._clock.monotonic_s()
+        stage, since_s = assigned.seen
+        if assigned.stage is not stage:
+            assigned.seen, assigned.told_s = (assigned.stage, now_s), now_s
+        elif now_s - assigned.told_s > STUCK_S:
+            assigned.told_s = now_s
+            for_s = round(now_s - since_s, 1)
+            log.warning("partition_waits", partition=assigned.number, stage=stage.name, for_s=for_s)
 
     def _own(self, assigned: Assigned) -> None:
         self._follower.remove(assigned.number)
@@ -186,3 +212,7 @@ class Restorer:
             took_s = round(self._clock.monotonic_s() - assigned.began_s, 3)
             log.info("partition_ready", partition=assigned.number, took_s=took_s, next_offset=assigned.next_offset)
             assigned.began_s = 0.0
+
+
+def _at(stage: Stage, waiting: list[Assigned]) -> list[Assigned]:
+    return [assigned for assigned in waiting if assigned.stage is stage]

@@ -1,8 +1,8 @@
 """The calls of a Kafka transaction, with one policy for their errors and a watchdog over their time.
 
 An error is handled by its flags, not by its code: fatal ends the process (`Fatal`), requires-abort undoes the batch
-(`Aborted`), and what is retriable or timed out is the same call again, for the outcome is then still unknown. Some
-errors carry no flag: `_STATE` from produce means abort, `_FATAL` means fatal.
+(`Aborted`), and what is retriable or timed out is the same call again, for the outcome is then still unknown, until the
+patience is over or a stop was asked for. Some errors carry no flag: `_STATE` from produce means abort, `_FATAL` fatal.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ from stockweave.world import Clock, TransactionalProducer
 log = structlog.get_logger(__name__)
 
 CALL_S = 5.0
+FLUSH_S = 1.0  # it is but a wait, and is repeated: a stop is heard in between
 HUNG_S = 12.0  # of one call: after a broker's restart some were seen to overrun their own timeout by minutes
+HUNG_AFTER_TIMEOUT_S = 5.0  # Kafka itself may take as long as the transaction may
+STOP_PATIENCE_S = 3.0  # of a call that Kafka does not answer, after a stop was asked for
 LOOK_EVERY_S = 1.0
 EXIT_HUNG = 75  # EX_TEMPFAIL: start me again
 DELIVERY_WAIT_S = 0.05
@@ -49,12 +52,19 @@ def producer_config(bootstrap_servers: str, transactional_id: str, timeout_ms: i
     }
 
 
-class Watchdog:
-    """Ends the process when one call takes longer than `HUNG_S`: a thread of its own, for the caller hangs in C."""
+def hung_s(timeout_ms: int) -> float:
+    """When a call hangs, in seconds: not before Kafka gives the transaction up, `timeout_ms`, whatever that is."""
+    return max(HUNG_S, timeout_ms / 1_000 + HUNG_AFTER_TIMEOUT_S)
 
-    def __init__(self, clock: Clock, give_up: Callable[[str], None] | None = None) -> None:
+
+class Watchdog:
+    """Ends the process when one call takes longer than `hung_s`: a thread of its own, for the caller hangs in C."""
+
+    def __init__(self, clock: Clock, give_up: Callable[[str], None] | None = None, hung_s: float = HUNG_S) -> None:
         self._clock = clock
         self._give_up = give_up or _exit
+        self._hung_s = hung_s
+        self._hurried_at_s = -math.inf
         self._busy: tuple[str, float] | None = None  # written by the pump's thread alone
         self._stopped = threading.Event()
         threading.Thread(target=self._watch, name="transaction-watchdog", daemon=True).start()
@@ -67,6 +77,11 @@ class Watchdog:
         """It came back."""
         self._busy = None
 
+    def hurry(self) -> None:
+        """From now on a call, the present one too, has `HUNG_S`; from any thread."""
+        self._hurried_at_s = self._clock.monotonic_s()
+        self._hung_s = HUNG_S
+
     def stop(self) -> None:
         """Watch no more."""
         self._stopped.set()
@@ -74,29 +89,33 @@ class Watchdog:
     def _watch(self) -> None:
         while not self._stopped.wait(LOOK_EVERY_S):
             busy = self._busy
-            if busy is not None and self._clock.monotonic_s() - busy[1] > HUNG_S:
+            if busy is not None and self._clock.monotonic_s() - max(busy[1], self._hurried_at_s) > self._hung_s:
                 self._give_up(busy[0])
 
 
 def _exit(call: str) -> None:
-    log.error("transaction_call_hung", call=call, seconds=HUNG_S, remedy="the worker exits, to be started again")
+    log.error("transaction_call_hung", call=call, remedy="the worker exits, to be started again")
     os._exit(EXIT_HUNG)
 
 
 class Transaction:
-    """One producer's transactions, one after another; used on one thread alone.
+    """One producer's transactions, one after another; used on one thread alone, but for `stop`.
 
     Args:
         producer: with `producer_config`.
         clock: of the watchdog and of the patience.
-        patience_s: how long a call is repeated while Kafka is away; for ever unless given.
+        timeout_ms: of the producer's transactions.
+        patience_s: how long a call is repeated while Kafka is away; until `stop` unless given.
     """
 
-    def __init__(self, producer: TransactionalProducer, clock: Clock, patience_s: float = math.inf) -> None:
+    def __init__(
+        self, producer: TransactionalProducer, clock: Clock, timeout_ms: int, patience_s: float = math.inf
+    ) -> None:
         self._producer = producer
         self._clock = clock
         self._patience_s = patience_s
-        self._watchdog = Watchdog(clock)
+        self._stop_at_s = math.inf
+        self._watchdog = Watchdog(clock, hung_s=hung_s(timeout_ms))
 
     def take_over(self) -> None:
         """Fence and end whatever a former self left open; before subscribing.
@@ -125,16 +144,24 @@ class Transaction:
         on_delivery: Callable[..., None] | None = None,
         headers: list[tuple[str, bytes]] | None = None,
     ) -> None:
-        """Add a record; waits while the send queue is full."""
+        """Add a record; waits while the send queue is full.
+
+        Raises:
+            Aborted: call `abort`, then produce the records again.
+            Retriable: patience is over, or a stop was asked for; what is open is left to the next `take_over`.
+            Fatal: this producer is fenced or broken, or the record is too large.
+        """
         optional: dict[str, Any] = {}
         if on_delivery is not None:
             optional["on_delivery"] = on_delivery
         if headers is not None:
             optional["headers"] = headers
+        began_s = self._clock.monotonic_s()
         while True:
             try:
                 return self._producer.produce(topic, value, key, partition, **optional)
             except BufferError:
+                self._be_patient("produce", "the queue of records to be sent is full", began_s)
                 self._call("poll", self._producer.poll, DELIVERY_WAIT_S)
             except KafkaException as raised:
                 error = raised.args[0]
@@ -151,6 +178,7 @@ class Transaction:
 
         Raises:
             Aborted: call `abort`, then fold the batch again.
+            Retriable: a stop was asked for, and Kafka does not answer; whether it is committed is not known.
             Fatal: this producer is fenced or broken.
         """
         self.flush()
@@ -178,6 +206,11 @@ class Transaction:
         except Aborted as error:
             raise Fatal(f"the transaction can neither be committed nor aborted ({error}); start again") from error
 
+    def stop(self) -> None:
+        """A call that Kafka does not answer is given up after `STOP_PATIENCE_S` from now on; from any thread."""
+        self._stop_at_s = min(self._stop_at_s, self._clock.monotonic_s())
+        self._watchdog.hurry()
+
     def close(self) -> None:
         """End the watchdog; an open transaction is left to the next `take_over`."""
         self._watchdog.stop()
@@ -185,7 +218,7 @@ class Transaction:
     def flush(self) -> None:
         """Wait until every record is delivered, or has failed, which the commit then tells."""
         began_s = self._clock.monotonic_s()
-        while self._call("flush", self._producer.flush, CALL_S):
+        while self._call("flush", self._producer.flush, FLUSH_S):
             # Records that cannot be delivered fail after their timeout, and the commit then asks for an abort.
             self._be_patient("flush", "records wait to be sent", began_s)
 
@@ -207,7 +240,13 @@ class Transaction:
                 self._call("poll", self._producer.poll, DELIVERY_WAIT_S)
 
     def _be_patient(self, name: str, why: str, began_s: float) -> None:
-        if self._clock.monotonic_s() - began_s > self._patience_s:
+        now_s = self._clock.monotonic_s()
+        if now_s - max(began_s, self._stop_at_s) > STOP_PATIENCE_S:
+            raise Retriable(
+                f"told to stop, and {name} has not succeeded for {now_s - began_s:.1f} s: {why}; the transaction is "
+                "left to the next start, which undoes it unless Kafka has it committed already"
+            )
+        if now_s - began_s > self._patience_s:
             raise Retriable(f"{name} has not succeeded for {self._patience_s:g} s: {why}; is Kafka running?")
 
     def _watched(self, name: str, function: Callable[..., Any], *args: Any) -> Any:  # noqa: ANN401

@@ -107,16 +107,25 @@ class Stock:
         self.end()
         return token
 
+    def dead_letter(self, partition: int) -> str:
+        """A committed transaction that read nothing usable; its token."""
+        self._producer.begin_transaction()
+        token = self._move(partition, "duplicate", oldest_received_at=0)
+        self.end()
+        return token
+
     def partition(self, sku: str) -> int:
         return partition_of(sku.encode(), self.settings.partitions)
 
-    def _move(self, partition: int, outcome: str) -> str:
+    def _move(self, partition: int, outcome: str, oldest_received_at: int | None = None) -> str:
         at = self.next_update[partition]
         self.next_update[partition] = at + 1
         counts = self.outcomes[partition].setdefault("acme", [0, 0, 0, 0])
         counts[("applied", "duplicate").index(outcome)] += 1
         now = time.time_ns() // 1_000_000
-        self._produce(partition, POSITION, encode(Position({UPDATES.name: at + 1}, self.outcomes[partition], now, now)))
+        oldest = now if oldest_received_at is None else oldest_received_at
+        position = Position({UPDATES.name: at + 1}, self.outcomes[partition], now, oldest)
+        self._produce(partition, POSITION, encode(position))
         return f"{partition}-{at}"
 
     def _produce(self, partition: int, key: bytes, value: bytes | None) -> None:

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from aiohttp import web
 from jsonschema import Draft202012Validator
+from prometheus_client import REGISTRY
 
 from api import docs_page, openapi
 from stockweave import metrics
@@ -108,6 +109,22 @@ def test_a_contribution_is_in_the_document_and_on_the_page() -> None:
 def test_two_parts_that_describe_one_path_differently_are_refused() -> None:
     with pytest.raises(Fatal, match="/healthz"):
         openapi.document([{"paths": {"/healthz": {"get": {}}}}])
+
+
+async def test_a_transaction_of_dead_letters_alone_is_no_time_to_visible(reader: Reader) -> None:
+    stock = reader._stock
+    await reader.item("milk", min_offset=stock.write(row("milk", version=2, acme=4)))
+    before = visible_seconds()
+    await reader.item("milk", min_offset=stock.dead_letter(0))
+    assert visible_seconds() == before
+    await reader.item("milk", min_offset=stock.duplicate(0))
+    assert visible_seconds() > before
+
+
+def visible_seconds() -> float:
+    return sum(
+        REGISTRY.get_sample_value(f"stockweave_ingest_to_visible_seconds_{part}") or 0 for part in ("count", "sum")
+    )
 
 
 async def test_metrics_tell_lag_events_requests_and_latency(reader: Reader) -> None:

@@ -1,27 +1,35 @@
 """A supervisor in a process of its own, for the tests to signal and kill: `python -m tests.stockweave.supervised`.
 
 Its argument is JSON: `{"dir": …, "stages": [[{"name": …, "code": …, "stop_s": …}]], "gate": false}`. Each child is a
-Python program given by its source.
+Python program given by its source; the starts named in `refused` are refused with a Retriable.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from stockweave.errors import StockweaveError
+from stockweave.errors import Retriable, StockweaveError
 from stockweave.supervisor import ChildSpec, Stage, Supervisor
 
 
 def _spec(child: dict[str, Any], folder: Path) -> ChildSpec:
     ready = folder / f"{child['name']}.ready"
+    starts = count(1)
+
+    def command() -> list[str]:
+        if next(starts) in child.get("refused", ()):
+            raise Retriable("its port is taken; stop what listens there")
+        return [sys.executable, "-c", child["code"]]
+
     return ChildSpec(
         name=child["name"],
-        command=lambda: [sys.executable, "-c", child["code"]],
+        command=command,
         log=folder / f"{child['name']}.log",
         is_ready=ready.exists if child.get("says_ready") else None,
         stop_s=child.get("stop_s", 5.0),

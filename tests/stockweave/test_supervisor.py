@@ -186,6 +186,19 @@ def test_a_child_that_never_gets_past_a_fatal_start_ends_all_with_its_last_line(
     assert _is_gone(one.pid("steady"))
 
 
+def test_a_start_that_may_work_later_ends_all_in_one_line_at_first_and_is_tried_again_afterwards(
+    run: Callable[..., Run],
+) -> None:
+    never = run([[{"name": "one", "code": SLEEPS, "refused": [1]}]])
+    assert never.process.wait(10) == 3
+    assert never.printed() == "Retriable: its port is taken; stop what listens there\n"
+    dies = "import os, time, sys\nif not os.path.exists(sys.argv[0] + 'x'): sys.exit(1)"
+    later = run([[{"name": "one", "code": dies, "refused": [2, 3, 4, 5, 6, 7]}]])
+    later.until(lambda: later.printed().count("starting (pid") == 2)
+    assert later.printed().count("cannot start: its port is taken; stop what listens there; restarting") == 6
+    assert "Traceback" not in later.printed()
+
+
 def test_an_exit_for_another_reason_is_retried_for_ever(run: Callable[..., Run]) -> None:
     one = run([[{"name": "child", "code": "raise SystemExit(75)"}]])
     one.until(lambda: one.starts("child") >= 7)

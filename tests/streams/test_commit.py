@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
@@ -10,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from schemas import keys
 from state.store import PartitionStore
-from stockweave.errors import Fatal
+from stockweave.errors import Fatal, Retriable
 from tests.deployment import Deployment, drive, drive_events, expected_on_hand, ready, some_updates
 from tests.streams.staging import ABORTABLE, PARTITIONS, Replaced, crash, fail_once, stores, stores_of
 
@@ -120,15 +123,16 @@ def test_a_commit_below_what_the_store_has_read_stops_the_worker(deployment: Dep
     identity.release()
 
 
-def test_a_position_record_whose_offset_is_not_told_stops_the_worker(deployment: Deployment) -> None:
+@pytest.mark.parametrize("told", [None, -1])
+def test_a_position_record_whose_offset_is_not_told_stops_the_worker(deployment: Deployment, told: int | None) -> None:
     deployment.publish(some_updates(50))
     engine, identity = deployment.engine("w")
     transaction = engine.processor._transaction
     real = transaction._producer.produce
 
     class Untold:
-        def offset(self) -> None:
-            return None
+        def offset(self) -> int | None:
+            return told
 
     def produce(*arguments: Any, on_delivery: Any = None, **named: Any) -> None:
         if on_delivery is not None:
@@ -141,6 +145,42 @@ def test_a_position_record_whose_offset_is_not_told_stops_the_worker(deployment:
     assert deployment.stock().events == 0
     engine.processor.close()
     identity.release()
+
+
+@pytest.mark.parametrize("call", ["commit_transaction", "send_offsets_to_transaction", "flush", "produce"])
+def test_a_stop_ends_a_commit_that_kafka_does_not_answer_and_the_next_start_undoes_it(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    monkeypatch.setattr("streams.transaction.STOP_PATIENCE_S", 0.5)
+    updates = some_updates(200)
+    deployment.publish(updates)
+    engine, identity = deployment.engine("w")
+    transaction, tried = engine.processor._transaction, threading.Event()
+
+    def unanswered(*_: Any, **__: Any) -> int:
+        tried.set()
+        time.sleep(0.01)
+        if call == "flush":
+            return 1
+        if call == "produce":
+            raise BufferError
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "staged", retriable=True))
+
+    transaction._producer = Replaced(transaction._producer, call, unanswered)
+    with ThreadPoolExecutor(1) as thread:
+        driving = thread.submit(drive_events, engine, len(updates))
+        assert tried.wait(30)
+        assert not driving.done()
+        engine.processor.stop()
+        with pytest.raises(Retriable, match="told to stop"):
+            driving.result(10)
+    engine.processor.close()
+    assert deployment.stock().events == 0
+    engine, identity = deployment.engine_after(identity, "w")
+    drive_events(engine, len(updates))
+    engine.processor.close()
+    identity.release()
+    assert deployment.stock().on_hand() == expected_on_hand(updates)
 
 
 def test_a_batch_that_is_aborted_again_and_again_stops_the_worker(deployment: Deployment) -> None:

@@ -7,15 +7,17 @@ import shutil
 import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
+from structlog.testing import capture_logs
 
 from schemas import keys
 from schemas.rows import Position, encode
 from schemas.topics import STOCK, UPDATES
 from stockweave.errors import Fatal
+from streams.restore import Stage
 from tests.deployment import Deployment, drive, drive_events, expected_on_hand, ready, some_updates, step
 from tests.inventory.builders import update
 from tests.inventory.reference import Event
-from tests.streams.staging import PARTITIONS, open_store, recreate, stores
+from tests.streams.staging import PARTITIONS, Replaced, open_store, recreate, stores
 
 
 def test_a_store_with_a_commit_that_kafka_lost_is_read_again(deployment: Deployment) -> None:
@@ -124,3 +126,24 @@ def test_a_position_that_names_no_generation_of_the_updates_gets_the_present_one
     identity.release()
     after = deployment.stock().positions[partition]
     assert (after.events(), after.updates_generation) == (2, deployment.topics[UPDATES.name].generation)
+
+
+def test_a_partition_that_stays_in_one_stage_is_told_again_and_again(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, identity = deployment.engine("w")
+    drive(engine, lambda: len(engine.processor.stages()) == PARTITIONS)
+    monkeypatch.setattr("streams.restore.STUCK_S", 0.2)
+    restorer = engine.processor._restorer
+    restorer._ends = Replaced(restorer._ends, "offsets_for_times", lambda *_, **__: [])
+    engine.processor.rewind()
+    for assigned in engine.processor._assigned.values():
+        assigned.stage = Stage.BARRIER
+    with capture_logs() as logs:
+        drive(engine, lambda: len([line for line in logs if line["event"] == "partition_waits"]) >= 2 * PARTITIONS)
+    waits = [line for line in logs if line["event"] == "partition_waits"]
+    assert {line["partition"] for line in waits} == set(range(PARTITIONS))
+    assert {(line["stage"], line["log_level"]) for line in waits} == {("TARGET", "warning")}
+    assert max(line["for_s"] for line in waits) > 0.3
+    engine.processor.close()
+    identity.release()

@@ -45,6 +45,27 @@ def test_a_call_that_does_not_come_back_ends_the_process_and_names_itself() -> N
 
 
 @pytest.mark.usefixtures("quick_looks")
+def test_a_call_that_may_take_long_is_left_alone_until_the_worker_is_told_to_stop() -> None:
+    clock, gave_up = Stopped(), threading.Event()
+    hung_s = transaction.hung_s(30_000)
+    assert hung_s == 35
+    watchdog = Watchdog(clock, lambda _: gave_up.set(), hung_s)
+    watchdog.begin("send_offsets_to_transaction")
+    clock.at_s = hung_s - 1
+    assert not gave_up.wait(0.2)
+    watchdog.hurry()
+    clock.at_s += transaction.HUNG_S - 1
+    assert not gave_up.wait(0.2)
+    clock.at_s += 2
+    assert gave_up.wait(5)
+    watchdog.stop()
+
+
+def test_a_call_is_hung_after_the_transactions_timeout_at_the_earliest() -> None:
+    assert [transaction.hung_s(ms) for ms in (1_000, 10_000, 900_000)] == [transaction.HUNG_S, 15, 905]
+
+
+@pytest.mark.usefixtures("quick_looks")
 def test_a_call_that_came_back_is_not_watched_any_more() -> None:
     clock, gave_up = Stopped(), threading.Event()
     watchdog = Watchdog(clock, lambda _: gave_up.set())

@@ -100,6 +100,22 @@ def test_a_broker_that_goes_away_is_waited_for(
     assert spawned[0].poll() is None, log_of(deployment, "w")[-3000:]
 
 
+def test_a_worker_in_the_middle_of_a_feed_stops_within_seconds_while_kafka_is_away(
+    broker_factory: BrokerFactory, tmp_path: Path, spawned: list[subprocess.Popen[bytes]]
+) -> None:
+    broker = broker_factory().start()
+    deployment = Deployment(broker.bootstrap_servers, tmp_path)
+    deployment.publish(some_updates(20_000, skus=2_000))
+    spawned.append(deployment.spawn_worker("w"))
+    await_log(deployment, "w", "partition_ready", 4)
+    broker.kill()
+    time.sleep(1)
+    assert spawned[0].poll() is None
+    spawned[0].send_signal(signal.SIGTERM)
+    assert spawned[0].wait(25) == 0, log_of(deployment, "w")[-3000:]
+    assert "worker_left_the_group" in log_of(deployment, "w")
+
+
 def test_a_worker_started_before_kafka_waits_for_it(
     broker_factory: BrokerFactory, tmp_path: Path, spawned: list[subprocess.Popen[bytes]]
 ) -> None:

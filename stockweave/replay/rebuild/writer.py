@@ -46,7 +46,8 @@ class Writer:
             settings.bootstrap_servers or "", f"{settings.topic_prefix}stockweave-rebuild-{what}", TRANSACTION_MS
         )
         self._producer = Producer(config, logger=CLIENT_LOGGER)
-        self._transaction = Transaction(cast("TransactionalProducer", self._producer), SystemClock(), PATIENCE_S)
+        producer = cast("TransactionalProducer", self._producer)
+        self._transaction = Transaction(producer, SystemClock(), TRANSACTION_MS, PATIENCE_S)
 
     def take_over(self) -> None:
         """End every other writer of this id, and undo what it left open.
