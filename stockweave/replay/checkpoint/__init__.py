@@ -1,0 +1,1 @@
+"""`stockweave checkpoint`: rows and positions in files, with digests; a replay may begin there."""
