@@ -23,7 +23,7 @@ from benchmarks.profile import Profile, base_ends
 from benchmarks.table import table
 from inventory.digest import PartitionDigest
 from schemas.admin import ensure_topics
-from schemas.rows import StockRow, encode
+from schemas.rows import StockRow, encode_row
 from schemas.topics import UPDATES
 from stockweave.children import last_lines
 from stockweave.errors import Fatal
@@ -131,7 +131,7 @@ def _digest(rows: Iterable[StockRow]) -> str:
     """Of what all rows mean, in the order of their SKUs."""
     digest = PartitionDigest()
     for row in sorted(rows, key=lambda row: row.sku):
-        digest.add(row.sku.encode(), encode(row))
+        digest.add(row.sku.encode(), encode_row(row))
     return f"{digest.rows} rows, digest {digest.hexdigest()}"
 
 

@@ -13,8 +13,6 @@ from itertools import chain
 from operator import sub
 from typing import NamedTuple
 
-import msgspec
-
 from inventory.stock import (
     APPLIED,
     COUNT,
@@ -68,19 +66,21 @@ class Folded(NamedTuple):
 
 def fold(
     updates: Updates,
+    keys: Sequence[bytes],
     offsets: Sequence[int],
-    stored: Mapping[str, bytes | None],
+    stored: Mapping[bytes, bytes | None],
     limits: Limits,
-    is_here: Callable[[str], bool] | None = None,
+    is_here: Callable[[bytes], bool] | None = None,
 ) -> Folded:
     """Fold `updates` into the rows `stored`.
 
     Args:
         updates: decoded, of one partition, in log order.
+        keys: of the row of each: its SKU in UTF-8.
         offsets: of each in its partition.
-        stored: the present row of every SKU in `updates`, encoded; None where there is none yet.
+        stored: the present row under every key in `keys`, encoded; None where there is none yet.
         limits: of every source.
-        is_here: whether a SKU's row belongs into this partition, where readers look for it; asked of new rows alone.
+        is_here: whether a row belongs into this partition, where readers look for it; asked of new rows alone.
     """
     unusable = _unusable(updates)
     others = list(unusable.items())
@@ -92,14 +92,14 @@ def fold(
         )
     )  # fmt: skip
     rows: dict[bytes, bytes] = {}
-    for sku, places in _by_sku(updates.sku, unusable):
-        before = stored[sku]
-        if before is None and is_here is not None and not is_here(sku):
+    for key, places in _by_key(keys, unusable).items():
+        before = stored[key]
+        if before is None and is_here is not None and not is_here(key):
             others.extend((i, WRONG_PARTITION) for i in places)
             continue
-        row = _fold_row(sku, before, places, columns, updates, limits, others)
+        row = _fold_row(before, places, columns, updates, limits, others)
         if row is not None:
-            rows[sku.encode()] = row
+            rows[key] = row
     return Folded(
         rows,
         _tallied(_attributed(updates.supplier_id, unusable), others),
@@ -108,7 +108,6 @@ def fold(
 
 
 def _fold_row(
-    sku: str,
     stored: bytes | None,
     places: Sequence[int],
     columns: Sequence[Column],
@@ -121,10 +120,11 @@ def _fold_row(
     Only the sources that are touched are decoded: a sale of a SKU that hundreds of stores sell costs no more than one
     of a SKU that two sell.
     """
-    row = PackedRow(sku, 0, 0, 0, {}) if stored is None else decode_packed_row(stored)
+    row = PackedRow(updates.sku[places[0]], 0, 0, 0, {}) if stored is None else decode_packed_row(stored)
     packed = row.sources
     sources: dict[str, Source] = {}
     changed: dict[str, Source] = {}
+    recount = False
     runs: Iterable[Sequence[int]] = (places,)
     if (0 if stored is None else len(stored)) + len(places) * UPDATE_BYTES_MAX > ROW_BYTES_MAX:
         runs = _within_room(places, columns, updates, limits, packed, changed, others)
@@ -134,24 +134,30 @@ def _fold_row(
         if source is None:
             stored_source = packed.get(key)
             source = sources[key] = Source() if stored_source is None else decode_source(stored_source)
-        before = source.on_hand
         if kind == DELTA:
             outcome = apply_delta(source, at, update_id, quantity, updates.order_ref[i], limits)
+            if outcome is APPLIED:
+                row.on_hand += quantity
+            elif outcome is REPLACED:
+                recount = True
         else:
+            before = source.on_hand
             outcome = apply_count(source, Count(KINDS[kind], update_id, at, quantity), limits)
             if outcome is APPLIED or outcome is REPLACED:
                 describe(source, updates.basis[i], updates.incoming[i], updates.stale_after_ms[i])
+                row.on_hand += source.on_hand - before
         if outcome is APPLIED or outcome is REPLACED:
             source.offset = offset
             source.received_at = row.changed_at = received_at
-            row.on_hand += source.on_hand - before
             changed[key] = source
         else:
             others.append((i, outcome))
     if not changed:
         return None
     for key, source in changed.items():
-        packed[key] = msgspec.Raw(encode(source))
+        packed[key] = encode(source)
+    if recount:
+        row.on_hand = sum(decode_source(source).on_hand for source in packed.values())
     row.version += 1
     return encode(row)
 
@@ -161,7 +167,7 @@ def _within_room(
     columns: Sequence[Column],
     updates: Updates,
     limits: Limits,
-    packed: Mapping[str, msgspec.Raw],
+    packed: Mapping[str, bytes],
     changed: Mapping[str, Source],
     others: list[tuple[int, str]],
 ) -> Iterator[Sequence[int]]:
@@ -196,7 +202,7 @@ def _tried(
     updates: Updates,
     limits: Limits,
     changed: Source | None,
-    stored: msgspec.Raw | None,
+    stored: bytes | None,
 ) -> int:
     """How large a source would be after the update at `i`, with its key; 0 if the update would leave it as it is."""
     encoded = stored if changed is None else encode(changed)
@@ -223,18 +229,18 @@ def _attributed(suppliers: Sequence[str], unusable: Iterable[int]) -> Sequence[s
     return attributed
 
 
-def _by_sku(skus: Sequence[str], unusable: Container[int]) -> list[tuple[str, list[int]]]:
-    """The places of each SKU's usable updates, in the order of the SKUs: sorted rows are cheaper to write."""
-    places_of: dict[str, list[int]] = {}
-    for i, sku in enumerate(skus):
+def _by_key(keys: Sequence[bytes], unusable: Container[int]) -> dict[bytes, list[int]]:
+    """The places of each row's usable updates."""
+    places_of: dict[bytes, list[int]] = {}
+    for i, key in enumerate(keys):
         if i in unusable:
             continue
-        places = places_of.get(sku)
+        places = places_of.get(key)
         if places is None:
-            places_of[sku] = [i]
+            places_of[key] = [i]
         else:
             places.append(i)
-    return [(sku, places_of[sku]) for sku in sorted(places_of)]
+    return places_of
 
 
 def _tallied(suppliers: Sequence[str], others: Sequence[tuple[int, str]]) -> dict[str, list[int]]:

@@ -128,7 +128,7 @@ def apply_delta(source: Source, at: int, update_id: str, quantity: int, order_re
         return SUPERSEDED  # the count holds it already; at equal time too
     if source.floor_at is not None and at <= source.floor_at:
         return TOO_OLD  # it may be in `carried`: never twice
-    if not -CARRIED_MAX <= source.carried <= CARRIED_MAX:
+    if abs(source.carried) > CARRIED_MAX:
         return OUT_OF_RANGE  # no stock; without an end to it a sum would one day fit no row, and stop the worker
     deltas = source.deltas
     outcome = APPLIED
@@ -146,7 +146,8 @@ def apply_delta(source: Source, at: int, update_id: str, quantity: int, order_re
         deltas.append(delta)
     else:
         insort(deltas, delta, key=_order)
-    _carry(source, limits)
+    if len(deltas) > limits.entries_max or deltas[0].at < deltas[-1].at - limits.horizon_ms:
+        _carry(source, limits)
     return outcome
 
 
@@ -159,13 +160,13 @@ def apply_count(source: Source, new: Count, limits: Limits) -> str:
         return TOO_OLD  # deltas of that time are carried, and which of them it holds is no longer known
     outcome = APPLIED
     if present is not None:
-        if new == present:
-            return DUPLICATE
         if new.id == present.id:
+            if new == present:
+                return DUPLICATE
             if (at, -new.quantity, new.kind) < (present.at, -present.quantity, present.kind):
                 return CONFLICT
             outcome = REPLACED
-        elif (at, new.id) < (present.at, present.id):
+        elif at == present.at and new.id < present.id:
             return SUPERSEDED
     source.count, source.carried, source.floor_at = new, 0, None
     if source.deltas:
@@ -177,7 +178,7 @@ def apply_count(source: Source, new: Count, limits: Limits) -> str:
 def describe(source: Source, basis: str, incoming: list[Announced], stale_after_ms: int | None) -> None:
     """Take over what a count says of its source beside the quantity."""
     source.basis = BASES[basis]
-    source.incoming = [Receipt(i["expected_at"], i["quantity"]) for i in incoming]
+    source.incoming = [Receipt(i["expected_at"], i["quantity"]) for i in incoming] if incoming else []
     source.stale_after_ms = stale_after_ms
 
 

@@ -1,8 +1,9 @@
 """Rows of inventory.stock as workers and readers hold them: msgspec structs, on the wire as MessagePack arrays.
 
 The field order is that of schemas/avro/StockRow.1.avsc and Position.2.avsc (a test holds them together); a field is
-only ever appended, with a default, so that older bytes stay readable. Made for the hot path: `PackedRow` leaves the
-sources as bytes, so that an update of one source does not pay for the hundreds beside it.
+only ever appended, with a default, so that older bytes stay readable. Made for the hot path: a row's sources are
+encoded each on its own and are byte strings within the row, so that an update of one does not pay for the hundreds
+beside it.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Source(msgspec.Struct, array_like=True, gc=False):
 
 
 class StockRow(msgspec.Struct, array_like=True, gc=False):
-    """A whole row, for readers. `sources` is keyed by `schemas.keys.source_key`."""
+    """A whole row, for readers: see `decode_row`, `encode_row`. `sources` is keyed by `schemas.keys.source_key`."""
 
     sku: str
     version: int
@@ -68,13 +69,13 @@ class StockRow(msgspec.Struct, array_like=True, gc=False):
 
 
 class PackedRow(msgspec.Struct, array_like=True, gc=False):
-    """The same row with its sources still encoded, for the fold."""
+    """The same row as it is on the wire, with its sources still encoded, for the fold."""
 
     sku: str
     version: int
     on_hand: int
     changed_at: int
-    sources: dict[str, msgspec.Raw]
+    sources: dict[str, bytes]
 
 
 class Position(msgspec.Struct, array_like=True, gc=False):
@@ -98,7 +99,23 @@ OTHERS = " others"  # and the suppliers beyond the `SUPPLIERS_MAX` that came fir
 SUPPLIERS_MAX = 10_000  # by name, in a position record, which every transaction writes
 
 encode = msgspec.msgpack.Encoder().encode
-decode_row = msgspec.msgpack.Decoder(StockRow).decode
 decode_packed_row = msgspec.msgpack.Decoder(PackedRow).decode
 decode_source = msgspec.msgpack.Decoder(Source).decode
 decode_position = msgspec.msgpack.Decoder(Position).decode
+
+
+def decode_row(row: bytes) -> StockRow:
+    """The whole row of its bytes.
+
+    Raises:
+        msgspec.DecodeError: they are no row.
+    """
+    packed = decode_packed_row(row)
+    sources = {key: decode_source(source) for key, source in packed.sources.items()}
+    return StockRow(packed.sku, packed.version, packed.on_hand, packed.changed_at, sources)
+
+
+def encode_row(row: StockRow) -> bytes:
+    """The bytes of a whole row."""
+    sources = {key: encode(source) for key, source in row.sources.items()}
+    return encode(PackedRow(row.sku, row.version, row.on_hand, row.changed_at, sources))

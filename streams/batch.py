@@ -85,14 +85,14 @@ class Folder:
 
     def _fold_part(self, part: Part) -> FoldedPart:
         messages = part.messages
-        updates, places, dead_letters = self._decode(messages)
+        updates, keys, places, dead_letters = self._decode(messages)
         first, last = (cast("int", messages[i].offset()) for i in (0, -1))
         offsets: Sequence[int] = range(first, last + 1)
         if places is not None or len(offsets) != len(messages):  # some are unusable, or control records lie between
             offsets = [cast("int", messages[i].offset()) for i in (range(len(messages)) if places is None else places)]
-        skus = list(set(updates.sku))
-        stored = dict(zip(skus, part.store.get_many([sku.encode() for sku in skus]), strict=True))
-        folded = fold(updates, offsets, stored, self._limits, placed_in(part.partition, self._partitions))
+        row_keys = list(dict.fromkeys(keys))
+        stored = dict(zip(row_keys, part.store.get_many(row_keys), strict=True))
+        folded = fold(updates, keys, offsets, stored, self._limits, placed_in(part.partition, self._partitions))
         tallies = folded.tallies
         if dead_letters:
             tallies.setdefault(UNATTRIBUTED, [0] * len(OUTCOMES))[REJECTED_AT] += len(dead_letters)
@@ -106,32 +106,33 @@ class Folder:
             raise Fatal(f"partition {part.partition}: {n} events had {sum(outcomes)} outcomes; a defect")
         return FoldedPart(part, folded.rows, _advanced(part, updates, tallies), dead_letters, outcomes)
 
-    def _decode(self, messages: list[Message]) -> tuple[Updates, list[int] | None, list[DeadLetter]]:
-        """The usable updates, where each stood (None: all, in place), and the dead letters of the rest."""
+    def _decode(self, messages: list[Message]) -> tuple[Updates, list[bytes], list[int] | None, list[DeadLetter]]:
+        """The usable updates, their keys, where each stood (None: all, in place), and the dead letters of the rest."""
         values = [message.value() for message in messages]
+        keys = [message.key() for message in messages]
         columns = self._codec.columns(values, Updates._fields)
-        if columns is not None and [sku.encode() for sku in columns["sku"]] == [m.key() for m in messages]:
-            return Updates(**columns), None, []
+        if columns is not None and [sku.encode() for sku in columns["sku"]] == keys:
+            return Updates(**columns), cast("list[bytes]", keys), None, []
         usable: list[StockUpdate] = []
         places, dead = [], []
         for i, decoded in enumerate(self._codec.decode(values)):
             if isinstance(decoded, Rejected):
                 dead.append(DeadLetter(messages[i], decoded.reason, str(decoded)))
-            elif messages[i].key() != decoded["sku"].encode():
-                key, sku = (messages[i].key() or b"")[:SHOWN_MAX], decoded["sku"][:SHOWN_MAX]
+            elif keys[i] != decoded["sku"].encode():
+                key, sku = (keys[i] or b"")[:SHOWN_MAX], decoded["sku"][:SHOWN_MAX]
                 said = f"the key is {key!r} and the sku {sku!r}; key by the SKU"
                 dead.append(DeadLetter(messages[i], "key_is_not_sku", said))
             else:
                 usable.append(cast("StockUpdate", decoded))
                 places.append(i)
-        return Updates.of(usable), places, dead
+        return Updates.of(usable), [cast("bytes", keys[i]) for i in places], places, dead
 
 
-def placed_in(partition: int, partitions: int | None) -> Callable[[str], bool] | None:
-    """Whether a SKU's updates belong into `partition`, of so many; None: into any."""
+def placed_in(partition: int, partitions: int | None) -> Callable[[bytes], bool] | None:
+    """Whether the row of a key belongs into `partition`, of so many; None: into any."""
     if partitions is None:
         return None
-    return lambda sku: partition_of(sku.encode(), partitions) == partition
+    return lambda key: partition_of(key, partitions) == partition
 
 
 REMEDIES = {

@@ -105,9 +105,10 @@ class _Skimmer:
 
     def _fold(self, stretch: pa.RecordBatch) -> tuple[dict[bytes, bytes], list[tuple[int, str]]]:
         updates = Updates(**listed(stretch, Updates._fields))
-        skus = list(set(updates.sku))
-        stored = dict(zip(skus, self._rows.get_many([sku.encode() for sku in skus]), strict=True))
-        folded = fold(updates, range(len(updates.sku)), stored, self._limits, self._is_here)
+        keys = [sku.encode() for sku in updates.sku]
+        row_keys = list(dict.fromkeys(keys))
+        stored = dict(zip(row_keys, self._rows.get_many(row_keys), strict=True))
+        folded = fold(updates, keys, range(len(keys)), stored, self._limits, self._is_here)
         return folded.rows, folded.refused
 
     def _put(self, rows: dict[bytes, bytes]) -> None:

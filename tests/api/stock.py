@@ -18,7 +18,7 @@ from api.app import make_app
 from api.server import open_view
 from schemas.admin import Deployed, ensure_topics
 from schemas.keys import POSITION, partition_of, source_key
-from schemas.rows import Count, Delta, Position, Source, StockRow, encode
+from schemas.rows import Count, Delta, Position, Source, StockRow, encode, encode_row
 from schemas.topics import STOCK, UPDATES
 from stockweave.clients import CLIENT_LOGGER
 from stockweave.settings import Settings
@@ -78,7 +78,7 @@ class Stock:
     def begin(self, rows: Iterable[StockRow], removed: Iterable[str] = ()) -> str:
         """Write rows and positions in a transaction that stays open; the token of its last updates."""
         self._producer.begin_transaction()
-        values = {r.sku: encode(r) for r in rows} | dict.fromkeys(removed)
+        values = {r.sku: encode_row(r) for r in rows} | dict.fromkeys(removed)
         tokens = []
         for partition in sorted({self.partition(sku) for sku in values}):
             for sku, value in values.items():

@@ -10,7 +10,7 @@ from benchmarks.profile import EPOCH_MS, Profile, mix, sku_name, skus_of
 from benchmarks.row_fill import SOURCES, row
 from inventory.stock import Limits, apply
 from schemas.keys import source_key
-from schemas.rows import Source, StockRow, decode_row, encode
+from schemas.rows import Source, StockRow, decode_row, encode_row
 
 
 def test_each_recovery_over_its_bar_is_named_up_to_the_rows_that_bars_are_for() -> None:
@@ -43,7 +43,7 @@ def test_written_rows_repeat_no_more_than_rows_of_real_updates_do() -> None:
     for update in mix(Profile(skus=500), skus, 0, 1, 20_000):
         source = sources[update["sku"]].setdefault(source_key(update["supplier_id"], "default"), Source())
         apply(source, update, Limits())
-    folded = [encode(StockRow(sku, 1, 0, 0, sources[sku])) for sku in skus]
+    folded = [encode_row(StockRow(sku, 1, 0, 0, sources[sku])) for sku in skus]
     rng = random.Random(1)
     written = [row(number, rng) for number in range(len(folded))]
     assert compressed_bytes(written) > 0.9 * compressed_bytes(folded)

@@ -15,7 +15,7 @@ from benchmarks.peers.kafka_streams import read_row
 from benchmarks.profile import Profile, base, mix, skus_of
 from inventory.digest import meaning
 from inventory.stock import Limits, apply
-from schemas.rows import Count, Delta, Source, StockRow, encode
+from schemas.rows import Count, Delta, Source, StockRow, encode_row
 from stockweave.errors import Fatal
 
 
@@ -54,7 +54,7 @@ def test_a_row_of_the_java_program_is_read_as_the_row_that_it_means() -> None:
     expected = Source(Count(0, "c-1", 1_000, 12), deltas, -4, 900, basis=1, received_at=77, offset=5)
     read = read_row("TEA", row)
     assert read == StockRow("TEA", 6, 9, 77, {"acme\x1fdefault": expected})
-    assert meaning(encode(read)) == meaning(encode(StockRow("TEA", 1, 9, 1, {"acme\x1fdefault": expected})))
+    assert meaning(encode_row(read)) == meaning(encode_row(StockRow("TEA", 1, 9, 1, {"acme\x1fdefault": expected})))
 
 
 def test_different_rows_make_the_figures_void() -> None:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from inventory.digest import PartitionDigest, digest, meaning
-from schemas.rows import Count, Delta, Receipt, Source, StockRow, decode_row, encode
+from schemas.rows import Count, Delta, Receipt, Source, StockRow, decode_row, encode_row
 
 
 def source() -> Source:
@@ -23,7 +23,7 @@ def row() -> StockRow:
 def _changed(change: Callable[[StockRow], object]) -> bytes:
     other = row()
     change(other)
-    return encode(other)
+    return encode_row(other)
 
 
 def test_bookkeeping_does_not_change_the_meaning() -> None:
@@ -33,7 +33,7 @@ def test_bookkeeping_does_not_change_the_meaning() -> None:
             one.received_at, one.offset = 99, 99
         other.sources = dict(reversed(other.sources.items()))
 
-    assert meaning(_changed(change)) == meaning(encode(row()))
+    assert meaning(_changed(change)) == meaning(encode_row(row()))
 
 
 def _set(name: str, value: object) -> Callable[[StockRow], object]:
@@ -57,11 +57,11 @@ def test_every_field_of_a_source_is_meant_or_known_as_bookkeeping() -> None:
 
 @pytest.mark.parametrize("name", MEANT)
 def test_a_changed_field_of_a_source_changes_the_digest(name: str) -> None:
-    assert digest(_changed(_set(name, MEANT[name]))) != digest(encode(row()))
+    assert digest(_changed(_set(name, MEANT[name]))) != digest(encode_row(row()))
 
 
 def test_sku_sum_and_set_of_sources_are_meant() -> None:
-    rows = [encode(row())]
+    rows = [encode_row(row())]
     rows.append(_changed(lambda other: setattr(other, "sku", "sku-2")))
     rows.append(_changed(lambda other: setattr(other, "on_hand", 17)))
     rows.append(_changed(lambda other: other.sources.pop("bolt\x1fwest")))
@@ -77,7 +77,7 @@ def test_a_partition_s_digest_tells_which_row_stands_under_which_key() -> None:
         assert whole.rows == len(pairs)
         return whole.hexdigest()
 
-    one, other = encode(row()), _changed(lambda r: setattr(r, "on_hand", 1))
+    one, other = encode_row(row()), _changed(lambda r: setattr(r, "on_hand", 1))
     assert decode_row(one).on_hand != decode_row(other).on_hand
     told = [of(), of((b"a", one)), of((b"b", one)), of((b"a", one), (b"b", other)), of((b"a", other), (b"b", one))]
     assert len(set(told)) == len(told)
@@ -85,6 +85,6 @@ def test_a_partition_s_digest_tells_which_row_stands_under_which_key() -> None:
 
 def test_rows_out_of_order_are_refused() -> None:
     whole = PartitionDigest()
-    whole.add(b"b", encode(row()))
+    whole.add(b"b", encode_row(row()))
     with pytest.raises(ValueError, match="order of their keys"):
-        whole.add(b"a", encode(row()))
+        whole.add(b"a", encode_row(row()))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import cast
 
@@ -29,14 +30,24 @@ def spread(event: Event, sku: int, supplier: int) -> StockUpdate:
 updates = st.lists(st.builds(spread, events(30, "abcd"), st.integers(0, 3), st.integers(0, 2)), max_size=60)
 
 
-def fold_in_batches(told: list[StockUpdate], cuts: list[int]) -> tuple[dict[str, bytes | None], list[Folded]]:
-    stored: dict[str, bytes | None] = {u["sku"]: None for u in told}
+def fold_of(
+    told: Sequence[StockUpdate],
+    offsets: Sequence[int],
+    stored: Mapping[bytes, bytes | None],
+    limits: Limits = LIMITS,
+    is_here: Callable[[bytes], bool] | None = None,
+) -> Folded:
+    return fold(Updates.of(told), [one["sku"].encode() for one in told], offsets, stored, limits, is_here)
+
+
+def fold_in_batches(told: list[StockUpdate], cuts: list[int]) -> tuple[dict[bytes, bytes | None], list[Folded]]:
+    stored: dict[bytes, bytes | None] = {u["sku"].encode(): None for u in told}
     folded = []
     edges = [0, *sorted({c % (len(told) + 1) for c in cuts}), len(told)]
     for first, last in pairwise(edges):
         batch = told[first:last]
-        folded.append(fold(Updates.of(batch), range(first, last), stored, LIMITS))
-        stored |= {key.decode(): row for key, row in folded[-1].rows.items()}
+        folded.append(fold_of(batch, range(first, last), stored))
+        stored |= folded[-1].rows
     return stored, folded
 
 
@@ -112,9 +123,9 @@ def test_a_row_that_is_full_refuses_a_new_source_and_takes_what_makes_it_smaller
     deltas = [spread(Event("DELTA", f"{i:0100d}", i, 1), 0, 0) for i in range(50)]
     told = [*deltas, spread(Event("COUNT", "other", 10, 7), 0, 1), spread(Event("COUNT", "c", 60, 5), 0, 0)]
     told.append(spread(Event("COUNT", "again", 11, 9), 0, 1))
-    with_deltas = fold(Updates.of(deltas), range(50), {"sku-0": None}, Limits()).rows[b"sku-0"]
+    with_deltas = fold_of(deltas, range(50), {b"sku-0": None}, Limits()).rows[b"sku-0"]
     monkeypatch.setattr(folding, "ROW_BYTES_MAX", size_of(with_deltas) + 20)
-    folded = fold(Updates.of(told), range(len(told)), {"sku-0": None}, Limits())
+    folded = fold_of(told, range(len(told)), {b"sku-0": None}, Limits())
     assert [reason for _, reason in folded.refused] == ["row_full"]
     assert folded.refused[0][0] == 50
     row = decode_row(folded.rows[b"sku-0"])
@@ -130,7 +141,7 @@ def test_no_update_lets_a_row_grow_by_more_than_is_reckoned_with() -> None:
     delta = update(Event("DELTA", wide, far, 10**12), **ids)
     for one in (count, delta):
         assert stock.refusal(one) is None
-        row = fold(Updates.of([one]), [far], {"sku-1": None}, Limits()).rows[b"sku-1"]
+        row = fold_of([one], [far], {b"sku-1": None}, Limits()).rows[b"sku-1"]
         assert size_of(row) < folding.UPDATE_BYTES_MAX
 
 
@@ -141,28 +152,28 @@ def test_what_has_no_valid_supplier_is_tallied_under_none() -> None:
         {**spread(Event("COUNT", "c", 10, 5), 0, 0), "supplier_id": ""},
         spread(Event("COUNT", "c", 10, -5), 0, 0),
     ]
-    folded = fold(Updates.of(cast("list[StockUpdate]", told)), range(4), {"sku-0": None}, LIMITS)
+    folded = fold_of(cast("list[StockUpdate]", told), range(4), {b"sku-0": None})
     assert folded.tallies == {"supplier-0": [1, 0, 0, 1], "": [0, 0, 0, 2]}
 
 
 def test_a_new_row_is_refused_where_nobody_would_look_for_it() -> None:
     told = [spread(Event("COUNT", "c", 10, 5), sku, 0) for sku in (0, 1, 2)]
-    row = fold(Updates.of(told[:1]), [0], {"sku-0": None}, LIMITS).rows[b"sku-0"]
-    asked: list[str] = []
+    row = fold_of(told[:1], [0], {b"sku-0": None}).rows[b"sku-0"]
+    asked: list[bytes] = []
 
-    def is_here(sku: str) -> bool:
-        asked.append(sku)
-        return sku == "sku-1"
+    def is_here(key: bytes) -> bool:
+        asked.append(key)
+        return key == b"sku-1"
 
-    folded = fold(Updates.of(told), range(3), {"sku-0": row, "sku-1": None, "sku-2": None}, LIMITS, is_here)
+    folded = fold_of(told, range(3), {b"sku-0": row, b"sku-1": None, b"sku-2": None}, LIMITS, is_here)
     assert folded.refused == [(2, "wrong_partition")]
     assert list(folded.rows) == [b"sku-1"]
-    assert asked == ["sku-1", "sku-2"]  # a row that is there was asked for when it was made
+    assert asked == [b"sku-1", b"sku-2"]  # a row that is there was asked for when it was made
 
 
 def test_a_source_that_was_only_refused_leaves_no_trace() -> None:
     told = [spread(Event("COUNT", "c", 10, 5), 0, 0), spread(Event("COUNT", "x", 10, -5), 0, 1)]
-    folded = fold(Updates.of(told), [7, 8], {"sku-0": None}, LIMITS)
+    folded = fold_of(told, [7, 8], {b"sku-0": None})
     row = decode_row(folded.rows[b"sku-0"])
     assert list(row.sources) == ["supplier-0\x1fdefault"]
     assert folded.refused == [(1, "invalid_update: quantity of a COUNT is -5; send zero or more")]
@@ -171,8 +182,8 @@ def test_a_source_that_was_only_refused_leaves_no_trace() -> None:
 
 def test_a_batch_of_duplicates_changes_no_row() -> None:
     count = spread(Event("COUNT", "c", 10, 5), 0, 0)
-    first = fold(Updates.of([count]), [0], {"sku-0": None}, LIMITS)
-    again = fold(Updates.of([count, count]), [1, 2], {"sku-0": first.rows[b"sku-0"]}, LIMITS)
+    first = fold_of([count], [0], {b"sku-0": None})
+    again = fold_of([count, count], [1, 2], {b"sku-0": first.rows[b"sku-0"]})
     assert again.rows == {}
     assert again.tallies == {"supplier-0": [0, 2, 0, 0]}
 
@@ -206,8 +217,8 @@ def test_a_batch_is_refused_and_applied_as_its_updates_are_one_by_one(
     for one in batch:
         source = sources[one["sku"], source_key(one["supplier_id"], one["location_id"])]
         outcomes.append(refusal(one) or apply(source, one, LIMITS))
-    stored = {one["sku"]: b"no row" if one["sku"].startswith("\0") else None for one in batch}
-    folded = fold(Updates.of(batch), range(len(batch)), stored, LIMITS)
+    stored = {one["sku"].encode(): b"no row" if one["sku"].startswith("\0") else None for one in batch}
+    folded = fold_of(batch, range(len(batch)), stored)
     harmless = {"applied", "replaced", "duplicate", "superseded"}
     assert folded.refused == [(i, why) for i, why in enumerate(outcomes) if why not in harmless]
     sums = Counter({sku: 0 for sku, _ in sources})

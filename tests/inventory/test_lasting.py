@@ -40,7 +40,7 @@ def columns(batch: list[StockUpdate]) -> pa.RecordBatch:
 
 
 def fold_all(batch: list[StockUpdate], row: bytes | None) -> tuple[bytes | None, list[tuple[int, str]]]:
-    folded = fold(Updates.of(batch), range(len(batch)), {"sku-1": row}, LIMITS)
+    folded = fold(Updates.of(batch), [b"sku-1"] * len(batch), range(len(batch)), {b"sku-1": row}, LIMITS)
     return folded.rows.get(b"sku-1", row), folded.refused
 
 

@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import Producer
 
 from schemas import keys
-from schemas.rows import Position, StockRow, decode_row, encode
+from schemas.rows import Position, StockRow, decode_row, encode, encode_row
 from schemas.topics import STOCK, UPDATES
 from state.store import PartitionStore, Resources
 from stockweave.errors import Retriable
@@ -33,7 +33,7 @@ class Stock:
         self.producer.begin_transaction()
         for i in range(SKUS):
             row = StockRow(f"sku-{i:02}", number, number, 0, {})
-            self.producer.produce(self.topic, encode(row), row.sku.encode(), 0)
+            self.producer.produce(self.topic, encode_row(row), row.sku.encode(), 0)
         self.producer.produce(self.topic, encode(Position({UPDATES.name: number}, {})), keys.POSITION, 0)
         self.producer.flush()
 

@@ -11,7 +11,7 @@ from inventory.stock import Limits
 from schemas import keys
 from schemas.codec import Codec
 from schemas.registry import FileRegistry
-from schemas.rows import Position, StockRow, decode_row, encode
+from schemas.rows import Position, StockRow, decode_row, encode, encode_row
 from schemas.topics import STOCK, UPDATES
 from state.store import PartitionStore
 from stockweave.replay.facts import Facts, log_ends
@@ -68,7 +68,7 @@ class Writer:
         if self.spoil is not None:
             decoded = {key.decode(): decode_row(row) for key, row in rows.items()}
             self.spoil(decoded, [self._id(message) for message in messages])
-            rows = {sku.encode(): encode(row) for sku, row in decoded.items()}
+            rows = {sku.encode(): encode_row(row) for sku, row in decoded.items()}
         self.write(number, cast("dict[bytes, bytes | None]", rows), folded.position)
         self.positions[number] = folded.position
 

@@ -15,7 +15,7 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from schemas.rows import Position, StockRow, decode_row, encode
+from schemas.rows import Position, StockRow, decode_row, encode_row
 from schemas.topics import UPDATES
 from stockweave.errors import Fatal
 from stockweave.replay.verify.report import difference
@@ -180,7 +180,7 @@ def test_a_row_that_was_written_past_the_fold_is_told_with_the_update_that_it_la
     partition, offset = offset_of(deployment, "sale-4")
     row = decode_row(writer.stores[partition].rows[VICTIM.encode()])
     without("sale-4")(row.sources["acme\x1fdefault"])
-    writer.write(partition, {VICTIM.encode(): encode(row)})
+    writer.write(partition, {VICTIM.encode(): encode_row(row)})
     verdict, parting = verified(deployment)
     assert parting is not None
     assert (verdict.differ, parting.offset, parting.candidates, parting.certain) == (1, offset, 0, False)
