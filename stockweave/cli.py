@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from functools import partial
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -29,8 +30,13 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(demo_app, name="demo")
+checkpoint_app = typer.Typer(help="Rows and positions in files: made, listed, gone back to.", no_args_is_help=True)
+app.add_typer(checkpoint_app, name="checkpoint")
 
 DataDir = Annotated[Path | None, typer.Option(help="Where state is kept between runs.", show_default="data")]
+Jobs = Annotated[int | None, typer.Option(min=1, max=256, help="Processes to fold with.", show_default="one per core")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of words.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")]
 ApiPort = Annotated[int | None, typer.Option(min=0, max=65535, help="Of the HTTP API.", show_default="8080")]
 
 
@@ -77,14 +83,15 @@ def api(data_dir: DataDir = None, api_port: ApiPort = None) -> None:
 @app.command()
 def verify(
     data_dir: DataDir = None,
-    jobs: Annotated[
-        int | None, typer.Option(min=1, max=256, help="Processes to fold with.", show_default="one per core")
-    ] = None,
+    jobs: Jobs = None,
     thorough: Annotated[
         bool, typer.Option("--thorough", help="Check each supplier's outcome counts too; takes longer.")
     ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="A line for each partition, with digests.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object instead of words.")] = False,
+    checkpoint: Annotated[
+        str | None, typer.Option("--from", help="Begin with a checkpoint, by its name or address.")
+    ] = None,
+    json: Json = False,
 ) -> None:
     """Fold all updates again and compare with the live rows; exit code 65 when any differs. Changes nothing."""
     from stockweave.replay.spread import cores
@@ -92,7 +99,7 @@ def verify(
 
     settings = _settings(data_dir=data_dir)
     configure_logs("verify", level=logging.WARNING)
-    if not run(settings, jobs or cores(), thorough=thorough, verbose=verbose, json=json):
+    if not run(settings, jobs or cores(), thorough=thorough, verbose=verbose, json=json, checkpoint=checkpoint):
         raise typer.Exit(os.EX_DATAERR)
 
 
@@ -104,17 +111,17 @@ def rebuild(
     partitions: Annotated[
         str | None, typer.Option(help="Fold these alone anew, as in 0,2-3; the others are taken over as they are.")
     ] = None,
-    checkpoint: Annotated[str | None, typer.Option("--from", help="Begin from a checkpoint.")] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option("--from", help="Begin with a checkpoint, by its name or address.")
+    ] = None,
     back: Annotated[bool, typer.Option("--back", help="Make the generation before live again.")] = False,
     status: Annotated[bool, typer.Option("--status", help="Only say which generations there are.")] = False,
     discard: Annotated[
         bool, typer.Option("--discard", help="Give up the generation that is being rebuilt, or else the one before.")
     ] = False,
     restart: Annotated[bool, typer.Option("--restart", help="Give up what was begun, and begin anew.")] = False,
-    jobs: Annotated[
-        int | None, typer.Option(min=1, max=256, help="Processes to fold with.", show_default="one per core")
-    ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")] = False,
+    jobs: Jobs = None,
+    yes: Yes = False,
 ) -> None:
     """Fold all updates into a new generation of rows beside the live one, and make it live; it goes on where it was."""
     from stockweave.replay.rebuild.command import Asked, run
@@ -126,6 +133,65 @@ def rebuild(
         restart=restart, jobs=jobs, yes=yes,
     )  # fmt: skip
     run(settings, asked)
+
+
+@checkpoint_app.command("create")
+def checkpoint_create(
+    data_dir: DataDir = None,
+    to: Annotated[
+        str | None, typer.Option(help="A folder or fsspec address.", show_default="STOCKWEAVE_CHECKPOINTS")
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Fold the updates again and compare, as `stockweave verify` does.")
+    ] = False,
+    jobs: Jobs = None,
+    json: Json = False,
+) -> None:
+    """Write the live rows and positions into files and read them back, while workers go on."""
+    from stockweave.replay.checkpoint.create import run
+    from stockweave.replay.spread import cores
+
+    settings = _settings(data_dir=data_dir)
+    configure_logs("checkpoint", level=logging.WARNING)
+    run(settings, to, jobs or cores(), verify=verify, json=json)
+
+
+@checkpoint_app.command("list")
+def checkpoint_list(data_dir: DataDir = None, json: Json = False) -> None:
+    """Say which checkpoints there are, what they hold, and which fit the logs that there are."""
+    from stockweave.replay.checkpoint.listing import run
+
+    settings = _settings(data_dir=data_dir)
+    configure_logs("checkpoint", level=logging.WARNING)
+    run(settings, json=json)
+
+
+@checkpoint_app.command("restore")
+def checkpoint_restore(
+    name: Annotated[str, typer.Argument(help="Of the checkpoint, or its address.")],
+    data_dir: DataDir = None,
+    api_port: ApiPort = None,
+    jobs: Jobs = None,
+    yes: Yes = False,
+) -> None:
+    """Bring its rows back, fold what came since, and make them live: the same as `stockweave rebuild --from NAME`."""
+    rebuild(data_dir=data_dir, api_port=api_port, checkpoint=name, jobs=jobs, yes=yes)
+
+
+@checkpoint_app.command("trim")
+def checkpoint_trim(
+    name: Annotated[str | None, typer.Argument(help="Of the checkpoint.", show_default="the newest verified")] = None,
+    data_dir: DataDir = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
+    yes: Yes = False,
+) -> None:
+    """Delete the updates that a verified checkpoint stands for from Kafka."""
+    from stockweave.replay.checkpoint.trim import run
+    from stockweave.replay.rebuild.command import confirm
+
+    settings = _settings(data_dir=data_dir)
+    configure_logs("checkpoint", level=logging.WARNING)
+    run(settings, name, partial(confirm, yes=yes), dry_run=dry_run)
 
 
 @app.command()

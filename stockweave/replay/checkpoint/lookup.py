@@ -14,11 +14,13 @@ import structlog
 
 from schemas.admin import Deployed
 from schemas.rows import Position
+from schemas.topics import UPDATES
 from stockweave.errors import Fatal
 from stockweave.replay.checkpoint.file import Finder, check_bytes
 from stockweave.replay.checkpoint.load import Checkpoint
 from stockweave.replay.checkpoint.manifest import Manifest
-from stockweave.replay.checkpoint.place import Place, default_address
+from stockweave.replay.checkpoint.place import Place, address_of, default_address
+from stockweave.replay.facts import log_ends
 from stockweave.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -97,7 +99,11 @@ def newest_fitting(
 
 
 def covering(
-    settings: Settings, facts: Mapping[str, Deployed], starts: Mapping[int, int], until: Mapping[int, int] | None = None
+    settings: Settings,
+    facts: Mapping[str, Deployed],
+    starts: Mapping[int, int],
+    until: Mapping[int, int] | None = None,
+    accept: Callable[[Manifest], bool] = lambda _: True,
 ) -> Checkpoint | None:
     """The checkpoint in the default place that stands furthest, and from which the log goes on without a gap.
 
@@ -106,16 +112,66 @@ def covering(
         facts: topics as deployed, by catalogue name.
         starts: the first offset that the log of updates has, by partition; other partitions do not matter.
         until: it is not past these offsets of updates; None: it may be anywhere.
+        accept: what else is asked of it.
     """
 
     def covers(manifest: Manifest) -> bool:
-        return all(
-            start <= manifest.partitions[number].offset
-            and (until is None or manifest.partitions[number].offset <= until[number])
-            for number, start in starts.items()
-        )
+        at = {number: manifest.partitions[number].offset for number in starts}
+        whole = all(start <= at[number] for number, start in starts.items())
+        return whole and (until is None or all(at[number] <= until[number] for number in starts)) and accept(manifest)
 
     return _furthest(settings, facts, covers, list(starts))
+
+
+def named(settings: Settings, facts: Mapping[str, Deployed], name: str) -> Checkpoint:
+    """The checkpoint of this name in the default place, or at this address.
+
+    Raises:
+        Fatal: it is not there, damaged, or of other logs.
+        Retriable: the place does not answer.
+    """
+    found = Checkpoint(address_of(settings, name))
+    stranger = found.manifest.stranger(facts)
+    if stranger is not None:
+        raise Fatal(
+            f"the checkpoint {found.address} is not of this deployment: {stranger}; `stockweave checkpoint list` tells "
+            "which fit"
+        )
+    return found
+
+
+def begin_with(
+    settings: Settings,
+    facts: Mapping[str, Deployed],
+    name: str | None,
+    partitions: Sequence[int],
+    until: Mapping[int, int] | None = None,
+) -> Checkpoint | None:
+    """What a replay of these partitions begins with; None: the first update.
+
+    Without a name that is a checkpoint only where the log begins after its first update; where none covers it, None, so
+    that whoever reads the log says what is missing.
+
+    Raises:
+        Fatal: the named one is not there, damaged, of other logs, or past the log's end.
+        Retriable: Kafka or the place does not answer.
+    """
+    ends = log_ends(settings.bootstrap_servers or "", facts[UPDATES.name].name, partitions)
+    if name is None:
+        starts = {number: low for number, (low, _) in ends.items()}
+        found = covering(settings, facts, starts, until) if any(starts.values()) else None
+    else:
+        found = named(settings, facts, name)
+    if found is None:
+        return None
+    for number, (_, high) in ends.items():
+        offset = found.manifest.partitions[number].offset
+        if offset > high:
+            raise Fatal(
+                f"{facts[UPDATES.name].name} partition {number} ends at {high}, and the checkpoint {found.name} holds "
+                f"its updates up to {offset}: the log has lost its end; restore it from a copy"
+            )
+    return found
 
 
 def all_of(place: Place) -> Iterator[tuple[str, Checkpoint | Fatal]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from functools import partial
 
 import typer
 
@@ -39,23 +40,29 @@ def run(settings: Settings, asked: Asked) -> None:
     _check(asked)
     partitions = None if asked.partitions is None else parse_partitions(asked.partitions)
     wanted = Wanted(PREVIOUS if asked.back else asked.checkpoint, partitions)
-    jobs = asked.jobs or cores()
-
-    def confirm(text: str) -> None:
-        if asked.yes:
-            return
-        if not sys.stdin.isatty():
-            raise Fatal(f"{text} Nobody can be asked here: agree to it with --yes")
-        typer.confirm(f"{text} Go on?", abort=True)
-
+    jobs, ask = asked.jobs or cores(), partial(confirm, yes=asked.yes)
     if asked.status:
         status.run(settings)
     elif asked.discard:
-        rebuild.discard(settings, confirm)
+        rebuild.discard(settings, ask)
     elif asked.dry_run:
         dry_run.run(settings, wanted, jobs)
     else:
-        rebuild.run(settings, wanted, jobs, confirm, restart=asked.restart)
+        rebuild.run(settings, wanted, jobs, ask, restart=asked.restart)
+
+
+def confirm(text: str, *, yes: bool) -> None:
+    """Ask whether to go on, unless that was agreed to with `--yes`.
+
+    Raises:
+        Fatal: nobody can be asked.
+        click.Abort: the answer was no.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise Fatal(f"{text} Nobody can be asked here: agree to it with --yes")
+    typer.confirm(f"{text} Go on?", abort=True)
 
 
 def _check(asked: Asked) -> None:

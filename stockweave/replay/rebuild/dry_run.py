@@ -16,15 +16,17 @@ import msgspec
 from rich.console import Console
 
 from schemas import rows
+from schemas.admin import ensure_topics
 from schemas.generation_log import read
 from schemas.generations import FACTS
 from schemas.rows import Position
 from schemas.topics import UPDATES
 from state.store import PartitionStore, Resources
 from stockweave.meter import Meter
+from stockweave.replay.checkpoint.load import load_partition
+from stockweave.replay.checkpoint.lookup import begin_with
 from stockweave.replay.facts import Facts, log_ends
 from stockweave.replay.live import read_live
-from stockweave.replay.rebuild.fold import from_checkpoint
 from stockweave.replay.rebuild.plan import Wanted, check_partitions
 from stockweave.replay.rebuild.rebuild import live_generation
 from stockweave.replay.refold import refold
@@ -85,12 +87,14 @@ def dry_run(settings: Settings, wanted: Wanted, folder: Path, jobs: int, progres
     live = live_generation(settings, read(settings, bootstrap))
     check_partitions(wanted.partitions, live.partitions)
     partitions: Sequence[int] = range(live.partitions) if wanted.partitions is None else wanted.partitions
+    found = begin_with(settings, ensure_topics(settings, bootstrap), wanted.begin, partitions)
+    begin = FACTS if found is None else found.address
     updates = settings.topic(UPDATES.name)
     expected = dict.fromkeys(partitions, 0)
     for topic in (updates, live.name):
         for number, (low, high) in log_ends(bootstrap, topic, partitions).items():
             expected[number] += high - low
-    task = ChangesTask(settings, updates, live.name, live.partitions, wanted.begin or FACTS, folder)
+    task = ChangesTask(settings, updates, live.name, live.partitions, begin, folder)
     return over_partitions(task, partitions, jobs, progress, expected)
 
 
@@ -132,9 +136,9 @@ class ChangesTask:
         folded = PartitionStore(folder / "folded", resources, SCRATCH)
         counted = Counted(ticks)
         read_live(bootstrap, self.stock, {partition: live}, counted.advance)
-        end = (live.position or Position({}, {})).offsets.get(UPDATES.name, 0)
-        begin = Position({}, {}) if self.begin == FACTS else from_checkpoint(self.begin, partition, folded, end)
+        begin = Position({}, {}) if self.begin == FACTS else load_partition(self.begin, partition, folded)
         start = begin.offsets.get(UPDATES.name, 0)
+        end = max(start, (live.position or Position({}, {})).offsets.get(UPDATES.name, 0))
         ticks.expect(counted.count + end - start)
         facts = Facts(bootstrap, self.updates, partition, start, end)
         position = refold(facts, folder_of(self.settings, self.partitions), folded, begin, ticks.advance)

@@ -8,11 +8,10 @@ partition by `rebuild`, in a process per core.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import cast
 
 from inventory.digest import PartitionDigest
@@ -23,6 +22,7 @@ from schemas.rows import Position
 from schemas.topics import UPDATES
 from state.store import PartitionStore, Resources
 from stockweave.errors import Fatal
+from stockweave.replay.checkpoint.load import load_partition
 from stockweave.replay.facts import Facts
 from stockweave.replay.live import read_live
 from stockweave.replay.rebuild.writer import Anchor, Produce, Writer
@@ -90,8 +90,9 @@ class Advance:
 class FoldTask:
     """Takes a partition's writing over and folds up to an offset of updates; see the module.
 
-    `until`: by partition. It is never past the live generation's position: what the workers have not folded they have
-    not refused either, and only they write dead letters.
+    `until`: by partition. It is never past the live generation's position, or that of the checkpoint that it begins
+    with, which was a live one too: what the workers have not folded they have not refused either, and only they write
+    dead letters.
     """
 
     candidate: Candidate
@@ -130,7 +131,7 @@ class FoldTask:
                 read_live(made.bootstrap_servers, source.name, {partition: begin}, ticks.advance)
                 position = begin.position
             else:
-                position = from_checkpoint(source, partition, begin, self.until[partition])
+                position = load_partition(source, partition, begin)
             if position is not None:
                 published.become(begin, position)
 
@@ -256,25 +257,3 @@ def _digest(store: PartitionStore) -> PartitionDigest:
     for key, row in store.rows():
         digest.add(key, row)
     return digest
-
-
-def from_checkpoint(checkpoint: str, partition: int, store: PartitionStore, until: int) -> Position:
-    """Fill `store` from a checkpoint that is not past the live rows, and return the position that they stand for.
-
-    Raises:
-        Fatal: it is past them.
-    """
-    position = load_partition(checkpoint, partition, store)
-    offset = position.offsets.get(UPDATES.name, 0)
-    if offset > until:
-        raise Fatal(
-            f"partition {partition}: the checkpoint {checkpoint} stands at offset {offset} of the updates, and the "
-            f"live rows at {until}: it is not of this deployment, or the rows are not whole; name another checkpoint"
-        )
-    return position
-
-
-def load_partition(checkpoint: str, partition: int, store: PartitionStore) -> Position:
-    """Fill an empty store with a partition's rows of a checkpoint; pyarrow is loaded for this alone."""
-    load: Callable[[str, int, PartitionStore], Position] = resolve_name("stockweave.replay.checkpoint:load_partition")
-    return load(checkpoint, partition, store)

@@ -20,6 +20,8 @@ from schemas.topics import UPDATES
 from stockweave.errors import Fatal, Retriable
 from stockweave.folder_lock import lock_folder
 from stockweave.meter import Meter
+from stockweave.replay.checkpoint.load import Checkpoint
+from stockweave.replay.checkpoint.lookup import begin_with
 from stockweave.replay.facts import log_ends
 from stockweave.replay.rebuild.fold import Candidate, FoldTask, Proof, ProofTask
 from stockweave.replay.rebuild.follow import await_followers
@@ -111,6 +113,7 @@ class Rebuild:
         self._out = out
         self._rate = 0.0  # updates a second, of the fastest round
         self._at: dict[int, int] = {}  # the offset of updates that each partition is folded up to
+        self._begun_at: dict[int, int] = {}  # the same of the checkpoint, in the partitions that begin with one
         self._made: Candidate
 
     def begin(self, wanted: Wanted, confirm: Confirm, *, restart: bool) -> None:
@@ -120,9 +123,11 @@ class Rebuild:
             Fatal: there are no live rows, what was begun was begun otherwise, or there is nothing to go back to.
         """
         now = self._record.take_over()
+        wanted, checkpoint = self._beginning(now, wanted, restart=restart)
         live = live_generation(self._settings, now)
         check_partitions(wanted.partitions, live.partitions)
-        if not positions(self._bootstrap_servers, live.name, range(live.partitions)):
+        needs_live = checkpoint is None or wanted.partitions is not None
+        if needs_live and not positions(self._bootstrap_servers, live.name, range(live.partitions)):
             raise Fatal(
                 f"{live.name} has no position yet: nothing was ever folded, so there is nothing to rebuild; "
                 "start a worker (`stockweave up`)"
@@ -134,6 +139,9 @@ class Rebuild:
             now = Generations(now.live, None, now.previous)
         rules = rules_digest(self._settings)
         plan = new_plan(wanted, rules) if now.candidate is None else going_on(now, wanted, rules)
+        if checkpoint is not None:
+            begun = range(live.partitions) if plan.partitions is None else plan.partitions
+            self._begun_at = {number: checkpoint.manifest.partitions[number].offset for number in begun}
         previous = self._previous(now) if plan.begin == PREVIOUS else None
         if now.previous is not None and previous is None:
             confirm(
@@ -147,6 +155,26 @@ class Rebuild:
         self._made = Candidate(
             self._settings, self._settings.topic(UPDATES.name), topic, live, previous, plan, self._folder
         )
+
+    def _beginning(self, now: Generations, wanted: Wanted, *, restart: bool) -> tuple[Wanted, Checkpoint | None]:
+        """The checkpoint to begin with, or None, and the wish with its address."""
+        plan = now.plan if now.candidate is not None and not restart else None
+        name = plan.begin if plan is not None and wanted.begin is None else wanted.begin
+        if name in (FACTS, PREVIOUS):
+            return wanted, None
+        if name is None:
+            live_generation(
+                self._settings, now
+            )  # else it is made here: its rows may be lost, and the checkpoint is not
+        topics = ensure_topics(self._settings, self._bootstrap_servers)
+        partitions = wanted.partitions if plan is None else plan.partitions
+        everywhere = range(topics[UPDATES.name].partitions)
+        check_partitions(partitions, len(everywhere))
+        found = begin_with(self._settings, topics, name, everywhere if partitions is None else partitions)
+        if found is None:
+            return wanted, None
+        self._notes.print(f"beginning with the checkpoint {found.address}", markup=False)
+        return Wanted(found.address, wanted.partitions), found
 
     def _previous(self, now: Generations) -> Deployed:
         if now.previous is None:
@@ -223,9 +251,11 @@ class Rebuild:
         return sum(max(0, offset - self._at[number]) for number, offset in self._live_offsets().items())
 
     def _live_offsets(self) -> dict[int, int]:
+        """How far the workers have come; where their rows were lost, the checkpoint that the candidate begins with."""
         live = self._made.live
         partitions = range(live.partitions)
-        return offsets(positions(self._bootstrap_servers, live.name, partitions), partitions)
+        at = offsets(positions(self._bootstrap_servers, live.name, partitions), partitions)
+        return {number: max(offset, self._begun_at.get(number, 0)) for number, offset in at.items()}
 
     def _tell(self, proofs: Mapping[int, Proof]) -> None:
         rows, events = (sum(getattr(proof, name) for proof in proofs.values()) for name in ("rows", "events"))

@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -27,8 +28,11 @@ from schemas.topics import STOCK, UPDATES
 from state.store import PartitionStore, Resources
 from stockweave.errors import Fatal
 from stockweave.meter import Meter
+from stockweave.replay.checkpoint.load import Checkpoint, load_partition
+from stockweave.replay.checkpoint.lookup import Found, begin_with
 from stockweave.replay.facts import Facts, log_ends
 from stockweave.replay.live import read_live
+from stockweave.replay.rebuild.positions import offsets, positions
 from stockweave.replay.refold import refold
 from stockweave.replay.scratch import scratch_folder
 from stockweave.replay.session import kafka
@@ -121,8 +125,13 @@ class Verdict:
         return next((p for p in self.partitions if p.compared.first is not None), None)
 
 
-def run(settings: Settings, jobs: int, *, thorough: bool, verbose: bool, json: bool) -> bool:
+def run(
+    settings: Settings, jobs: int, *, thorough: bool, verbose: bool, json: bool, checkpoint: str | None = None
+) -> bool:
     """The command: verify, and say on stdout what was found; progress goes to stderr.
+
+    `checkpoint`: to begin with, by its name or address; None: the first update, or where the log begins later the
+    newest that covers it.
 
     Returns:
         Whether rows and tallies are what the facts say.
@@ -130,12 +139,17 @@ def run(settings: Settings, jobs: int, *, thorough: bool, verbose: bool, json: b
     notes, out = Console(stderr=True, highlight=False), Console(highlight=False, soft_wrap=True, markup=False)
     with kafka(settings, notes) as connected, scratch_folder(settings.data_dir) as folder:
         began_s = time.monotonic()
+        begin = beginning(connected, checkpoint)
+        if begin is not None:
+            notes.print(f"beginning with the checkpoint {begin.address}", markup=False)
+        seed = None if begin is None else partial(load_partition, begin.address)
         with Meter(notes, "verifying", 0, "records") as meter:
-            verdict = verify(connected, folder, jobs, meter, thorough=thorough)
+            verdict = verify(connected, folder, jobs, meter, seed, thorough=thorough)
         seconds = time.monotonic() - began_s
-        parting = parting_of(connected, verdict)
+        parting = parting_of(connected, verdict, begin)
     if json:
-        out.print_json(data=report.as_json(verdict, parting) | {"seconds": round(seconds, 3)}, indent=None)
+        about = {"seconds": round(seconds, 3), "from": None if begin is None else begin.address}
+        out.print_json(data=report.as_json(verdict, parting) | about, indent=None)
         return verdict.holds
     if verbose:
         for line in report.partition_lines(verdict):
@@ -150,8 +164,17 @@ def run(settings: Settings, jobs: int, *, thorough: bool, verbose: bool, json: b
     return verdict.holds
 
 
-def parting_of(settings: Settings, verdict: Verdict) -> Parting | None:
-    """Where the first row that differs parts from its replay; None when none does."""
+def beginning(settings: Settings, checkpoint: str | None) -> Checkpoint | None:
+    """The checkpoint to begin with; see `run`."""
+    bootstrap = settings.bootstrap_servers or ""
+    topics = ensure_topics(settings, bootstrap)
+    partitions = range(topics[STOCK.name].partitions)
+    until = offsets(positions(bootstrap, topics[STOCK.name].name, partitions), partitions)
+    return begin_with(settings, topics, checkpoint, partitions, until)
+
+
+def parting_of(settings: Settings, verdict: Verdict, begin: Checkpoint | None = None) -> Parting | None:
+    """Where the first row that differs parts from its replay, which began with a checkpoint; None when none does."""
     found = verdict.first
     if found is None or found.compared.first is None or settings.bootstrap_servers is None:
         return None
@@ -164,8 +187,11 @@ def parting_of(settings: Settings, verdict: Verdict) -> Parting | None:
         found.end,
         found.stock_end,
     )
-    first = found.compared.first
-    return find_parting(log, folder_of(settings, len(verdict.partitions)), codec_of(settings), first.key, first.live)
+    first, folder, codec = found.compared.first, folder_of(settings, len(verdict.partitions)), codec_of(settings)
+    if begin is None:
+        return find_parting(log, folder, codec, first.key, first.live)
+    with Found(begin, found.partition) as rows_before:
+        return find_parting(log, folder, codec, first.key, first.live, rows_before.find(first.key))
 
 
 def verify(
@@ -241,10 +267,10 @@ class PartitionCheck:
         live = self._open(folder / "live")
         read = Counted(ticks)
         stock_end = read_live(self.bootstrap_servers, self.stock, {partition: live}, read.advance)[partition]
-        verdict = self._compared(partition, live, stock_end, read, thorough=self.thorough)
+        verdict = self.compared(partition, live, stock_end, read, thorough=self.thorough)
         if verdict.compared.differ and not self.thorough:
             # So that what is reported is what the workers' own fold says of every update.
-            verdict = self._compared(partition, live, stock_end, read, thorough=True)
+            verdict = self.compared(partition, live, stock_end, read, thorough=True)
         live.close()
         shutil.rmtree(folder)
         return verdict
@@ -253,9 +279,10 @@ class PartitionCheck:
         resources = Resources(self.settings.block_cache_bytes, self.settings.write_buffer_bytes)
         return PartitionStore(path, resources, SCRATCH)
 
-    def _compared(
+    def compared(
         self, partition: int, live: PartitionStore, stock_end: int, read: Counted, *, thorough: bool
     ) -> PartitionVerdict:
+        """Compare live rows, which were taken at `stock_end`, with their facts, folded again."""
         replayed = self._open(self.folder / str(partition) / "replayed")
         position = live.position or Position({}, {})
         seeded = self.seed(partition, replayed) if self.seed is not None else Position({}, {})

@@ -7,10 +7,19 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from schemas.admin import Deployed
-from schemas.rows import Count, Position, Source, StockRow, encode
+from schemas.rows import Count, Position, Source, StockRow, encode_row
 from schemas.topics import RESERVATIONS, STOCK, UPDATES
 from stockweave.replay.checkpoint.file import Entry, write
-from stockweave.replay.checkpoint.manifest import MANIFEST, Manifest, PartitionFile, Proof, Stand, TopicId, name_at
+from stockweave.replay.checkpoint.manifest import (
+    FACT_TOPICS,
+    MANIFEST,
+    Manifest,
+    PartitionFile,
+    Proof,
+    Stand,
+    TopicId,
+    name_at,
+)
 from stockweave.replay.checkpoint.manifest import encode as encode_manifest
 from stockweave.replay.checkpoint.place import Place
 
@@ -24,7 +33,7 @@ def deployed(generation: str = "one", partitions: int = PARTITIONS) -> dict[str,
 
 def row(sku: str, on_hand: int) -> bytes:
     source = Source(Count(0, f"count-{sku}", 1_700_000_000_000, on_hand), received_at=7, offset=8)
-    return encode(StockRow(sku, 3, on_hand, 1_700_000_000_123, {"acme\x1fdefault": source}))
+    return encode_row(StockRow(sku, 3, on_hand, 1_700_000_000_123, {"acme\x1fdefault": source}))
 
 
 def entries(count: int, on_hand: int = 5) -> list[Entry]:
@@ -41,6 +50,7 @@ class Shelf:
     """A place with checkpoints that tests make."""
 
     address: str
+    topics: dict[str, Deployed] | None = None  # of a real deployment
     made: list[Made] = field(default_factory=list)
 
     def put(
@@ -63,8 +73,9 @@ class Shelf:
             position = Position({UPDATES.name: offset}, {"acme": [offset, 0, 0, 0]}, 11, 12, generation)
             newest_at = 1_700_000_000_000 + offset
             parts.append(PartitionFile(number, file, *written, Stand.of(position), newest_at, 99))
-        facts = {name: TopicId.of(t) for name, t in deployed(generation).items() if name != STOCK.name}
-        stock = TopicId.of(deployed(generation)[STOCK.name])
+        topics = self.topics or deployed(generation)
+        facts = {topic: TopicId.of(topics[topic]) for topic in FACT_TOPICS}
+        stock = TopicId.of(topics[STOCK.name])
         manifest = Manifest(1, name, created_at + len(self.made), 0, stock, facts, parts, proof)
         place.put(f"{name}/{MANIFEST}", encode_manifest(manifest))
         self.made.append(Made(place.address_of(name), name))

@@ -6,8 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
-from typing import cast
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
@@ -16,21 +14,16 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ConfigResource,
     ResourceType,
 )
-from msgspec.structs import replace
 
 from inventory.stock import StockUpdate
 from schemas import keys
 from schemas.admin import ensure_topics, find_generation
 from schemas.generations import PREVIOUS, name_of
-from schemas.rows import Position, encode
 from schemas.topics import STOCK, UPDATES
-from state.store import PartitionStore
 from stockweave.errors import Fatal
-from stockweave.replay.facts import Facts, log_ends
 from stockweave.replay.rebuild import dry_run, rebuild
 from stockweave.replay.rebuild.plan import Wanted
 from stockweave.replay.rebuild.positions import offsets, positions
-from streams.batch import Batch, Part
 from tests.deployment import Deployment, expected_on_hand, some_updates
 from tests.generations import read_partition
 from tests.inventory.builders import update
@@ -45,7 +38,7 @@ from tests.stockweave.replay.rebuild.rebuilt import (
     settings_of,
     wrong_rows,
 )
-from tests.stockweave.replay.rebuild.writer import Store, Writer, folder
+from tests.stockweave.replay.rebuild.writer import Writer
 
 
 def topics_of(deployment: Deployment) -> dict[str, list[tuple[int, int]]]:
@@ -293,57 +286,3 @@ def test_a_position_is_found_behind_transactions_that_were_aborted(deployment: D
     assert found == writer.positions
     assert sum(offsets(found, (0, 1)).values()) == 200
     assert positions(deployment.bootstrap_servers, deployment.topics[UPDATES.name].name, (0, 1)) == {}
-
-
-def test_a_rebuild_from_a_checkpoint_folds_only_what_came_after_it(
-    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    updates = some_updates(1_000)
-    deployment.publish(updates[:600])
-    kept = {
-        p: end
-        for p, (_, end) in log_ends(deployment.bootstrap_servers, deployment.topics[UPDATES.name].name, (0, 1)).items()
-    }
-    deployment.publish(updates[600:])
-    wrong_rows(deployment)
-
-    def load(checkpoint: str, partition: int, store: PartitionStore) -> Position:
-        """A checkpoint at the offsets of `kept`, which the log has lost since, plus what its address says."""
-        ahead = int(checkpoint.removeprefix("kept+"))
-        return right_rows[partition](store, ahead)
-
-    right_rows = {p: keep_rows(deployment, p, end) for p, end in kept.items()}
-    admin = AdminClient({"bootstrap.servers": deployment.bootstrap_servers})
-    log = deployment.topics[UPDATES.name].name
-    for deleted in admin.delete_records([TopicPartition(log, p, end) for p, end in kept.items()]).values():
-        deleted.result()
-    monkeypatch.setattr("stockweave.replay.rebuild.fold.load_partition", load)
-    with pytest.raises(Fatal, match=r"the checkpoint kept\+9999 stands at offset .* name another checkpoint"):
-        rebuilt(deployment, Wanted(begin="kept+9999"))
-    capsys.readouterr()
-    dry_run.run(settings_of(deployment), Wanted(begin="kept+0"), 1)
-    assert "400 updates were folded" in capsys.readouterr().out
-    ended = rebuilt(deployment, Wanted(begin="kept+0"), restart=True)
-    assert on_hand(deployment, ended.live.topic) == expected_on_hand(updates)
-    live = content(deployment, name_of(0, deployment.base))
-    assert {p: c[1:] for p, c in content(deployment, ended.live.topic).items()} == {p: c[1:] for p, c in live.items()}
-
-
-def keep_rows(deployment: Deployment, partition: int, end: int) -> Callable[[PartitionStore, int], Position]:
-    """The right rows of the updates below `end`; what is returned fills a store with them."""
-    rows: dict[bytes, bytes | None] = {}
-    facts = Facts(deployment.bootstrap_servers, deployment.topics[UPDATES.name].name, partition, 0, end)
-    memory = Store()
-    position = Position({}, {})
-    for messages in facts.batches(100):
-        [folded] = folder().fold(Batch([Part(partition, cast("PartitionStore", memory), position, messages)], None))
-        memory.rows |= folded.rows
-        rows |= folded.rows
-        position = folded.position
-
-    def fill(store: PartitionStore, ahead: int) -> Position:
-        at = replace(position, offsets={UPDATES.name: end + ahead})
-        store.write({**rows, keys.POSITION: encode(at)}, end)
-        return at
-
-    return fill
