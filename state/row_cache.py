@@ -25,7 +25,7 @@ class RowCache:
         self._young_bytes_max = bytes_max // 2
         self._young: dict[bytes, bytes | None] = {}
         self._old: dict[bytes, bytes | None] = {}
-        self._young_bytes = 0
+        self._young_bytes = 0  # at the most: a row that was written anew is counted twice, until all are counted anew
 
     def get_many(self, row_keys: Sequence[bytes], load: Load) -> list[bytes | None]:
         """The values of `row_keys`, None where there is none; `load` is asked for those that are not cached."""
@@ -45,26 +45,33 @@ class RowCache:
             values = list(map(young.get, row_keys))
         return values
 
-    def write(self, changed: Mapping[bytes, bytes | None]) -> None:
-        """Take over what was written to the store; a batch writes what it has asked for, so that is in the cache."""
+    def write(self, changed: Mapping[bytes, bytes | None], size: int) -> None:
+        """Take over what was written to the store; a batch writes what it has asked for, so that is in the cache.
+
+        Args:
+            changed: the rows.
+            size: `row_bytes` of their values.
+        """
         if not self._young and not self._old:
             return
         self._make_room()
         young = self._young
         rows = len(young)
-        self._young_bytes += _bytes(changed.values()) - _bytes(map(young.get, changed))
         young.update(changed)
-        self._young_bytes += ENTRY_BYTES * (len(young) - rows)
+        self._young_bytes += size + ENTRY_BYTES * (len(young) - rows)
 
     def clear(self) -> None:
         """Forget every row."""
         self._young, self._old, self._young_bytes = {}, {}, 0
 
     def _make_room(self) -> None:
-        if self._young_bytes > self._young_bytes_max:
+        if self._young_bytes <= self._young_bytes_max:
+            return
+        self._young_bytes = row_bytes(self._young.values()) + ENTRY_BYTES * len(self._young)
+        if self._young_bytes > self._young_bytes_max * 3 // 4:  # or what is counted anew grows too little to pay for it
             self._old, self._young, self._young_bytes = self._young, {}, 0
 
 
-def _bytes(values: Iterable[bytes | None]) -> int:
-    """In C throughout: this runs for every row of every commit."""
+def row_bytes(values: Iterable[bytes | None]) -> int:
+    """How many bytes values have together; in C throughout, for this runs for every row of every commit."""
     return sum(map(len, filter(None, values)))

@@ -2,7 +2,9 @@
 
 Invariant: rows and the position that they stand for move in one WriteBatch of one column family, so a store is at one
 position, whatever died. There is no write-ahead log: after a kill the store is at an earlier position and the topic has
-the rest. Workers write it after their commit, followers as they read; one thread writes, any may read.
+the rest. So a store with a row cache writes back: what is written waits in memory, and goes to RocksDB together, a row
+that changed ten times once. Workers write it after their commit, followers as they read; one thread writes, any may
+read, unless there is a row cache: then that thread alone.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from rocksdict import (
 
 from schemas import keys, rows
 from state import open_files
-from state.row_cache import RowCache
+from state.row_cache import RowCache, row_bytes
 from stockweave.errors import Fatal
 
 log = structlog.get_logger(__name__)
@@ -37,6 +39,7 @@ log = structlog.get_logger(__name__)
 MEMTABLE_BYTES = (
     16 << 20
 )  # small: sorted batches into a small memtable cost least (measured), and little is left to re-read
+WAITING_BYTES_MAX = 32 << 20  # written to one store and not yet to RocksDB: half a second to read again after a kill
 REBUILDABLE = ("Corruption:", "Invalid argument:", "IO error: No such file")
 """How RocksDB's messages begin when a folder cannot be used; rocksdict raises them all as plain Exception."""
 BROKEN = "broken"
@@ -49,7 +52,7 @@ class Resources:
     Args:
         block_cache_bytes: RocksDB's.
         write_buffer_bytes: RocksDB's.
-        row_cache_bytes: of each store's `RowCache`.
+        row_cache_bytes: of each store's `RowCache`, and half of it, `WAITING_BYTES_MAX` at most, for what waits.
         partitions: how many stores of one generation there may be.
     """
 
@@ -113,6 +116,9 @@ class PartitionStore:
         self._generation = generation
         self.broken: Fatal | None = None  # the damage that was met; any thread
         self._row_cache = RowCache(resources.row_cache_bytes)
+        self._waiting: dict[bytes, bytes | None] = {}
+        self._waiting_bytes = 0  # as often as they were written
+        self._waiting_bytes_max = min(WAITING_BYTES_MAX, resources.row_cache_bytes // 2)
         self._no_wal = WriteOptions()
         # A property, whatever the stub says.
         self._no_wal.disable_wal = True  # type: ignore[assignment,method-assign]
@@ -182,16 +188,21 @@ class PartitionStore:
     def _load(self, row_keys: Sequence[bytes]) -> list[bytes | None]:
         with self._in_use():
             found: Any = self._db.get(list(row_keys))
+        waiting = self._waiting
+        if waiting:
+            return [waiting.get(key, row) for key, row in zip(row_keys, found, strict=True)]
         return cast("list[bytes | None]", found)
 
     def get(self, key: bytes) -> bytes | None:
         """The value of one key."""
+        if key in self._waiting:
+            return self._waiting[key]
         with self._in_use():
             value: bytes | None = self._db.get(key)
         return value
 
     def write(self, changed: Mapping[bytes, bytes | None], next_offset: int, anchor: int | None = None) -> None:
-        """Write rows (None: remove), the position among them, and where the store now stands, in one batch.
+        """Take rows (None: remove), the position among them, and where the store now stands.
 
         Args:
             changed: by key; the value of `keys.POSITION` becomes `position`.
@@ -199,6 +210,25 @@ class PartitionStore:
             anchor: offset of the position record in `changed`; None keeps the last.
         """
         mark = Mark(self._generation, next_offset, self.mark.anchor if anchor is None else anchor, _now_ms())
+        if self._waiting_bytes_max == 0:
+            self._put(changed, mark)
+        else:
+            size = row_bytes(changed.values())
+            self._waiting.update(changed)
+            self._waiting_bytes += size
+            self._row_cache.write(changed, size)
+        position = changed.get(keys.POSITION)
+        if position is not None:
+            self.position_bytes, self.position = position, rows.decode_position(position)
+        self.mark = mark
+        if self._waiting_bytes > self._waiting_bytes_max:
+            self._write_back()
+
+    def _write_back(self) -> None:
+        self._put(self._waiting, self.mark)
+        self._waiting, self._waiting_bytes = {}, 0
+
+    def _put(self, changed: Mapping[bytes, bytes | None], mark: Mark) -> None:
         batch = WriteBatch(raw_mode=True)
         for key in sorted(changed):  # sorted keys make the memtable's inserts 2.4 times cheaper
             value = changed[key]
@@ -209,11 +239,6 @@ class PartitionStore:
         batch.put(keys.LOCAL, msgspec.msgpack.encode(mark))
         with self._in_use():
             self._db.write(batch, self._no_wal)
-        self._row_cache.write(changed)
-        position = changed.get(keys.POSITION)
-        if position is not None:
-            self.position_bytes, self.position = position, rows.decode_position(position)
-        self.mark = mark
 
     def rows(self, first: bytes = keys.ROW_FIRST) -> Iterator[tuple[bytes, bytes]]:
         """Rows in the order of their keys, from `first` on, as they stand now."""
@@ -224,6 +249,8 @@ class PartitionStore:
         return self._items(keys.HOLD_PREFIX)
 
     def _items(self, last: bytes) -> Iterator[tuple[bytes, bytes]]:
+        if self._waiting:
+            self._write_back()
         with self._in_use():
             for key, value in cast("Iterator[tuple[bytes, bytes]]", self._db.items(from_key=last)):
                 last = key
@@ -250,6 +277,7 @@ class PartitionStore:
                 raise self._refused("cannot be closed", error, "see to the disk, and restart") from error
             log.warning("damaged_store_reset", path=str(self.path), why=str(error))
         self._row_cache.clear()
+        self._waiting, self._waiting_bytes = {}, 0
         shutil.rmtree(self.path)
         self.broken = None
         self._open()
@@ -258,6 +286,7 @@ class PartitionStore:
         """Flush to the disk, with the time until which the store was kept, and let go of the folder."""
         try:
             self.write({}, self.mark.next_offset)
+            self._write_back()
             with self._in_use():
                 self._db.flush()
         finally:

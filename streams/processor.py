@@ -170,8 +170,7 @@ class Processor:
         for part in folded:
             number = part.part.partition
             anchor = written[number]
-            changed: dict[bytes, bytes | None] = {**part.rows, keys.POSITION: encoded[number]}
-            part.part.store.write(changed, anchor + 1, anchor)
+            part.part.store.write({**part.rows, keys.POSITION: encoded[number]}, anchor + 1, anchor)
             self._assigned[number].next_offset = part.position.offsets[UPDATES.name]
         return True
 
@@ -270,8 +269,7 @@ class Processor:
 
     def _produce(self, folded: FoldedPart, position: bytes, anchors: dict[int, int | None]) -> None:
         number, produce = folded.part.partition, self._transaction.produce
-        for key in sorted(folded.rows):
-            produce(self._stock, folded.rows[key], key, number)
+        self._transaction.produce_all(self._stock, folded.rows, number)
         quiet_below = self._assigned[number].quiet_below
         for letter in folded.dead_letters:
             message = letter.message

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 import structlog
@@ -164,10 +164,22 @@ class Transaction:
                 self._be_patient("produce", "the queue of records to be sent is full", began_s)
                 self._call("poll", self._producer.poll, DELIVERY_WAIT_S)
             except KafkaException as raised:
-                error = raised.args[0]
-                if error.fatal() or error.code() in (KafkaError._FATAL, KafkaError.MSG_SIZE_TOO_LARGE):
-                    _end(f"produce of {key!r} to {topic}", error, raised)
-                raise Aborted(f"produce: {error.str()}") from raised
+                _end_produce(topic, key, raised)
+
+    def produce_all(self, topic: str, values: Mapping[bytes, bytes], partition: int) -> None:
+        """`produce` for many values by key, at a third of its cost.
+
+        Raises:
+            Aborted, Retriable, Fatal: as `produce`.
+        """
+        produce = self._producer.produce
+        for key, value in values.items():
+            try:
+                produce(topic, value, key, partition)
+            except BufferError:
+                self.produce(topic, value, key, partition)
+            except KafkaException as raised:
+                _end_produce(topic, key, raised)
 
     def commit(self, offsets: list[TopicPartition], group_metadata: Any) -> None:  # noqa: ANN401 - opaque to us
         """Make the open transaction visible, with `offsets` as consumed.
@@ -260,6 +272,13 @@ class Transaction:
             raise
         finally:
             self._watchdog.end()
+
+
+def _end_produce(topic: str, key: bytes | None, raised: KafkaException) -> NoReturn:
+    error = raised.args[0]
+    if error.fatal() or error.code() in (KafkaError._FATAL, KafkaError.MSG_SIZE_TOO_LARGE):
+        _end(f"produce of {key!r} to {topic}", error, raised)
+    raise Aborted(f"produce: {error.str()}") from raised
 
 
 def _end(call: str, error: KafkaError, cause: KafkaException) -> NoReturn:

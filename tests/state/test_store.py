@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
 import tempfile
 import textwrap
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,12 +16,17 @@ import pytest
 
 from schemas import keys
 from schemas.rows import Position, encode
-from state.store import PartitionStore, Resources
+from state.store import Mark, PartitionStore, Resources
 from stockweave.errors import Fatal
 
 
 def position(offset: int) -> bytes:
     return encode(Position({"inventory.updates": offset}, {"acme": [offset, 0, 0, 0]}))
+
+
+def write_to_disk(store: PartitionStore, changed: dict[bytes, bytes | None], next_offset: int) -> None:
+    store.write(changed, next_offset)
+    store._write_back()
 
 
 def test_rows_and_position_are_back_after_a_close(tmp_path: Path, resources: Resources) -> None:
@@ -49,6 +56,43 @@ def test_rows_come_in_key_order_and_reserved_keys_never(tmp_path: Path, resource
     assert [key for key, _ in store.rows()] == [b"a", b"c", "é".encode()]
     assert [key for key, _ in store.rows(b"b")] == [b"c", "é".encode()]
     assert store.get(hold) == b"h"
+    store.close()
+
+
+def test_what_was_written_is_told_at_once_wherever_it_is(tmp_path: Path, resources: Resources) -> None:
+    rng = random.Random(1)
+    store = PartitionStore(tmp_path / "0", resources, "g1")
+    told: dict[bytes, bytes] = {}
+    for offset in range(1, 400):
+        names = [b"%03d" % rng.randrange(300) for _ in range(20)]
+        assert store.get_many(names) == [told.get(name) for name in names]
+        changed = {name: None if rng.random() < 0.2 else rng.randbytes(300) for name in names}
+        store.write({**changed, keys.POSITION: position(offset)}, offset)
+        told = {name: row for name, row in (told | changed).items() if row is not None}
+        name = b"%03d" % rng.randrange(300)
+        assert store.get(name) == told.get(name)
+        if offset % 100 == 0:
+            assert list(store.rows()) == sorted(told.items())
+            assert store.mark.next_offset == offset
+    store.close()
+    again = PartitionStore(tmp_path / "0", resources, "g1")
+    assert list(again.rows()) == sorted(told.items())
+    again.close()
+
+
+def test_a_row_that_changes_again_and_again_is_written_to_the_disk_once(tmp_path: Path) -> None:
+    store = PartitionStore(tmp_path / "0", Resources(4 << 20, 8 << 20, row_cache_bytes=4 << 20), "g1")
+    put = store._put
+    batches: list[int] = []
+
+    def counted(changed: Mapping[bytes, bytes | None], mark: Mark) -> None:
+        batches.append(len(changed))
+        put(changed, mark)
+
+    store._put = counted  # type: ignore[method-assign]
+    for offset in range(1, 4_001):
+        store.write({b"%d" % (offset % 10): bytes(1_000)}, offset)
+    assert batches == [10]  # at 2 MB of the 4
     store.close()
 
 
@@ -144,11 +188,11 @@ def test_a_write_that_meets_damage_is_fatal_and_the_next_start_begins_empty(
     store = PartitionStore(tmp_path / "0", resources, "g1")
     for n in range(5):
         with suppress(Exception):  # the first to be told is the compaction, and then whoever comes
-            store.write({b"%04d" % i: b"x" for i in range(0, 400, 7)}, 401 + n)
+            write_to_disk(store, {b"%04d" % i: b"x" for i in range(0, 400, 7)}, 401 + n)
             store._db.flush()
     (tmp_path / "0" / "broken").unlink(missing_ok=True)
     with pytest.raises(Fatal, match="is damaged: Corruption"):
-        store.write({b"a": b"1"}, 500)
+        write_to_disk(store, {b"a": b"1"}, 500)
     with pytest.raises(Fatal, match="is damaged: Corruption"):
         store.close()
     again = PartitionStore(tmp_path / "0", resources, "g1")
@@ -162,7 +206,7 @@ def test_a_store_that_takes_no_write_any_more_can_be_reset(tmp_path: Path, resou
     store = PartitionStore(tmp_path / "0", resources, "g1")
     for n in range(5):
         with suppress(Exception):
-            store.write({b"%04d" % i: b"x" for i in range(0, 400, 7)}, 401 + n)
+            write_to_disk(store, {b"%04d" % i: b"x" for i in range(0, 400, 7)}, 401 + n)
             store._db.flush()
     store.reset()
     store.write({b"a": b"1"}, 1)
@@ -176,7 +220,7 @@ def run_with_open_files(limits: str, code: str) -> str:
 import resource, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, ({limits}))
 from pathlib import Path
-from state.store import PartitionStore, Resources
+from state.store import Mark, PartitionStore, Resources
 from stockweave.errors import Fatal
 folder = Path(sys.argv[1])
 {textwrap.dedent(code)}
@@ -242,7 +286,7 @@ def test_after_a_kill_the_rows_are_exactly_those_of_the_stored_position(tmp_path
         from schemas import keys
         from state.store import PartitionStore, Resources
         from tests.state.test_store import position
-        store = PartitionStore(Path(sys.argv[1]), Resources(4 << 20, 1 << 20), "g1")
+        store = PartitionStore(Path(sys.argv[1]), Resources(4 << 20, 1 << 20, int(sys.argv[2])), "g1")
         i = 0
         while True:
             store.write({b"%09d" % i: bytes(2_000), keys.POSITION: position(i)}, i + 1, i)
@@ -252,7 +296,9 @@ def test_after_a_kill_the_rows_are_exactly_those_of_the_stored_position(tmp_path
         """
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", program, str(tmp_path / "0")], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+        [sys.executable, "-c", program, str(tmp_path / "0"), str(resources.row_cache_bytes)],
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
     )
     assert process.stdout is not None
     assert process.stdout.readline() == b"enough\n"
