@@ -90,9 +90,9 @@ class Advance:
 class FoldTask:
     """Takes a partition's writing over and folds up to an offset of updates; see the module.
 
-    `until`: by partition. It is never past the live generation's position, or that of the checkpoint that it begins
-    with, which was a live one too: what the workers have not folded they have not refused either, and only they write
-    dead letters.
+    `until`: by partition. It is never past the live generation's position: what the workers have not folded they have
+    not refused either, and only they write dead letters. A checkpoint may be past it, where the live rows are lost: the
+    candidate stands there then, for that was a live position once.
     """
 
     candidate: Candidate

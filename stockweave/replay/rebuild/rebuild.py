@@ -113,7 +113,6 @@ class Rebuild:
         self._out = out
         self._rate = 0.0  # updates a second, of the fastest round
         self._at: dict[int, int] = {}  # the offset of updates that each partition is folded up to
-        self._begun_at: dict[int, int] = {}  # the same of the checkpoint, in the partitions that begin with one
         self._made: Candidate
 
     def begin(self, wanted: Wanted, confirm: Confirm, *, restart: bool) -> None:
@@ -139,9 +138,6 @@ class Rebuild:
             now = Generations(now.live, None, now.previous)
         rules = rules_digest(self._settings)
         plan = new_plan(wanted, rules) if now.candidate is None else going_on(now, wanted, rules)
-        if checkpoint is not None:
-            begun = range(live.partitions) if plan.partitions is None else plan.partitions
-            self._begun_at = {number: checkpoint.manifest.partitions[number].offset for number in begun}
         previous = self._previous(now) if plan.begin == PREVIOUS else None
         if now.previous is not None and previous is None:
             confirm(
@@ -251,11 +247,9 @@ class Rebuild:
         return sum(max(0, offset - self._at[number]) for number, offset in self._live_offsets().items())
 
     def _live_offsets(self) -> dict[int, int]:
-        """How far the workers have come; where their rows were lost, the checkpoint that the candidate begins with."""
         live = self._made.live
         partitions = range(live.partitions)
-        at = offsets(positions(self._bootstrap_servers, live.name, partitions), partitions)
-        return {number: max(offset, self._begun_at.get(number, 0)) for number, offset in at.items()}
+        return offsets(positions(self._bootstrap_servers, live.name, partitions), partitions)
 
     def _tell(self, proofs: Mapping[int, Proof]) -> None:
         rows, events = (sum(getattr(proof, name) for proof in proofs.values()) for name in ("rows", "events"))

@@ -54,17 +54,20 @@ def difference(verdict: Verdict, found: PartitionVerdict, parting: Parting) -> I
     yield from row_lines("replayed", replayed, live)
     where = f"{verdict.updates} partition {found.partition}"
     record = "" if parting.record is None else f" (record {parting.record} of {verdict.stock})"
-    yield (
-        f"  both mean the same after all updates below offset {parting.equal_until} of {where}, "
-        f"and differ after all below {parting.differ_at}{record}"
-    )
-    yield from parting_lines(where, parting)
+    equal = f"both mean the same after all updates below offset {parting.equal_until} of {where}, and"
+    if parting.equal_until == found.start > 0:
+        equal = f"the replay begins with the checkpoint's row, at offset {found.start} of {where}; both"
+    yield f"  {equal} differ after all below {parting.differ_at}{record}"
+    yield from parting_lines(where, parting, found.start)
 
 
-def parting_lines(where: str, parting: Parting) -> Iterator[str]:
-    """Which update it is, and how sure that is."""
+def parting_lines(where: str, parting: Parting, start: int = 0) -> Iterator[str]:
+    """Which update it is, and how sure that is; `start`: where the replay began."""
     if parting.offset is None:
-        yield "  no update of this SKU is in the log: the row was written by something else than the fold"
+        since = f" from offset {start} on" if start else ""
+        earlier = ", or by an update of before" if start else ""
+        written = f"the row was written by something else than the fold{earlier}"
+        yield f"  no update of this SKU is in the log{since}: {written}"
         return
     sure = "at" if parting.certain or parting.how else "at the latest at"
     yield f"  they part {sure} {where} offset {parting.offset}: {update_line(parting)}"

@@ -21,9 +21,11 @@ from tests.stockweave.replay.planted import Quiet
 from tests.stockweave.replay.rebuild.rebuilt import settings_of
 
 
-def made(deployment: Deployment, *, verify: bool = False, jobs: int = 1, to: str | None = None) -> Checkpoint:
-    """A new checkpoint of the live rows."""
-    settings = settings_of(deployment)
+def made(
+    deployment: Deployment, *, verify: bool = False, jobs: int = 1, to: str | None = None, name: str = "engineer"
+) -> Checkpoint:
+    """A new checkpoint of the live rows, by whoever works in the folder `name`."""
+    settings = settings_of(deployment, name)
     with scratch_folder(settings.data_dir) as folder:
         return create(settings, Place(to or default_address(settings)), folder, jobs, Quiet(), verify=verify)
 
@@ -39,9 +41,9 @@ def loaded(address: str, partition: int, folder: Path) -> tuple[dict[bytes, byte
         store.close()
 
 
-def shelf_of(deployment: Deployment) -> Path:
-    """The folder of its checkpoints."""
-    return Path(default_address(settings_of(deployment)))
+def shelf_of(deployment: Deployment, name: str = "engineer") -> Path:
+    """The folder of the checkpoints of whoever works in the folder `name`."""
+    return Path(default_address(settings_of(deployment, name)))
 
 
 def delete_updates(deployment: Deployment, below: dict[int, int]) -> None:

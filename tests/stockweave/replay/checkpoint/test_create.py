@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from inventory.digest import PartitionDigest
 from schemas import keys
 from schemas.topics import STOCK, UPDATES
 from state.store import PartitionStore, Resources
+from stockweave.broker.kafka import EmbeddedKafka
 from stockweave.errors import Fatal
 from stockweave.replay.checkpoint import create, listing
 from stockweave.replay.checkpoint.file import write
@@ -23,6 +26,15 @@ from tests.generations import read_partition
 from tests.stockweave.replay.checkpoint.running import delete_topic, loaded, made, shelf_of
 from tests.stockweave.replay.rebuild.rebuilt import rebuilt, settings_of, wrong_rows
 from tests.stockweave.replay.rebuild.writer import Writer, folder
+
+
+@pytest.fixture(scope="module")
+def still(broker: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> Deployment:
+    """A deployment whose rows nobody changes; take a folder, and so checkpoints, of your own in it."""
+    deployment = Deployment(broker.bootstrap_servers, tmp_path_factory.mktemp("still"), partitions=2)
+    deployment.publish(some_updates(400, skus=50))
+    Writer(deployment).fold(100)
+    return deployment
 
 
 def test_a_checkpoint_brings_rows_and_positions_back_to_the_byte(deployment: Deployment, tmp_path: Path) -> None:
@@ -102,35 +114,28 @@ def test_a_proof_goes_on_from_the_newest_proven_checkpoint(deployment: Deploymen
     assert (proof.begin, proof.updates) == (first.name, 500)
 
 
-def test_a_proof_by_other_rules_is_not_gone_on_from(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
-    deployment.publish(some_updates(300))
-    Writer(deployment).fold(100)
+def test_a_proof_by_other_rules_is_not_gone_on_from(still: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(create, "rules_digest", lambda _: "of before")
-    made(deployment, verify=True)
+    made(still, verify=True, name="ruler")
     monkeypatch.undo()
-    proof = made(deployment, verify=True).manifest.proof
+    proof = made(still, verify=True, name="ruler").manifest.proof
     assert proof is not None
-    assert (proof.begin, proof.updates) == (None, 300)
+    assert (proof.begin, proof.updates) == (None, 400)
 
 
-def test_any_place_that_fsspec_knows_will_do(deployment: Deployment, tmp_path: Path) -> None:
-    deployment.publish(some_updates(200))
-    writer = Writer(deployment)
-    writer.fold(100)
-    checkpoint = made(deployment, to=f"memory://{deployment.prefix}kept/")
-    assert checkpoint.address == f"memory://{deployment.prefix}kept/{checkpoint.name}"
-    assert loaded(checkpoint.address, 1, tmp_path)[1] == writer.positions[1]
+def test_any_place_that_fsspec_knows_will_do(still: Deployment, tmp_path: Path) -> None:
+    checkpoint = made(still, to=f"memory://{still.prefix}kept/")
+    assert checkpoint.address == f"memory://{still.prefix}kept/{checkpoint.name}"
+    assert loaded(checkpoint.address, 1, tmp_path)[1] == still.stock().positions[1]
     with pytest.raises(Fatal, match=r"memory://.*/nothing/manifest.json is not there"):
-        Checkpoint(f"memory://{deployment.prefix}kept/nothing")
+        Checkpoint(f"memory://{still.prefix}kept/nothing")
     with pytest.raises(Fatal, match=r"address nosuch://x cannot be used: .*; install what fsspec needs"):
-        made(deployment, to="nosuch://x")
+        made(still, to="nosuch://x")
 
 
 def test_what_the_place_keeps_otherwise_than_it_was_written_is_no_checkpoint(
-    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+    still: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    deployment.publish(some_updates(200))
-    Writer(deployment).fold(100)
     for lost, said in ((1, "at key"), (-1, "has more rows")):
         with monkeypatch.context() as patch:
             rows = (lambda entries: list(entries)[1:]) if lost > 0 else (lambda entries: [*entries, (b"z", b"")])
@@ -140,14 +145,12 @@ def test_what_the_place_keeps_otherwise_than_it_was_written_is_no_checkpoint(
                 patch.setattr("stockweave.replay.checkpoint.file.digest", lambda _: bytes(16))
                 patch.setattr("inventory.digest.digest", lambda _: bytes(16))
             with pytest.raises(Fatal, match=said):
-                made(deployment)
-        assert list(shelf_of(deployment).iterdir()) == []
+                made(still, name="keeper")
+        assert list(shelf_of(still, "keeper").iterdir()) == []
 
 
-def test_damage_is_named_with_the_file_and_leaves_no_position(deployment: Deployment, tmp_path: Path) -> None:
-    deployment.publish(some_updates(400, skus=50))
-    Writer(deployment).fold(100)
-    address = Path(made(deployment).address)
+def test_damage_is_named_with_the_file_and_leaves_no_position(still: Deployment, tmp_path: Path) -> None:
+    address = Path(made(still, name="damager").address)
     for name in ("partition-00000.parquet", "manifest.json"):
         kept = (address / name).read_bytes()
         for place in (0, len(kept) // 3, len(kept) - 2):
@@ -181,8 +184,13 @@ def test_the_list_says_what_there_is_and_what_fits(deployment: Deployment, capsy
     assert "no checkpoint in" in capsys.readouterr().out
     deployment.publish(some_updates(600, skus=30))
     Writer(deployment).fold(100)
-    create.run(settings, None, 1, verify=True, json=False)
-    assert "30 rows of 600 updates in 2 partitions" in capsys.readouterr().out
+    done = subprocess.run(
+        [sys.executable, "-m", "stockweave", "checkpoint", "create", "--verify", "--jobs", "1"],
+        env=deployment.environment("engineer"), capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "30 rows of 600 updates in 2 partitions" in done.stdout
+    assert "600 updates were folded again: 0 differ" in done.stdout
     create.run(settings, None, 1, verify=False, json=True)
     plain = json.loads(capsys.readouterr().out)
     assert (plain["rows"], plain["updates"], plain["verified"]) == (30, 600, None)
@@ -205,13 +213,9 @@ def test_the_list_says_what_there_is_and_what_fits(deployment: Deployment, capsy
     assert told["unfinished"] == ["dying"]
 
 
-def test_the_list_is_told_even_where_there_is_no_kafka(
-    deployment: Deployment, capsys: pytest.CaptureFixture[str]
-) -> None:
-    deployment.publish(some_updates(50))
-    Writer(deployment).fold(100)
-    made(deployment)
-    listing.run(settings_of(deployment).model_copy(update={"bootstrap_servers": None}), json=False)
+def test_the_list_is_told_even_where_there_is_no_kafka(still: Deployment, capsys: pytest.CaptureFixture[str]) -> None:
+    made(still, name="mourner")
+    listing.run(settings_of(still, "mourner").model_copy(update={"bootstrap_servers": None}), json=False)
     told = capsys.readouterr()
     assert told.out.splitlines()[1].endswith("?")
     assert "which of them fit is not known: there is no broker's data" in told.err

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from schemas.generations import name_of
+from schemas.rows import decode_row, encode_row
 from schemas.topics import STOCK, UPDATES
 from stockweave.errors import Fatal
 from stockweave.replay.checkpoint import create, trim
@@ -179,6 +180,25 @@ def test_a_wrong_row_is_explained_from_a_checkpoint_on(deployment: Deployment) -
     assert (said["differ"], said["first"]["sku"], said["first"]["update"]["update_id"]) == (1, VICTIM, "sale-8")
     assert (said["first"]["offset"], said["first"]["certain"]) == (offset_of(deployment, "sale-8")[1], True)
     assert (said["first"]["live"]["on_hand"], said["first"]["replayed"]["on_hand"]) == (31, 22)
+
+
+def test_a_row_that_went_wrong_before_the_checkpoint_is_not_laid_to_an_update_after_it(
+    deployment: Deployment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deployment.publish(story())
+    writer = Writer(deployment)
+    writer.fold(100)
+    checkpoint = made(deployment)
+    partition, _ = offset_of(deployment, "sale-4")
+    row = decode_row(writer.stores[partition].rows[VICTIM.encode()])
+    without("sale-4")(row.sources["acme\x1fdefault"])
+    writer.write(partition, {VICTIM.encode(): encode_row(row)}, writer.positions[partition])
+    settings = settings_of(deployment)
+    assert not verify.run(settings, 1, thorough=False, verbose=False, json=False, checkpoint=checkpoint.name)
+    start = checkpoint.manifest.partitions[partition].offset
+    said = capsys.readouterr().out
+    assert f"the replay begins with the checkpoint's row, at offset {start} of " in said
+    assert f"no update of this SKU is in the log from offset {start} on" in said
 
 
 def test_the_commands_name_the_remedy_where_no_checkpoint_is(deployment: Deployment) -> None:
