@@ -125,10 +125,10 @@ def _fold_row(
     sources: dict[str, Source] = {}
     changed: dict[str, Source] = {}
     recount = False
-    runs: Iterable[Sequence[int]] = (places,)
+    having_room: Iterable[int] = places
     if (0 if stored is None else len(stored)) + len(places) * UPDATE_BYTES_MAX > ROW_BYTES_MAX:
-        runs = _within_room(places, columns, updates, limits, packed, changed, others)
-    for i in chain.from_iterable(runs):
+        having_room = chain.from_iterable(_within_room(places, columns, updates, limits, packed, changed, others))
+    for i in having_room:
         key, kind, at, update_id, quantity, received_at, offset = columns[i]
         source = sources.get(key)
         if source is None:
@@ -140,18 +140,20 @@ def _fold_row(
                 row.on_hand += quantity
             elif outcome is REPLACED:
                 recount = True
+            else:
+                others.append((i, outcome))
+                continue
         else:
             before = source.on_hand
             outcome = apply_count(source, Count(KINDS[kind], update_id, at, quantity), limits)
-            if outcome is APPLIED or outcome is REPLACED:
-                describe(source, updates.basis[i], updates.incoming[i], updates.stale_after_ms[i])
-                row.on_hand += source.on_hand - before
-        if outcome is APPLIED or outcome is REPLACED:
-            source.offset = offset
-            source.received_at = row.changed_at = received_at
-            changed[key] = source
-        else:
-            others.append((i, outcome))
+            if outcome is not APPLIED and outcome is not REPLACED:
+                others.append((i, outcome))
+                continue
+            describe(source, updates.basis[i], updates.incoming[i], updates.stale_after_ms[i])
+            row.on_hand += source.on_hand - before
+        source.offset = offset
+        source.received_at = row.changed_at = received_at
+        changed[key] = source
     if not changed:
         return None
     for key, source in changed.items():
