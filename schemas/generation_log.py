@@ -23,13 +23,15 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 
 from schemas.generations import KEY, Generations, decode, encode, first
 from schemas.topics import GENERATIONS
-from stockweave.clients import CLIENT_LOGGER, client_config
+from stockweave.clients import CLIENT_LOGGER, client_config, make_known
 from stockweave.errors import Fatal, Retriable
 from stockweave.settings import Settings
 
 ANSWER_S = 3.0
 WAIT_S = 15.0
 POLL_S = 0.05
+FETCH_WAIT_MS = 100  # the end of a topic is told only after so long without news
+QUICK_FETCH_WAIT_MS = 5
 GONE = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)
 
 
@@ -39,9 +41,13 @@ class GenerationLog:
     Args:
         settings: of the deployment.
         bootstrap_servers: of its Kafka.
+        quick: be at the end as soon as can be, which asks more of the broker from then on.
+
+    Raises:
+        Retriable: quick, and Kafka does not answer.
     """
 
-    def __init__(self, settings: Settings, bootstrap_servers: str) -> None:
+    def __init__(self, settings: Settings, bootstrap_servers: str, *, quick: bool = False) -> None:
         self._settings = settings
         self._topic = settings.topic(GENERATIONS.name)
         self.newest = first(settings)
@@ -55,9 +61,11 @@ class GenerationLog:
             "enable.auto.offset.store": False,
             "auto.offset.reset": "error",
             "fetch.queue.backoff.ms": 5,
-            "fetch.wait.max.ms": 500,
+            "fetch.wait.max.ms": QUICK_FETCH_WAIT_MS if quick else FETCH_WAIT_MS,
         }
         self._consumer = Consumer(config, logger=CLIENT_LOGGER)
+        if quick:
+            make_known(self._topic, self._consumer, bootstrap_servers)
         self._consumer.assign([TopicPartition(self._topic, 0, OFFSET_BEGINNING)])
 
     def poll(self, timeout_s: float) -> bool:
@@ -109,7 +117,7 @@ def read(settings: Settings, bootstrap_servers: str) -> Generations:
     end = _end(settings, bootstrap_servers)
     if end <= 0:
         return first(settings)
-    log = GenerationLog(settings, bootstrap_servers)
+    log = GenerationLog(settings, bootstrap_servers, quick=True)
     deadline = time.monotonic() + WAIT_S
     try:
         while log.ended_at < end:
@@ -138,6 +146,7 @@ def write(settings: Settings, bootstrap_servers: str, generations: Generations) 
             failed.append(error)
 
     topic = settings.topic(GENERATIONS.name)
+    make_known(topic, producer, bootstrap_servers)
     producer.produce(topic, encode(generations), KEY, 0, on_delivery=delivered)
     if producer.flush(WAIT_S) or failed:
         why = failed[0].str() if failed else f"no answer within {WAIT_S:g} s"

@@ -14,18 +14,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
 
 from schemas import keys
 from schemas.topics import DAY_MS
 from state.store import PartitionStore
-from stockweave.clients import CLIENT_LOGGER, Config, client_config
+from stockweave.clients import CLIENT_LOGGER, Config, client_config, make_known
 from stockweave.errors import Fatal, Retriable
 from stockweave.world import FollowerConsumer
 
 log = structlog.get_logger(__name__)
 
-TOPIC_WAIT_S = 5.0
 LOOKUPS_MAX, LOOKUP_WAIT_S = 20, 0.1  # of a topic's beginning: its leader may hear of it a moment after us
 READING_MS_MAX = 4 * 3_600_000  # how long it may take to read what came while a store was away
 AWAY_MS_MAX = DAY_MS - READING_MS_MAX  # after delete.retention.ms, a day, a compacted topic forgets its tombstones
@@ -48,19 +47,17 @@ def follower_config(bootstrap_servers: str) -> Config:
 
 
 def open_consumer(bootstrap_servers: str, topic: str) -> Consumer:
-    """A follower's consumer that knows the topic already: librdkafka would look for its leaders half a second later.
+    """A follower's consumer that knows the topic already.
 
     Raises:
         Retriable: Kafka does not answer.
     """
     consumer = Consumer(follower_config(bootstrap_servers), logger=CLIENT_LOGGER)
     try:
-        consumer.list_topics(topic, timeout=TOPIC_WAIT_S)
-    except KafkaException as error:
+        make_known(topic, consumer, bootstrap_servers)
+    except Retriable:
         consumer.close()
-        raise Retriable(
-            f"Kafka at {bootstrap_servers} does not answer: {error.args[0].str()}; is it running?"
-        ) from error
+        raise
     return consumer
 
 

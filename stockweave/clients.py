@@ -5,8 +5,13 @@ from __future__ import annotations
 import logging
 import time
 
+from confluent_kafka import Consumer, KafkaException, Producer
+
+from stockweave.errors import Retriable
+
 Config = dict[str, str | int | float | bool]
 
+ANSWER_S = 5.0
 REPEAT_AFTER_S = 30.0
 
 
@@ -43,3 +48,16 @@ def client_config(bootstrap_servers: str) -> Config:
         "reconnect.backoff.max.ms": 1_000,  # a restarted broker is found again within a second
         "topic.metadata.refresh.interval.ms": 30_000,
     }
+
+
+def make_known(topic: str, client: Consumer | Producer, bootstrap_servers: str) -> None:
+    """Connect, and ask for the topic's leaders, now: by itself a client looks for what it misses half a second later.
+
+    Raises:
+        Retriable: Kafka does not answer.
+    """
+    try:
+        client.list_topics(topic, timeout=ANSWER_S)
+    except KafkaException as error:
+        why = error.args[0].str()
+        raise Retriable(f"Kafka at {bootstrap_servers} does not answer: {why}; is it running?") from error

@@ -44,6 +44,13 @@ class App(faust.App):
         """Nothing of Faust's is kept on disk; the worker's folder is its `Identity`'s to make."""
 
 
+class Worker(faust.Worker):
+    """Faust's worker, without the second that it waits after everything has stopped."""
+
+    async def _sentinel_task(self) -> None:
+        await asyncio.sleep(0)
+
+
 settings = Settings()
 app = App(
     settings.group,
@@ -119,7 +126,7 @@ def main() -> None:
         StockweaveError: why it ended, when it was not told to.
         SystemExit: with 0 after a stop.
     """
-    worker = faust.Worker(app, quiet=True, override_logging=False, redirect_stdouts=False)
+    worker = Worker(app, quiet=True, override_logging=False, redirect_stdouts=False)
     worker.spinner = None  # it would write control characters into a log of one JSON object a line
     try:
         worker.execute_from_commandline()

@@ -15,7 +15,7 @@ from schemas.topics import STOCK, UPDATES
 from state.follower import open_consumer
 from state.generations import GenerationsFollower
 from state.store import PartitionStore, Resources
-from stockweave.clients import CLIENT_LOGGER, Config, client_config
+from stockweave.clients import CLIENT_LOGGER, Config, client_config, make_known
 from stockweave.errors import Fatal
 from stockweave.settings import Settings
 from stockweave.world import GroupConsumer, SystemClock, TransactionalProducer
@@ -79,6 +79,7 @@ def connect(settings: Settings, identity: Identity) -> Engine:
     producer = Producer(
         producer_config(bootstrap, transactional_id, settings.transaction_timeout_ms), logger=CLIENT_LOGGER
     )
+    make_known(live.name, producer, bootstrap)
     uncommitted = client_config(bootstrap) | {"group.id": settings.group, "isolation.level": "read_uncommitted"}
     world = World(
         consumer=cast("GroupConsumer", Consumer(group_config(bootstrap, settings.group), logger=CLIENT_LOGGER)),

@@ -30,7 +30,7 @@ from streams.processor import Rows
 
 log = structlog.get_logger(__name__)
 
-IDLE_S = 0.5
+IDLE_S = 0.2
 RETRY_S = 1.0
 STEP_WAIT_S = 0.1
 RECORDS_MAX = 1_000

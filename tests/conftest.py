@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +13,10 @@ import pytest
 
 from stockweave.broker.kafka import EmbeddedKafka
 from stockweave.ports import free_port
+
+# Tests start some hundred processes: with this set, each would compile all that it imports, which doubles its start.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 _LIGHT = {"log.cleaner.dedupe.buffer.size": str(16 << 20), "num.network.threads": "2", "num.io.threads": "4"}
 

@@ -14,6 +14,7 @@ from schemas.admin import Deployed, create_generation
 from schemas.generation_log import write
 from schemas.generations import Generation, Generations, name_of
 from stockweave.settings import Settings
+from tests.deployment import AT_ONCE, consumed
 
 WAIT_S = 30.0
 
@@ -54,6 +55,7 @@ def read_partition(bootstrap_servers: str, topic: str, partition: int) -> dict[b
             "enable.partition.eof": True,
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
+            **AT_ONCE,
         }
     )
     at_most = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=WAIT_S)
@@ -64,7 +66,7 @@ def read_partition(bootstrap_servers: str, topic: str, partition: int) -> dict[b
     try:
         while True:
             assert time.monotonic() < deadline, f"{topic}-{partition} could not be read to its end"
-            for message in consumer.consume(10_000, 0.2):
+            for message in consumed(consumer):
                 error, key, value = message.error(), cast("bytes", message.key()), message.value()
                 if error is not None:
                     assert error.code() == KafkaError._PARTITION_EOF, error

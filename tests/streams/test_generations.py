@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,34 +34,42 @@ def spawned() -> Iterator[list[subprocess.Popen[bytes]]]:
 def test_workers_under_load_switch_there_and_back_and_count_every_update(
     deployment: Deployment, spawned: list[subprocess.Popen[bytes]]
 ) -> None:
-    updates = some_updates(6_000, skus=200)
-    chunks = [updates[i : i + 100] for i in range(0, len(updates), 100)]
+    updates = some_updates(20_000, skus=200)
     first = deployment.topics[STOCK.name]
     spawned += [deployment.spawn_worker("w1"), deployment.spawn_worker("w2")]
     await_log(deployment, "w1", "partition_ready", 2)
     await_log(deployment, "w2", "partition_ready", 2)
-    at: dict[int, Callable[[], object]] = {
-        10: lambda: copied(deployment, 1),
-        15: lambda: say(deployment, live=0, candidate=1),
-        25: lambda: say(deployment, live=1, previous=0),
-        40: lambda: say(deployment, live=0, previous=1),
-        45: lambda: say(deployment, live=1, previous=0),
-    }
-    for i, chunk in enumerate(chunks):
-        deployment.publish(chunk)
-        time.sleep(0.05)
-        at.get(i, lambda: None)()
-    second = ensure_topics(deployment.base, deployment.bootstrap_servers)[STOCK.name]
-    assert second.number == 1
-    for name in ("w1", "w2"):
-        await_log(deployment, name, "generation_adopted", 3)
+    switched, published = threading.Event(), 0
+
+    def publish() -> None:
+        nonlocal published
+        while not switched.is_set() and published < len(updates):
+            published += deployment.publish(updates[published : published + 100])
+            switched.wait(0.05)
+
+    publishing = threading.Thread(target=publish)
+    publishing.start()
+    try:
+        second = copied(deployment, 1)
+        say(deployment, live=0, candidate=1)
+        for name in ("w1", "w2"):
+            await_log(deployment, name, "generation_being_copied")
+        for adopted, live in enumerate((1, 0, 1), start=1):
+            say(deployment, live=live, previous=1 - live)
+            for name in ("w1", "w2"):
+                await_log(deployment, name, "generation_adopted", adopted)
+    finally:
+        switched.set()
+        publishing.join()
+    assert 1_000 < published < len(updates)
+    assert ensure_topics(deployment.base, deployment.bootstrap_servers)[STOCK.name] == second
     left_at = rows_of(deployment, first)
     more = some_updates(200, skus=200, seed=2)
     deployment.publish(more)
     deployment.topics[STOCK.name] = second
-    seen = deployment.wait_folded(len(updates) + len(more))
-    assert seen.events == len(updates) + len(more)
-    assert seen.on_hand() == expected_on_hand(updates + more)
+    seen = deployment.wait_folded(published + len(more))
+    assert seen.events == published + len(more)
+    assert seen.on_hand() == expected_on_hand(updates[:published] + more)
     assert not seen.versions_fell
     for process, name in zip(spawned, ("w1", "w2"), strict=True):
         process.send_signal(signal.SIGTERM)

@@ -39,8 +39,8 @@ class Driven:
     def number(self) -> int:
         return self.engine.standby.worked_on.number
 
-    def until(self, done: Callable[[], bool]) -> None:
-        drive(self.engine, done)
+    def until(self, done: Callable[[], bool], timeout_s: float = WAIT_S) -> None:
+        drive(self.engine, done, timeout_s)
 
     def until_ready(self, partitions: int = PARTITIONS) -> None:
         drive(self.engine, ready(self.engine, partitions))
@@ -263,7 +263,8 @@ def test_a_candidate_that_is_dropped_with_its_topic_does_no_harm(
     worker.until(lambda: second.generation in worker.folders())
     admin = AdminClient({"bootstrap.servers": deployment.bootstrap_servers})
     admin.delete_topics([second.name])[second.name].result(WAIT_S)  # before the record says so
-    worker.until(lambda: worker.folders() == {first.generation})
+    gone = 90.0  # a client looks for what is still there every 30 s
+    worker.until(lambda: worker.folders() == {first.generation}, gone)
     say(deployment, live=0)
     deployment.publish(updates[200:])
     seen = worker.until_folded(300)

@@ -36,7 +36,8 @@ def positions(bootstrap_servers: str, topic: str, partitions: Sequence[int]) -> 
     Raises:
         Retriable: Kafka does not answer.
     """
-    small = {"queued.max.messages.kbytes": 8 << 10, "fetch.message.max.bytes": 1 << 20}
+    # Short waits: the end, where an aborted transaction lies before it, is told only after one.
+    small = {"queued.max.messages.kbytes": 8 << 10, "fetch.message.max.bytes": 1 << 20, "fetch.wait.max.ms": 5}
     consumer = Consumer(reader_config(bootstrap_servers) | small, logger=CLIENT_LOGGER)
     found: dict[int, Position] = {}
     tail = TAIL_RECORDS

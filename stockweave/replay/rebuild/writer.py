@@ -13,7 +13,8 @@ from typing import cast
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from stockweave.clients import CLIENT_LOGGER
+from schemas.topics import STOCK
+from stockweave.clients import CLIENT_LOGGER, make_known
 from stockweave.errors import Fatal, Retriable
 from stockweave.settings import Settings
 from stockweave.world import SystemClock, TransactionalProducer
@@ -42,8 +43,9 @@ class Writer:
     """
 
     def __init__(self, settings: Settings, what: str) -> None:
+        self._topic, self._bootstrap_servers = settings.topic(STOCK.name), settings.bootstrap_servers or ""
         config = producer_config(
-            settings.bootstrap_servers or "", f"{settings.topic_prefix}stockweave-rebuild-{what}", TRANSACTION_MS
+            self._bootstrap_servers, f"{settings.topic_prefix}stockweave-rebuild-{what}", TRANSACTION_MS
         )
         self._producer = Producer(config, logger=CLIENT_LOGGER)
         producer = cast("TransactionalProducer", self._producer)
@@ -58,6 +60,7 @@ class Writer:
         deadline_s = time.monotonic() + PATIENCE_S
         while True:
             try:
+                make_known(self._topic, self._producer, self._bootstrap_servers)
                 return self._transaction.take_over()
             except Retriable:
                 if time.monotonic() > deadline_s:
