@@ -1,4 +1,4 @@
-"""Stockweave itself: the worker process as `stockweave up` runs it, with default settings."""
+"""Stockweave itself: the worker process as `stockweave up` runs it, with default settings but for its row cache."""
 
 from __future__ import annotations
 
@@ -19,9 +19,14 @@ from stockweave.children import spawn
 from stockweave.settings import Settings
 
 
+ROW_CACHE_BYTES = 512 << 20  # as Kafka Streams has it here
+
+
 def contestant(batch_events_max: int | None = None) -> Contestant:
     """The first line of the table; `batch_events_max`: in one transaction, None for the default."""
-    more = {} if batch_events_max is None else {"STOCKWEAVE_BATCH_EVENTS_MAX": str(batch_events_max)}
+    more = {"STOCKWEAVE_ROW_CACHE_BYTES": str(ROW_CACHE_BYTES)}
+    if batch_events_max is not None:
+        more["STOCKWEAVE_BATCH_EVENTS_MAX"] = str(batch_events_max)
     return Contestant("stockweave", "exactly once", _nothing, partial(_start, more), _rows)
 
 
