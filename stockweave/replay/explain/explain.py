@@ -166,7 +166,7 @@ class Explainer:
                 Seen(
                     cast("int", message.offset()),
                     message.timestamp()[1],
-                    None if isinstance(decoded, Rejected) else cast("dict[str, Any]", decoded),
+                    None if isinstance(decoded, Rejected) else decoded,
                     OUTCOMES[folded.outcomes.index(1)],
                     None if letter is None else f"{letter.reason}: {letter.detail}",
                 )
