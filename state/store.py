@@ -40,6 +40,7 @@ MEMTABLE_BYTES = (
     16 << 20
 )  # small: sorted batches into a small memtable cost least (measured), and little is left to re-read
 WAITING_BYTES_MAX = 32 << 20  # written to one store and not yet to RocksDB: half a second to read again after a kill
+SETTLE_BYTES = 4 << 20  # less is read again at once, and not worth a file
 REBUILDABLE = ("Corruption:", "Invalid argument:", "IO error: No such file")
 """How RocksDB's messages begin when a folder cannot be used; rocksdict raises them all as plain Exception."""
 BROKEN = "broken"
@@ -118,6 +119,7 @@ class PartitionStore:
         self._row_cache = RowCache(resources.row_cache_bytes)
         self._waiting: dict[bytes, bytes | None] = {}
         self._waiting_bytes = 0  # as often as they were written
+        self._unsettled_bytes = 0
         self._waiting_bytes_max = min(WAITING_BYTES_MAX, resources.row_cache_bytes // 2)
         self._no_wal = WriteOptions()
         # A property, whatever the stub says.
@@ -216,6 +218,7 @@ class PartitionStore:
             size = row_bytes(changed.values())
             self._waiting.update(changed)
             self._waiting_bytes += size
+            self._unsettled_bytes += size
             self._row_cache.write(changed, size)
         position = changed.get(keys.POSITION)
         if position is not None:
@@ -223,6 +226,17 @@ class PartitionStore:
         self.mark = mark
         if self._waiting_bytes > self._waiting_bytes_max:
             self._write_back()
+
+    def settle(self) -> None:
+        """Let what waits, and what RocksDB keeps in memory, go to the disk; to be called when there is little to do.
+
+        For stores with a row cache. The next start after a kill then reads little again; nobody waits for the disk.
+        """
+        if self._unsettled_bytes >= SETTLE_BYTES:
+            self._write_back()
+            with self._in_use():
+                self._db.flush(wait=False)
+            self._unsettled_bytes = 0
 
     def _write_back(self) -> None:
         self._put(self._waiting, self.mark)

@@ -222,6 +222,11 @@ class Processor:
                     lags[assigned.number] = max(0, low_high[1] - assigned.next_offset)
         return lags
 
+    def settle(self) -> None:
+        """To be called when there is little to do: a start after a kill then has little to read again."""
+        for assigned in self._assigned.values():
+            assigned.store.settle()
+
     def stages(self) -> dict[int, Stage]:
         """Where each assigned partition is on its way."""
         return {number: assigned.stage for number, assigned in self._assigned.items()}

@@ -117,15 +117,18 @@ class Pump(mode.Service):
             generation = engine.standby.take()
             if generation is not None:
                 engine.standby.retire(await self._on_kafka_thread(processor.adopt, generation))
-            if any(stage is not Stage.READY for stage in processor.stages().values()):
+            restoring = any(stage is not Stage.READY for stage in processor.stages().values())
+            if restoring:
                 await self._on_kafka_thread(processor.restore, batch is None)
             now = loop.time()
             if now >= chores_at:
                 chores_at = now + CHORES_EVERY_S
                 await self._do_chores(engine)
+                if batch is None:
+                    await self._on_kafka_thread(processor.settle)
             if self._stopping.is_set():
                 drain_until = min(drain_until, now + DRAIN_S)
-                if batch is None or now >= drain_until:
+                if (batch is None and not restoring) or now >= drain_until:
                     break
 
     async def _do_chores(self, engine: Engine) -> None:

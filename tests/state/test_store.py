@@ -96,6 +96,39 @@ def test_a_row_that_changes_again_and_again_is_written_to_the_disk_once(tmp_path
     store.close()
 
 
+def test_after_a_quiet_moment_a_kill_takes_nothing_away(tmp_path: Path) -> None:
+    program = textwrap.dedent(
+        """
+        import sys, time
+        from pathlib import Path
+        from state.store import PartitionStore, Resources
+        store = PartitionStore(Path(sys.argv[1]), Resources(4 << 20, 64 << 20, 64 << 20), "g1")
+        for i in range(5_000):
+            store.write({b"%09d" % i: bytes(1_000)}, i + 1)
+        store.settle()
+        deadline = time.monotonic() + 10
+        while not list(Path(sys.argv[1]).glob("*.sst")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(float(sys.argv[2]))
+        print("settled", flush=True)
+        time.sleep(60)
+        """
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path / "0"), "0.1"],
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"settled\n"
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    store = PartitionStore(tmp_path / "0", Resources(4 << 20, 8 << 20), "g1")
+    assert store.mark.next_offset == 5_000
+    store.close()
+
+
 def test_a_store_of_another_generation_begins_empty(tmp_path: Path, resources: Resources) -> None:
     store = PartitionStore(tmp_path / "0", resources, "g1")
     store.write({b"a": b"1", keys.POSITION: position(7)}, 5, 4)
