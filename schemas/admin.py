@@ -50,19 +50,30 @@ def ensure_topics(settings: Settings, bootstrap_servers: str) -> dict[str, Deplo
     """
     admin = AdminClient(client_config(bootstrap_servers), logger=CLIENT_LOGGER)
     present = _present(admin, bootstrap_servers)
-    recorded = settings.topic(GENERATIONS.name) in present
-    live = (read(settings, bootstrap_servers) if recorded else first(settings)).live
-    names = {t.name: settings.topic(t.name) for t in CATALOGUE} | {STOCK.name: live.topic}
+    names, live = _names(settings, bootstrap_servers, present)
     missing = [
         NewTopic(names[t.name], t.partitions or settings.partitions, settings.replication_factor, config=dict(t.config))
         for t in CATALOGUE
         if names[t.name] not in present
     ]
     _create(admin, missing)
-    deployed = _describe(admin, names, bootstrap_servers)
-    deployed[STOCK.name] = replace(deployed[STOCK.name], number=live.number)
-    _check_partitions(deployed)
-    return deployed
+    return _numbered(_describe(admin, names, bootstrap_servers), live)
+
+
+def find_topics(settings: Settings, bootstrap_servers: str) -> dict[str, Deployed]:
+    """As `ensure_topics`, of those that are there; creates nothing.
+
+    Raises:
+        Retriable: Kafka does not answer.
+        Fatal: a folded topic has another number of partitions than the others, or the record of generations cannot be
+            read.
+    """
+    admin = AdminClient(client_config(bootstrap_servers), logger=CLIENT_LOGGER)
+    present = _present(admin, bootstrap_servers)
+    names, live = _names(settings, bootstrap_servers, present)
+    found = {topic: name for topic, name in names.items() if name in present}
+    deployed = _describe(admin, found, bootstrap_servers) if found else {}
+    return _numbered(deployed, live)
 
 
 def create_generation(settings: Settings, bootstrap_servers: str, number: int) -> Deployed:
@@ -103,6 +114,20 @@ def find_generation(settings: Settings, bootstrap_servers: str, generation: Gene
 def generation_of(described: Any) -> str:  # noqa: ANN401 - untyped in confluent_kafka
     """The generation of a described topic."""
     return hashlib.sha256(str(described.topic_id).encode()).hexdigest()[:8]
+
+
+def _names(settings: Settings, bootstrap_servers: str, present: set[str]) -> tuple[dict[str, str], Generation]:
+    """Every topic's deployed name by its catalogue name, and the live generation."""
+    recorded = settings.topic(GENERATIONS.name) in present
+    live = (read(settings, bootstrap_servers) if recorded else first(settings)).live
+    return {t.name: settings.topic(t.name) for t in CATALOGUE} | {STOCK.name: live.topic}, live
+
+
+def _numbered(deployed: dict[str, Deployed], live: Generation) -> dict[str, Deployed]:
+    if STOCK.name in deployed:
+        deployed[STOCK.name] = replace(deployed[STOCK.name], number=live.number)
+    _check_partitions(deployed)
+    return deployed
 
 
 def _present(admin: AdminClient, bootstrap_servers: str) -> set[str]:

@@ -14,7 +14,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from schemas import admin as module
-from schemas.admin import Deployed, create_generation, ensure_topics, find_generation
+from schemas.admin import Deployed, create_generation, ensure_topics, find_generation, find_topics
 from schemas.generation_log import write
 from schemas.generations import Generation, Generations, name_of
 from schemas.topics import CATALOGUE, GENERATIONS, STOCK, UPDATES
@@ -51,6 +51,18 @@ def test_every_topic_of_the_catalogue_is_created_as_it_says(
         resource = ConfigResource(ResourceType.TOPIC, settings.topic(topic.name))
         found = admin.describe_configs([resource])[resource].result()
         assert {key: found[key].value for key in topic.config} == topic.config
+
+
+def test_topics_are_found_as_they_are_and_none_is_created(
+    broker: EmbeddedKafka, settings: Settings, admin: AdminClient
+) -> None:
+    assert find_topics(settings, broker.bootstrap_servers) == {}
+    assert not [name for name in admin.list_topics(timeout=10).topics if name.startswith(settings.topic_prefix)]
+    deployed = ensure_topics(settings, broker.bootstrap_servers)
+    made = create_generation(settings, broker.bootstrap_servers, 1)
+    live = Generation(1, made.name)
+    write(settings, broker.bootstrap_servers, Generations(live, previous=Generation(0, deployed[STOCK.name].name)))
+    assert find_topics(settings, broker.bootstrap_servers) == deployed | {STOCK.name: made}
 
 
 def test_a_second_call_changes_nothing(broker: EmbeddedKafka, settings: Settings) -> None:
