@@ -20,6 +20,7 @@ from rich.console import Console
 
 from stockweave.demo.command import demo_app
 from stockweave.errors import Fatal, Rejected, Retriable, StockweaveError
+from stockweave.heap import share_one_heap
 from stockweave.logs import configure_logs
 from stockweave.settings import Settings
 
@@ -65,6 +66,7 @@ def worker(data_dir: DataDir = None) -> None:
     if data_dir is not None:
         os.environ["STOCKWEAVE_DATA_DIR"] = str(data_dir)  # the app reads its settings as it is imported, as faust does
     configure_logs("worker")
+    share_one_heap()  # before what is imported next starts threads
     from streams.app import main as run
 
     run()
@@ -133,6 +135,24 @@ def rebuild(
         restart=restart, jobs=jobs, yes=yes,
     )  # fmt: skip
     run(settings, asked)
+
+
+@app.command()
+def explain(
+    sku: Annotated[str, typer.Argument(help="Whose number is asked about.")],
+    as_of: Annotated[
+        str | None, typer.Option("--as-of", help="As it was known then: RFC 3339 or ms since 1970.", show_default="now")
+    ] = None,
+    data_dir: DataDir = None,
+    everything: Annotated[bool, typer.Option("--all", help="All sources, deltas and refusals, however many.")] = False,
+    json: Json = False,
+) -> None:
+    """Say why a SKU's number is what it is: each source's updates and what had no effect. Changes nothing."""
+    from stockweave.replay.explain.command import run
+
+    settings = _settings(data_dir=data_dir)
+    configure_logs("explain", level=logging.WARNING)
+    run(settings, sku, as_of, everything=everything, json=json)
 
 
 @checkpoint_app.command("create")

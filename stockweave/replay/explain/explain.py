@@ -1,47 +1,82 @@
-"""Why a SKU's number is what it is: its updates folded one by one, so that the outcome of each is known.
+"""Why a SKU's number is what it is: its updates read from the log, and its live row beside them.
 
-Invariant: each update goes through the workers' own `Folder`, in log order; only messages of the SKU's key are decoded.
-As of a time the log is what Kafka had then, by LogAppendTime. Called by the command, and by whoever has many questions.
+Invariant: as of a time the log is what Kafka had then, by LogAppendTime; the live row and the offset that it stands for
+are of one moment, and it is compared with the fold of exactly the updates below that offset. Only messages of the SKU's
+key are decoded, and nothing is written. Called by the command, and by whoever has many questions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from types import TracebackType
-from typing import Any, NamedTuple, Self, cast
+from typing import NamedTuple, Self, cast
 
+import msgspec
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
+from inventory.digest import meaning
 from inventory.stock import Limits
-from schemas.admin import ensure_topics
+from schemas import keys
+from schemas.admin import find_topics
 from schemas.codec import Codec
-from schemas.keys import partition_of
+from schemas.keys import id_problem, partition_of
 from schemas.registry import open_registry
-from schemas.rows import OUTCOMES, Position, StockRow, decode_row
+from schemas.rows import StockRow, decode_position, decode_row
 from schemas.topics import STOCK, UPDATES
-from state.store import PartitionStore
 from stockweave.clients import CLIENT_LOGGER
 from stockweave.errors import Fatal, Rejected, Retriable
-from stockweave.replay.checkpoint.lookup import newest_fitting
+from stockweave.replay.checkpoint.lookup import Found, newest_fitting
+from stockweave.replay.explain.history import History, updates_offset
 from stockweave.replay.facts import WATERMARK_WAIT_S, Facts, log_ends, reader_config
 from stockweave.settings import Settings
-from streams.batch import Batch, Folder, Part
+from streams.batch import Folder
 
 SCAN_EVENTS_MAX = 50_000
+LIVE_STRETCH_EVENTS = 100_000  # of the compacted topic, from its end back; each further one is as long as all before
+KEPT_BYTES_MAX = 64 << 20  # of messages that the next question may want
+MESSAGE_BYTES = 1_000  # that a message takes beside its value, about
+REFUSED_MAX = 10
 
 
-class Seen(NamedTuple):
-    """One update of the SKU as it was folded. `stamp_ms`: when it came into the log; `update`: None if unreadable."""
+class Live(NamedTuple):
+    """The row that the live generation has. `row`: encoded, None: none; `offset`: it holds all updates below."""
 
+    topic: str
+    row: bytes | None
     offset: int
-    stamp_ms: int
-    update: dict[str, Any] | None
-    outcome: str
-    reason: str | None
+
+
+class Beside(NamedTuple):
+    """The live row beside the fold of the same updates.
+
+    `same`: whether both mean the same, None where they cannot be compared, for `why`; `behind`: so many updates of the
+    SKU are in the log and not yet in the live row; `replayed`: what the live row should be.
+    """
+
+    live: Live
+    same: bool | None
+    why: str
+    behind: int
+    replayed: StockRow | None
 
 
 class Explained(NamedTuple):
-    """The answer. `row`: None where there was none; `start`, `end`: the updates looked at are those in [start, end)."""
+    """The answer.
+
+    Attributes:
+        sku: asked for.
+        topic, partition: of its updates, as deployed.
+        start, end: the updates in [start, end) were looked at.
+        as_of_ms: as asked; None: now.
+        at_ms: when availability is judged.
+        checkpoint: the name of the one that `start` is of.
+        row: None where there was none.
+        history: of the updates looked at.
+        beside: the live row; None where a time was asked for.
+        first_ms: where there was no update yet, when the first came in.
+    """
 
     sku: str
     topic: str
@@ -49,18 +84,29 @@ class Explained(NamedTuple):
     start: int
     end: int
     as_of_ms: int | None
+    at_ms: int
     checkpoint: str | None
     row: StockRow | None
-    seen: list[Seen]
+    history: History
+    beside: Beside | None
+    first_ms: int | None
+
+
+class _Kept(NamedTuple):
+    start: int
+    end: int
+    messages: list[Message]
+    bytes: int
 
 
 class Explainer:
-    """Answers questions about SKUs; what was read of a SKU's updates is kept, for its next question.
+    """Answers questions about SKUs; what was read of a SKU's updates is kept for its next question, if it is not much.
 
     Args:
         settings: `bootstrap_servers` set.
-        on_events: told how many updates a scan has passed.
-        on_scan: told how many it will pass.
+        on_events: told how many records a scan has passed.
+        on_scan: told how many it will pass; less than none when it ends early.
+        refused_max: how many of the updates that changed nothing are told, the newest.
     """
 
     def __init__(
@@ -68,16 +114,23 @@ class Explainer:
         settings: Settings,
         on_events: Callable[[int], None] = lambda _: None,
         on_scan: Callable[[int], None] = lambda _: None,
+        refused_max: int = REFUSED_MAX,
     ) -> None:
         self._settings, self._on_events, self._on_scan = settings, on_events, on_scan
+        self._refused_max = refused_max
         self._bootstrap_servers = settings.bootstrap_servers or ""
-        self._deployed = ensure_topics(settings, self._bootstrap_servers)
+        self._deployed = find_topics(settings, self._bootstrap_servers)
+        if UPDATES.name not in self._deployed:
+            raise Fatal(
+                f"there is no topic {settings.topic(UPDATES.name)} at {self._bootstrap_servers}: is "
+                "STOCKWEAVE_TOPIC_PREFIX right? `stockweave up` makes it"
+            )
         self._updates = self._deployed[UPDATES.name]
         self._codec = Codec("StockUpdate", open_registry(settings))
         limits = Limits(settings.horizon_ms, settings.entries_max)
         self._folder = Folder(self._codec, limits, self._updates.partitions)
         self._consumer = Consumer(reader_config(self._bootstrap_servers), logger=CLIENT_LOGGER)
-        self._read: dict[bytes, tuple[int, int, list[Message]]] = {}
+        self._kept: dict[bytes, _Kept] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -95,41 +148,107 @@ class Explainer:
             Fatal: the log was trimmed, and no checkpoint is of that time or before.
             Retriable: Kafka does not answer.
         """
-        key, number = sku.encode(), partition_of(sku.encode(), self._updates.partitions)
-        low, high = log_ends(self._bootstrap_servers, self._updates.name, [number], self._consumer)[number]
+        key = _key(sku)
+        number = partition_of(key, self._updates.partitions)
+        live = self.live(key, number) if as_of_ms is None else None
+        low, high = self._ends(self._updates.name, number)
         end = high if as_of_ms is None else min(high, self._end_at(number, as_of_ms, high))
-        seed, start, name = None, 0, None
-        found = newest_fitting(self._settings, self._deployed, number, {UPDATES.name: end})
-        if found is not None:
-            with found:
-                if as_of_ms is None or found.newest_at <= as_of_ms:
-                    seed, name = found.find(key), found.name
-                    start = found.position.offsets.get(UPDATES.name, 0)
+        compared = live is not None and low <= live.offset <= end
+        seed, start, name = self._begin(key, number, as_of_ms, live.offset if live and compared else end)
         if start < low:
             raise Fatal(
                 f"{self._updates.name} partition {number} begins at offset {low}, and no checkpoint covers what came "
                 "before the asked time; ask for a later --as-of, or bring the checkpoint back "
                 "(`stockweave checkpoint list`)"
             )
-        messages = self._messages(key, number, start, end)
-        row, seen = self._fold(key, number, seed, messages)
-        if row is None and not seen and (as_of_ms is None or not self._messages(key, number, start, high)):
-            why = f"SKU {sku!r} is unknown: no update in {self._updates.name} has that key; check the spelling"
-            raise Rejected("unknown_sku", why)
-        return Explained(sku, self._updates.name, number, start, end, as_of_ms, name, row, seen)
+        history = History(self._folder, self._codec, key, number, seed, self._refused_max)
+        with closing(self._messages(key, number, start, end)) as messages:
+            beside = None if live is None else self._beside(live, history, messages, compared=compared)
+            for message in messages:
+                history.take(message)
+        first_ms = None
+        if history.row is None and not any(history.outcomes):
+            first_ms = self._first_ms(key, number, end, high)
+            if first_ms is None:
+                raise self._unknown(sku, name)
+        at_ms = time.time_ns() // 1_000_000 if as_of_ms is None else as_of_ms
+        row = None if history.row is None else decode_row(history.row)
+        return Explained(
+            sku, self._updates.name, number, start, end, as_of_ms, at_ms, name, row, history, beside, first_ms
+        )
 
-    def live(self, sku: str) -> StockRow | None:
-        """The row that the live topic has."""
-        key, stock = sku.encode(), self._deployed[STOCK.name]
-        number = partition_of(key, stock.partitions)
-        low, high = log_ends(self._bootstrap_servers, stock.name, [number], self._consumer)[number]
+    def live(self, key: bytes, number: int) -> Live | None:
+        """The row that the live topic has under a key, and the offset of updates that it stands for, of one moment.
+
+        The end that a read_committed consumer is told is the last stable offset, below which every transaction is
+        whole. From there it is read backwards, in stretches: a SKU that changes is found near the end.
+
+        Returns:
+            None where nothing is folded in the key's partition, or there is no such topic.
+        """
+        stock = self._deployed.get(STOCK.name)
+        if stock is None:
+            return None
+        low, high = self._ends(stock.name, number)
         row: bytes | None = None
-        facts = Facts(self._bootstrap_servers, stock.name, number, low, high, self._consumer)
-        for batch in facts.batches(SCAN_EVENTS_MAX):
-            for message in batch:
-                if message.key() == key:
-                    row = message.value()
-        return None if row is None else decode_row(row)
+        found, offset, since = False, None, high
+        while since > low and not (found and offset is not None):
+            until, since = since, max(low, since - max(LIVE_STRETCH_EVENTS, high - since))
+            rows: list[bytes | None] = []
+            position: bytes | None = None
+            with closing(self._scan(stock.name, number, since, until)) as batches:
+                for batch in batches:
+                    rows = [m.value() for m in batch if m.key() == key][-1:] or rows
+                    position = next((m.value() for m in reversed(batch) if m.key() == keys.POSITION), position)
+            if rows and not found:
+                [row], found = rows, True
+            if offset is None and position is not None:
+                offset = updates_offset(decode_position(position))
+        return None if offset is None else Live(stock.name, row, offset)
+
+    def _begin(self, key: bytes, number: int, as_of_ms: int | None, until: int) -> tuple[bytes | None, int, str | None]:
+        """What to begin with: the row, the offset of the first update after it, the checkpoint that it is of."""
+        found: Found | None = newest_fitting(self._settings, self._deployed, number, {UPDATES.name: until})
+        if found is None:
+            return None, 0, None
+        with found:
+            if as_of_ms is not None and found.newest_at > as_of_ms:
+                return None, 0, None
+            return found.find(key), updates_offset(found.position), found.name
+
+    def _beside(self, live: Live, history: History, messages: Iterator[Message], *, compared: bool) -> Beside:
+        """Fold on to where the live row stands, and compare; then fold on to the end."""
+        if not compared:
+            why = f"it stands at offset {live.offset}, and the log has only updates of after"
+            return Beside(live, None, why, 0, None)
+        behind = 0
+        same, replayed = None, None
+        for message in messages:
+            if same is None and cast("int", message.offset()) >= live.offset:
+                same, replayed = _same(live.row, history.row), history.row
+            history.take(message)
+            behind += same is not None
+        if same is None:
+            same, replayed = _same(live.row, history.row), history.row
+        return Beside(live, same, "", behind, None if replayed is None else decode_row(replayed))
+
+    def _first_ms(self, key: bytes, number: int, start: int, end: int) -> int | None:
+        """When the first update of a key in [start, end) came in."""
+        with closing(self._messages(key, number, start, end)) as messages:
+            for message in messages:
+                return message.timestamp()[1]
+        return None
+
+    def _unknown(self, sku: str, checkpoint: str | None) -> Rejected:
+        problem = id_problem(sku)
+        hint = "check the spelling" if problem is None else f"and no SKU is like it, for it {problem}"
+        since = "" if checkpoint is None else f" after the checkpoint {checkpoint}, nor has that a row of it"
+        return Rejected(
+            "unknown_sku", f"SKU {sku!r} is unknown: no update in {self._updates.name} has it{since}; {hint}"
+        )
+
+    def _ends(self, topic: str, number: int) -> tuple[int, int]:
+        return log_ends(self._bootstrap_servers, topic, [number], self._consumer)[number]
 
     def _end_at(self, number: int, at_ms: int, high: int) -> int:
         asked = TopicPartition(self._updates.name, number, at_ms + 1)
@@ -139,46 +258,56 @@ class Explainer:
             raise Retriable(f"{asked.topic} does not tell its offset at a time: {error}; is Kafka running?") from error
         return told.offset if told.offset >= 0 else high
 
-    def _messages(self, key: bytes, number: int, start: int, end: int) -> list[Message]:
-        """The messages of a key in [start, end), read once."""
-        kept = self._read.get(key)
-        if kept is None or kept[0] > start or kept[1] < end:
-            self._on_scan(end - start)
-            found: list[Message] = []
-            facts = Facts(self._bootstrap_servers, self._updates.name, number, start, end, self._consumer)
-            for batch in facts.batches(SCAN_EVENTS_MAX):
-                found += [message for message in batch if message.key() == key]
-                self._on_events(len(batch))
-            kept = self._read[key] = (start, end, found)
-        return [message for message in kept[2] if start <= cast("int", message.offset()) < end]
+    def _messages(self, key: bytes, number: int, start: int, end: int) -> Generator[Message, None, None]:
+        """The messages of a key in [start, end)."""
+        kept = self._kept.get(key)
+        if kept is not None and kept.start <= start and end <= kept.end:
+            yield from (m for m in kept.messages if start <= cast("int", m.offset()) < end)
+            return
+        self._kept.pop(key, None)
+        room = KEPT_BYTES_MAX - sum(kept.bytes for kept in self._kept.values())
+        found: list[Message] = []
+        with closing(self._scan(self._updates.name, number, start, end)) as batches:
+            for batch in batches:
+                for message in batch:
+                    if message.key() == key:
+                        yield message
+                        room -= len(message) + MESSAGE_BYTES
+                        if room > 0:
+                            found.append(message)
+                        elif found:
+                            found = []
+        if room > 0:
+            self._kept[key] = _Kept(start, end, found, sum(map(len, found)) + MESSAGE_BYTES * len(found))
 
-    def _fold(
-        self, key: bytes, number: int, seed: bytes | None, messages: Sequence[Message]
-    ) -> tuple[StockRow | None, list[Seen]]:
-        store, position, seen = _OneRow(seed), Position({}, {}), []
-        for message in messages:
-            part = Part(number, cast("PartitionStore", store), position, [message])
-            [folded] = self._folder.fold(Batch([part], None))
-            store.row = folded.rows.get(key, store.row)
-            [decoded] = self._codec.decode([message.value()])
-            letter = folded.dead_letters[0] if folded.dead_letters else None
-            seen.append(
-                Seen(
-                    cast("int", message.offset()),
-                    message.timestamp()[1],
-                    None if isinstance(decoded, Rejected) else decoded,
-                    OUTCOMES[folded.outcomes.index(1)],
-                    None if letter is None else f"{letter.reason}: {letter.detail}",
-                )
-            )
-        return (None if store.row is None else decode_row(store.row)), seen
+    def _scan(self, topic: str, number: int, start: int, end: int) -> Generator[list[Message], None, None]:
+        """All messages in [start, end), in batches."""
+        left = end - start
+        self._on_scan(left)
+        facts = Facts(self._bootstrap_servers, topic, number, start, end, self._consumer)
+        try:
+            with closing(cast("Generator[list[Message], None, None]", facts.batches(SCAN_EVENTS_MAX))) as batches:
+                for batch in batches:
+                    self._on_events(len(batch))
+                    left -= len(batch)
+                    yield batch
+        finally:
+            self._on_scan(-left)
 
 
-class _OneRow:
-    """What the fold asks of a store, for one row."""
+def _key(sku: str) -> bytes:
+    try:
+        return sku.encode()
+    except UnicodeEncodeError as error:
+        raise Rejected(
+            "unknown_sku", f"SKU {sku!r} is no UTF-8; check the spelling, or the terminal's locale"
+        ) from error
 
-    def __init__(self, row: bytes | None) -> None:
-        self.row = row
 
-    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        return [self.row] * len(keys)
+def _same(live: bytes | None, replayed: bytes | None) -> bool:
+    if live is None or replayed is None:
+        return live is replayed
+    try:
+        return meaning(live) == meaning(replayed)
+    except msgspec.DecodeError:
+        return False
