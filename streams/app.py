@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import faust
@@ -62,14 +61,13 @@ app = App(
     shutdown_timeout=SHUTDOWN_S,
 )
 batches = app.channel(maxsize=1)
-_folding = ThreadPoolExecutor(1, thread_name_prefix="fold")
 
 
 @app.agent(batches)
 async def fold_updates(works: Any) -> None:  # noqa: ANN401 - faust's streams are untyped
     """Fold each batch, off the event loop."""
     async for work in works:
-        work.folding.set_result(asyncio.get_running_loop().run_in_executor(_folding, work.fold, work.batch))
+        work.folding.set_result(asyncio.get_running_loop().run_in_executor(work.thread, work.fold, work.batch))
 
 
 async def _send(work: Work) -> None:

@@ -35,9 +35,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Work:
-    """A batch on its way to the agent, which answers with the fold under way: a failure of it is then the pump's."""
+    """A batch on its way to the agent, which answers with the fold under way: a failure of it is then the pump's.
+
+    `thread`: to fold on. It is the one that polls and commits, so that a batch stays in one core's cache.
+    """
 
     batch: Batch
+    thread: ThreadPoolExecutor
     fold: Callable[[Batch], list[FoldedPart]]
     folding: asyncio.Future[asyncio.Future[list[FoldedPart]]]
 
@@ -145,7 +149,7 @@ class Pump(mode.Service):
         """False when it was given up, for the stop: nothing can be committed any more."""
         loop = asyncio.get_running_loop()
         processor = engine.processor
-        work = Work(batch, engine.folder.fold, loop.create_future())
+        work = Work(batch, self._kafka, engine.folder.fold, loop.create_future())
         await self._send(work)
         try:
             folded = await (await work.folding)
