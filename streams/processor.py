@@ -295,7 +295,10 @@ class Processor:
         A gap is read again once, for the fetch may have run ahead of a seek; when it is still there, the offsets hold
         no event (the markers of a producer's transactions) and it is passed.
         """
-        taken, expected = [], assigned.next_offset
+        expected = assigned.next_offset
+        if [message.offset() for message in messages] == list(range(expected, expected + len(messages))):
+            return messages  # the usual case
+        taken = []
         for message in messages:
             offset = cast("int", message.offset())
             if offset < expected:
