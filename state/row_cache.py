@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-ENTRY_BYTES = 250  # of a cached row beside its value: key, headers, places in the dict
+ENTRY_BYTES = 160  # of a cached row beside its value: key, headers, places in the dict
 
 Load = Callable[[Sequence[bytes]], list[bytes | None]]
 
