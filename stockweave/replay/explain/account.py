@@ -12,7 +12,7 @@ from typing import NamedTuple
 from inventory.availability import availability, is_stale, observed_at
 from schemas.keys import SOURCE_SEPARATOR
 from schemas.rows import Source, StockRow
-from stockweave.replay.explain.history import History, Trace, of_seed
+from stockweave.replay.explain.history import History, Trace
 
 COUNT, WITHDRAWN, DELTA = "count", "withdrawn", "delta"
 BASES = ("ON_HAND", "AVAILABLE")
@@ -72,16 +72,15 @@ class Account:
         return "withdrawn, but for the deltas since" if self.withdrawn else ""
 
 
-def accounts(row: StockRow, history: History, start: int, at_ms: int) -> list[Account]:
+def accounts(row: StockRow, history: History, at_ms: int) -> list[Account]:
     """The sources of a row at a time, by supplier and location.
 
     Args:
         row: that `history` came to.
-        history: of the updates from `start` on.
-        start: their first offset.
+        history: of its updates.
         at_ms: when it is judged what can be sold, ms since the epoch.
     """
-    return [_account(row.sku, key, row.sources[key], history, start, at_ms) for key in sorted(row.sources)]
+    return [_account(row.sku, key, row.sources[key], history, at_ms) for key in sorted(row.sources)]
 
 
 def available(row: StockRow | None, at_ms: int) -> int:
@@ -89,18 +88,17 @@ def available(row: StockRow | None, at_ms: int) -> int:
     return 0 if row is None else availability(row, at_ms).available
 
 
-def _account(sku: str, key: str, source: Source, history: History, start: int, at_ms: int) -> Account:
+def _account(sku: str, key: str, source: Source, history: History, at_ms: int) -> Account:
     supplier, _, location = key.partition(SOURCE_SEPARATOR)
-    before = of_seed(source) if source.offset < start else None
     held = source.count
     count = None
     if held is not None:
         withdrawn = held.kind != 0
-        trace = history.trace(key, held.id, delta=False) or before
+        trace = history.trace(key, held.id, delta=False)
         kind, basis = (WITHDRAWN, None) if withdrawn else (COUNT, BASES[source.basis])
         count = Entry(kind, held.id, held.at, held.quantity, basis, None, trace)
     deltas = [
-        Entry(DELTA, d.id, d.at, d.quantity, None, d.order_ref, history.trace(key, d.id, delta=True) or before)
+        Entry(DELTA, d.id, d.at, d.quantity, None, d.order_ref, history.trace(key, d.id, delta=True))
         for d in source.deltas
     ]
     alone = StockRow(sku, 0, source.on_hand, 0, {key: source})

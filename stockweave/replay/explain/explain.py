@@ -8,7 +8,8 @@ key are decoded, and nothing is written. Called by the command, and by whoever h
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from types import TracebackType
 from typing import NamedTuple, Self, cast
@@ -31,7 +32,6 @@ from stockweave.replay.checkpoint.lookup import Found, newest_fitting
 from stockweave.replay.explain.history import History, updates_offset
 from stockweave.replay.facts import WATERMARK_WAIT_S, Facts, log_ends, reader_config
 from stockweave.settings import Settings
-from streams.batch import Folder
 
 SCAN_EVENTS_MAX = 50_000
 LIVE_STRETCH_EVENTS = 100_000  # of the compacted topic, from its end back; each further one is as long as all before
@@ -127,8 +127,7 @@ class Explainer:
             )
         self._updates = self._deployed[UPDATES.name]
         self._codec = Codec("StockUpdate", open_registry(settings))
-        limits = Limits(settings.horizon_ms, settings.entries_max)
-        self._folder = Folder(self._codec, limits, self._updates.partitions)
+        self._limits = Limits(settings.horizon_ms, settings.entries_max)
         self._consumer = Consumer(reader_config(self._bootstrap_servers), logger=CLIENT_LOGGER)
         self._kept: dict[bytes, _Kept] = {}
 
@@ -161,11 +160,14 @@ class Explainer:
                 "before the asked time; ask for a later --as-of, or bring the checkpoint back "
                 "(`stockweave checkpoint list`)"
             )
-        history = History(self._folder, self._codec, key, number, seed, self._refused_max)
-        with closing(self._messages(key, number, start, end)) as messages:
-            beside = None if live is None else self._beside(live, history, messages, compared=compared)
-            for message in messages:
-                history.take(message)
+        history = History(self._codec, self._limits, key, number, self._updates.partitions, seed, self._refused_max)
+        with closing(self._messages(key, number, start, end)) as batches:
+            if live is None or not compared:
+                for messages in batches:
+                    history.take(messages)
+                beside = None if live is None else _not_compared(live)
+            else:
+                beside = _beside(live, history, batches)
         first_ms = None
         if history.row is None and not any(history.outcomes):
             first_ms = self._first_ms(key, number, end, high)
@@ -216,27 +218,11 @@ class Explainer:
                 return None, 0, None
             return found.find(key), updates_offset(found.position), found.name
 
-    def _beside(self, live: Live, history: History, messages: Iterator[Message], *, compared: bool) -> Beside:
-        """Fold on to where the live row stands, and compare; then fold on to the end."""
-        if not compared:
-            why = f"it stands at offset {live.offset}, and the log has only updates of after"
-            return Beside(live, None, why, 0, None)
-        behind = 0
-        same, replayed = None, None
-        for message in messages:
-            if same is None and cast("int", message.offset()) >= live.offset:
-                same, replayed = _same(live.row, history.row), history.row
-            history.take(message)
-            behind += same is not None
-        if same is None:
-            same, replayed = _same(live.row, history.row), history.row
-        return Beside(live, same, "", behind, None if replayed is None else decode_row(replayed))
-
     def _first_ms(self, key: bytes, number: int, start: int, end: int) -> int | None:
         """When the first update of a key in [start, end) came in."""
-        with closing(self._messages(key, number, start, end)) as messages:
-            for message in messages:
-                return message.timestamp()[1]
+        with closing(self._messages(key, number, start, end)) as batches:
+            for messages in batches:
+                return messages[0].timestamp()[1]
         return None
 
     def _unknown(self, sku: str, checkpoint: str | None) -> Rejected:
@@ -258,27 +244,31 @@ class Explainer:
             raise Retriable(f"{asked.topic} does not tell its offset at a time: {error}; is Kafka running?") from error
         return told.offset if told.offset >= 0 else high
 
-    def _messages(self, key: bytes, number: int, start: int, end: int) -> Generator[Message, None, None]:
-        """The messages of a key in [start, end)."""
+    def _messages(self, key: bytes, number: int, start: int, end: int) -> Generator[list[Message], None, None]:
+        """The messages of a key in [start, end); no list is empty."""
         kept = self._kept.get(key)
         if kept is not None and kept.start <= start and end <= kept.end:
-            yield from (m for m in kept.messages if start <= cast("int", m.offset()) < end)
+            known = [m for m in kept.messages if start <= _offset(m) < end]
+            if known:
+                yield known
             return
         self._kept.pop(key, None)
-        room = KEPT_BYTES_MAX - sum(kept.bytes for kept in self._kept.values())
+        room = KEPT_BYTES_MAX - sum(other.bytes for other in self._kept.values())
         found: list[Message] = []
+        size = 0
         with closing(self._scan(self._updates.name, number, start, end)) as batches:
             for batch in batches:
-                for message in batch:
-                    if message.key() == key:
-                        yield message
-                        room -= len(message) + MESSAGE_BYTES
-                        if room > 0:
-                            found.append(message)
-                        elif found:
-                            found = []
-        if room > 0:
-            self._kept[key] = _Kept(start, end, found, sum(map(len, found)) + MESSAGE_BYTES * len(found))
+                own = [message for message in batch if message.key() == key]
+                if not own:
+                    continue
+                size += sum(map(len, own)) + MESSAGE_BYTES * len(own)
+                if size <= room:
+                    found += own
+                else:
+                    found = []
+                yield own
+        if size <= room:
+            self._kept[key] = _Kept(start, end, found, size)
 
     def _scan(self, topic: str, number: int, start: int, end: int) -> Generator[list[Message], None, None]:
         """All messages in [start, end), in batches."""
@@ -293,6 +283,30 @@ class Explainer:
                     yield batch
         finally:
             self._on_scan(-left)
+
+
+def _not_compared(live: Live) -> Beside:
+    why = f"it stands at offset {live.offset:,}, and the log has only updates of after, or ends before"
+    return Beside(live, None, why, 0, None)
+
+
+def _beside(live: Live, history: History, batches: Iterable[list[Message]]) -> Beside:
+    """Fold on to where the live row stands, and compare; then fold on to the end."""
+    behind: list[int] = []
+    replayed: list[bytes | None] = []
+    for messages in batches:
+        cut = bisect_left(messages, live.offset, key=_offset)
+        history.take(messages[:cut])
+        if cut < len(messages):
+            replayed.append(history.row)
+            behind.append(len(messages) - cut)
+            history.take(messages[cut:])
+    due = [*replayed, history.row][0]
+    return Beside(live, _same(live.row, due), "", sum(behind), None if due is None else decode_row(due))
+
+
+def _offset(message: Message) -> int:
+    return cast("int", message.offset())
 
 
 def _key(sku: str) -> bytes:

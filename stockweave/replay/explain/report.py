@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
-from rich.box import SIMPLE_HEAD
-from rich.console import RenderableType
+from rich.box import SIMPLE
+from rich.console import JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -25,6 +25,7 @@ SOURCES_MAX = 20  # shown, unless all are asked for
 DELTAS_MAX = 20  # of each source, the newest
 SHOWN_CHARACTERS_MAX = 128  # of what a supplier wrote
 UNKNOWN = "-"
+BASIS_SAID = {"ON_HAND": " (on hand)", "AVAILABLE": " (available)", None: ""}
 
 
 def report(found: Explained, *, everything: bool = False) -> Iterator[RenderableType]:
@@ -32,13 +33,13 @@ def report(found: Explained, *, everything: bool = False) -> Iterator[Renderable
     yield heading(found)
     yield from origin(found)
     if found.row is not None:
-        sources = accounts(found.row, found.history, found.start, found.at_ms)
+        sources = accounts(found.row, found.history, found.at_ms)
         told = sources if everything else sources[:SOURCES_MAX]
-        yield _overview(told, found)
+        yield _overview(told, found.row.on_hand, available(found.row, found.at_ms))
         if len(told) < len(sources):
             yield f"and {len(sources) - len(told):,} more sources; --all shows them\n"
         for account in told:
-            yield _sum(account)
+            yield f"\n{_sum(account)}"
             yield _entries(account, everything=everything)
     if found.history.refused:
         yield from _refused(found)
@@ -108,16 +109,17 @@ def _on_hand(row: bytes | None) -> int | None:
         return None
 
 
-def _overview(sources: Sequence[Account], found: Explained) -> Table:
-    table = _table(("source", "left"), ("on hand", "right"), ("sells", "right"), ("latest statement (UTC)", "left"))
-    table.add_column("", overflow="fold", ratio=1)
+def _overview(sources: Sequence[Account], on_hand: int, sells: int) -> Table:
+    table = _table(
+        ("source", "left", "all"), ("on hand", "right", f"{on_hand:,}"), ("sells", "right", f"{sells:,}"),
+        ("latest statement (UTC)", "left", ""), ("", "left", ""),
+    )  # fmt: skip
+    table.columns[-1].ratio = 1
+    table.show_footer = True
     for account in sources:
         table.add_row(
             _name(account), f"{account.on_hand:,}", f"{account.sells:,}", _time(account.latest_at), _why(account)
         )
-    if found.row is not None:
-        table.add_section()
-        table.add_row("all", f"{found.row.on_hand:,}", f"{available(found.row, found.at_ms):,}")
     return table
 
 
@@ -131,7 +133,8 @@ def _sum(account: Account) -> str:
     """A source as a sum, in a line."""
     source = account.source
     parts = [f"{account.on_hand:,} ="]
-    parts.append("no count" if account.count is None else f"{account.count.kind} {account.count.quantity:,}")
+    count = account.count
+    parts.append("no count" if count is None else f"{count.kind} {count.quantity:,}{BASIS_SAID.get(count.basis, '')}")
     if source.floor_at is not None:
         parts.append(f"{source.carried:+,} carried")
     total = sum(delta.quantity for delta in account.deltas)
@@ -143,13 +146,11 @@ def _sum(account: Account) -> str:
 
 
 def _entries(account: Account, *, everything: bool) -> Table:
-    table = _table(("", "left"), ("quantity", "right"))
+    table = _table(("", "left", ""), ("quantity", "right", ""))
     table.add_column("update id", overflow="fold", ratio=1)
-    for name in ("offset", "observed (UTC)", "received (UTC)"):
-        table.add_column(name, no_wrap=True, justify="right" if name == "offset" else "left")
+    _where_columns(table)
     if account.count is not None:
-        basis = {"ON_HAND": " (on hand)", "AVAILABLE": " (available)"}.get(account.count.basis or "", "")
-        _entry(table, account.count, account.count.kind + basis, f"{account.count.quantity:,}")
+        _entry(table, account.count, account.count.kind, f"{account.count.quantity:,}")
     if account.source.floor_at is not None:
         carried = f"{account.source.carried:+,}"
         table.add_row("carried", carried, "deltas up to then, not told apart", "", _time(account.source.floor_at), "")
@@ -175,15 +176,15 @@ def _refused(found: Explained) -> Iterator[RenderableType]:
     total = sum(history.outcomes[1:])
     kept = len(history.refused)
     which = "" if kept == total else f", of which these are the newest {kept:,}; --all shows more"
-    yield f"changed nothing: {total:,} {'update' if total == 1 else 'updates'}, newest first{which}"
-    table = _table(("offset", "right"), ("received (UTC)", "left"))
-    table.add_column("update", overflow="fold", ratio=2)
-    table.add_column("why", overflow="fold", ratio=3)
+    yield f"\nchanged nothing: {total:,} {'update' if total == 1 else 'updates'}, newest first{which}"
+    table = _table()
+    table.add_column("update, and why", overflow="fold", ratio=1)
+    _where_columns(table)
     for refused in reversed(history.refused):
         update = refused.update
-        received = UNKNOWN if update is None else _time(update["received_at"])
-        said = shown(refused.reason.replace("_", " ")) + (f": {shown(refused.why, 500)}" if refused.why else "")
-        table.add_row(f"{refused.offset:,}", received, Text(_update(update)), Text(said))
+        times = (UNKNOWN, UNKNOWN) if update is None else (_time(update["observed_at"]), _time(update["received_at"]))
+        why = shown(refused.reason.replace("_", " ")) + (f": {shown(refused.why, 500)}" if refused.why else "")
+        table.add_row(Text(f"{_update(update)}\n  {why}"), f"{refused.offset:,}", *times)
     yield table
 
 
@@ -193,14 +194,22 @@ def _update(update: StockUpdate | None) -> str:
     sign = "+," if update["kind"] == "DELTA" else ","
     return (
         f"{update['kind'].lower()} {update['quantity']:{sign}} {shown(update['update_id'])!r} of "
-        f"{shown(update['supplier_id'])} at {shown(update['location_id'])}, observed {_time(update['observed_at'])}"
+        f"{shown(update['supplier_id'])} at {shown(update['location_id'])}"
     )
 
 
-def _table(*columns: tuple[str, str]) -> Table:
-    table = Table(box=SIMPLE_HEAD, expand=True, show_edge=False, pad_edge=False, header_style="bold")
-    for name, side in columns:
-        table.add_column(name, justify="right" if side == "right" else "left", overflow="fold")
+def _where_columns(table: Table) -> None:
+    table.add_column("offset", no_wrap=True, justify="right")
+    table.add_column("observed (UTC)", no_wrap=True)
+    table.add_column("received (UTC)", no_wrap=True)
+
+
+def _table(*columns: tuple[str, JustifyMethod, str]) -> Table:
+    """With columns of a name, a side and a footer."""
+    table = Table(box=SIMPLE, expand=True, show_edge=False, pad_edge=False, collapse_padding=True)
+    table.header_style = table.footer_style = "bold"
+    for name, side, footer in columns:
+        table.add_column(name, footer, justify=side, overflow="fold")
     return table
 
 
@@ -222,7 +231,7 @@ def as_json(found: Explained) -> dict[str, Any]:
     """All of it, for programs."""
     row, history = found.row, found.history
     log = f"{found.topic}-{found.partition}"
-    sources = [] if row is None else accounts(row, history, found.start, found.at_ms)
+    sources = [] if row is None else accounts(row, history, found.at_ms)
     return {
         "sku": found.sku,
         "as_of": found.as_of_ms,

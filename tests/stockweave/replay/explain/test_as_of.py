@@ -80,7 +80,7 @@ def offsets_of(found: Explained) -> dict[tuple[str, str], dict[tuple[bool, str],
             (entry.kind == "delta", entry.id): None if entry.trace is None else entry.trace.offset
             for entry in [*([account.count] if account.count else []), *account.deltas]
         }
-        for account in accounts(found.row, found.history, found.start, found.at_ms)
+        for account in accounts(found.row, found.history, found.at_ms)
     }
 
 
