@@ -177,8 +177,7 @@ def test_a_trimmed_log_is_explained_from_its_checkpoint_on(broker: EmbeddedKafka
     assert {e["offset"] is None for e in entries} == {True, False}
     settings = settings_of(deployment)
     with Explainer(settings) as explainer:
-        for i in range(SKUS):  # at the end of the log, all of them
-            sku = f"sku-{i}"
+        for sku in ("sku-0", "sku-4", "sku-5"):  # at the end of the log
             assert sources_of(explainer.explain(sku).row) == due(log, sku).sources
         with pytest.raises(Fatal, match=r"begins at offset .* no checkpoint covers .* a later --as-of"):
             explainer.explain("sku-3", log[0].stamp_ms)
