@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 from rich.box import SIMPLE
-from rich.console import JustifyMethod, RenderableType
+from rich.console import Group, JustifyMethod, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -56,7 +57,8 @@ def heading(found: Explained) -> str:
             f"{sku}: {available(found.row, found.at_ms):,} can be sold, {found.row.on_hand:,} on hand of {many}, {when}"
         )
     if found.first_ms is not None:
-        return f"{sku}: nothing was known of it {when}; its first update came at {_time(found.first_ms)} UTC"
+        first = f"its first update came at {_time(found.first_ms)} UTC"
+        return f"{sku}: nothing was known of it at {_time(found.at_ms)} UTC; {first}"
     return f"{sku}: it has no row {when}, for every update of it was refused"
 
 
@@ -184,7 +186,8 @@ def _refused(found: Explained) -> Iterator[RenderableType]:
         update = refused.update
         times = (UNKNOWN, UNKNOWN) if update is None else (_time(update["observed_at"]), _time(update["received_at"]))
         why = shown(refused.reason.replace("_", " ")) + (f": {shown(refused.why, 500)}" if refused.why else "")
-        table.add_row(Text(f"{_update(update)}\n  {why}"), f"{refused.offset:,}", *times)
+        said = Group(Text(_update(update)), Padding(Text(why), (0, 0, 0, 2)))
+        table.add_row(said, f"{refused.offset:,}", *times)
     yield table
 
 

@@ -197,7 +197,7 @@ def test_before_the_first_update_the_command_says_so(told: tuple[Deployment, lis
     first = min(t.stamp_ms for t in log if t.key == b"sku-1")
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(first // 1000)) + f".{first % 1000:03} UTC"
     assert done.stdout.splitlines()[0] == (
-        f"sku-1: nothing was known of it as known at 2020-02-29 11:00:00.000 UTC; its first update came at {when}"
+        f"sku-1: nothing was known of it at 2020-02-29 11:00:00.000 UTC; its first update came at {when}"
     )
 
 
