@@ -35,7 +35,8 @@ from stockweave.settings import Settings
 
 SCAN_EVENTS_MAX = 50_000
 LIVE_STRETCH_EVENTS = 100_000  # of the compacted topic, from its end back; each further one is as long as all before
-KEPT_BYTES_MAX = 64 << 20  # of messages that the next question may want
+QUEUED_KBYTES_MAX = 16 << 10  # that wait to be looked at; small messages take several times their bytes
+KEPT_BYTES_MAX = 16 << 20  # of messages that the next question may want
 MESSAGE_BYTES = 1_000  # that a message takes beside its value, about
 REFUSED_MAX = 10
 
@@ -128,7 +129,8 @@ class Explainer:
         self._updates = self._deployed[UPDATES.name]
         self._codec = Codec("StockUpdate", open_registry(settings))
         self._limits = Limits(settings.horizon_ms, settings.entries_max)
-        self._consumer = Consumer(reader_config(self._bootstrap_servers), logger=CLIENT_LOGGER)
+        config = reader_config(self._bootstrap_servers) | {"queued.max.messages.kbytes": QUEUED_KBYTES_MAX}
+        self._consumer = Consumer(config, logger=CLIENT_LOGGER)
         self._kept: dict[bytes, _Kept] = {}
 
     def __enter__(self) -> Self:

@@ -20,6 +20,7 @@ from schemas.rows import OUTCOMES, StockRow
 from stockweave.broker.kafka import EmbeddedKafka
 from stockweave.errors import Fatal
 from stockweave.replay.checkpoint.load import Checkpoint
+from stockweave.replay.explain import explain as module
 from stockweave.replay.explain.account import accounts
 from stockweave.replay.explain.command import run
 from stockweave.replay.explain.explain import Explained, Explainer
@@ -111,6 +112,21 @@ def test_as_of_any_time_a_row_is_the_references_over_the_prefix(told: tuple[Depl
         "duplicate", "superseded", "update_id_conflict", "too_old", "observed_in_future", "invalid_update",
         "key_is_not_sku", "not_framed",
     }  # fmt: skip
+
+
+def test_messages_beyond_a_bound_are_not_kept_and_the_answer_is_the_same(
+    told: tuple[Deployment, list[Told]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment, log = told
+    monkeypatch.setattr(module, "SCAN_EVENTS_MAX", 50)
+    want = due(log, "sku-3")
+    for bytes_max, kept in ((20_000, False), (1 << 20, True)):
+        monkeypatch.setattr(module, "KEPT_BYTES_MAX", bytes_max)
+        with Explainer(deployment.base) as explainer:
+            found = explainer.explain("sku-3")
+            assert (b"sku-3" in explainer._kept) == kept
+            assert sources_of(found.row) == want.sources
+            assert found.history.outcomes == [want.outcomes[outcome] for outcome in OUTCOMES]
 
 
 def command(deployment: Deployment, *arguments: str) -> subprocess.CompletedProcess[str]:
