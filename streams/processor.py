@@ -7,6 +7,7 @@ as the pump does: `poll`, fold what it gave, `commit`, `restore`, again.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ log = structlog.get_logger(__name__)
 ABORTS_MAX = 20  # in a row: what Kafka will not take now it will not take later either
 RESTORE_WAIT_S = 0.02
 POLL_WAIT_S = 0.1
+STALL_S = 0.5  # without a message, although there are more
 ANY_PARTITION = -1  # by the key: dead letters are not folded, and may have another number of partitions
 
 
@@ -115,6 +117,8 @@ class Processor:
             messages += self._consumer.consume(self._events_max - 1, 0)
         metadata = self._consumer.consumer_group_metadata()  # after the callbacks of this very poll
         self._rebalance()
+        if not messages:
+            self._look_for_stalls()
         by_partition: dict[int, list[Message]] = {}
         for message in messages:
             if message.error() is not None:
@@ -311,6 +315,27 @@ class Processor:
             taken.append(message)
             expected = offset + 1
         return taken
+
+    def _look_for_stalls(self) -> None:
+        """Read again what brings nothing although there is more.
+
+        librdkafka was seen to sit at the end of a partition, when the seek came while it still looked for that end,
+        where an assignment begins. What lies beyond may as well be markers that bring nothing: so once for each end.
+        """
+        now_s = self._world.clock.monotonic_s()
+        for assigned in self._assigned.values():
+            if assigned.stage is not Stage.READY:
+                continue
+            low_high = self._consumer.get_watermark_offsets(TopicPartition(self._updates, assigned.number), cached=True)
+            end = -1 if low_high is None else low_high[1]
+            if end <= assigned.next_offset:
+                continue
+            if assigned.stall != (assigned.next_offset, end):
+                assigned.stall, assigned.stalled_s = (assigned.next_offset, end), now_s
+            elif now_s - assigned.stalled_s > STALL_S:
+                log.warning("partition_read_again", partition=assigned.number, expected=assigned.next_offset, end=end)
+                assigned.stalled_s = math.inf
+                assigned.stage = Stage.SEEK
 
     def _check(self, error: KafkaError) -> None:
         code = error.code()

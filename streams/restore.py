@@ -64,6 +64,8 @@ class Assigned:
         self.target = -1
         self.next_offset = -1
         self.confirmed_gap_end = -1
+        self.stall = (-1, -1)  # next offset and end where nothing came, and since when
+        self.stalled_s = 0.0
 
     @property
     def position(self) -> Position:

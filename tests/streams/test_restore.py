@@ -147,3 +147,21 @@ def test_a_partition_that_stays_in_one_stage_is_told_again_and_again(
     assert max(line["for_s"] for line in waits) > 0.3
     engine.processor.close()
     identity.release()
+
+
+def test_a_consumer_that_sits_at_the_end_is_sent_back_to_where_folding_goes_on(deployment: Deployment) -> None:
+    """As librdkafka was seen to do, when an assignment's look for the end is answered after the seek."""
+    updates = some_updates(300)
+    engine, identity = deployment.engine("w")
+    drive(engine, ready(engine, PARTITIONS))
+    deployment.publish(updates[:100])
+    name = deployment.topics[UPDATES.name].name
+    for partition, low_high in enumerate(deployment._watermarks(UPDATES.name)):
+        assert low_high is not None
+        engine.processor._consumer.seek(TopicPartition(name, partition, low_high[1]))
+    drive_events(engine, 100)
+    deployment.publish(updates[100:])
+    drive_events(engine, 200)
+    engine.processor.close()
+    identity.release()
+    assert deployment.stock().on_hand() == expected_on_hand(updates)
