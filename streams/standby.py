@@ -14,10 +14,10 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 
 from schemas.admin import Deployed
 from state.follower import Follower
@@ -35,11 +35,17 @@ RETRY_S = 1.0
 STEP_WAIT_S = 0.1
 RECORDS_MAX = 1_000
 MEASURE_EVERY_S = 1.0
+CHECK_EVERY_S = 5.0
+ANSWER_S = 2.0
 REST = 3  # a candidate is read for a quarter of the time at most; the fold has the interpreter for the rest
 
 
 class CopyingConsumer(FollowerConsumer, WatermarkConsumer, Protocol):
     """What copying needs of `confluent_kafka.Consumer`."""
+
+    def list_topics(self, *, timeout: float = ...) -> Any:  # noqa: ANN401
+        """As the library's."""
+        ...
 
 
 class _Copies:
@@ -69,6 +75,20 @@ class _Copies:
     def at_end(self) -> bool:
         """Whether the last thing heard of every partition is its end."""
         return all(self._follower.ended_at(n) >= s.mark.next_offset for n, s in self._stores.items())
+
+    def check(self) -> None:
+        """Ask whether the topic is still there: a consumer was seen to follow a deleted one for minutes.
+
+        Raises:
+            Fatal: it is not.
+        """
+        try:
+            there = self.topic.name in self.consumer.list_topics(timeout=ANSWER_S).topics
+        except KafkaException as raised:
+            log.info("standby_waits", why=raised.args[0].str())
+            return
+        if not there:
+            raise Fatal(f"{self.topic.name} is gone; restart, and the rows are made anew of the updates")
 
     def lag(self) -> dict[int, int]:
         """Records that are not copied yet, as of the last fetch."""
@@ -123,7 +143,7 @@ class Standby:
         self._directions: Directions | None = None  # the thread's, and so is `_copies`
         self._copies: _Copies | None = None
         self._look_again = False
-        self._measure_at_s = 0.0
+        self._measure_at_s = self._check_at_s = 0.0
         self._owned: frozenset[int] = frozenset()  # the pump's thread writes
         self._lock = threading.Lock()  # over what follows
         self._worked_on = live
@@ -238,6 +258,9 @@ class Standby:
     def _advance(self, copies: _Copies) -> None:
         began_s = time.monotonic()
         try:
+            if began_s >= self._check_at_s:
+                self._check_at_s = began_s + CHECK_EVERY_S
+                copies.check()
             copies.align(self._owned)
             read = copies.step()
         except Fatal as why:

@@ -22,6 +22,8 @@ _LIGHT = {"log.cleaner.dedupe.buffer.size": str(16 << 20), "num.network.threads"
 
 BrokerFactory = Callable[[], EmbeddedKafka]
 
+SYSTEM = Path(__file__).parent / "system"
+
 
 def _new_broker(data_dir: Path) -> EmbeddedKafka:
     return EmbeddedKafka(data_dir, free_port(), heap_mb=512, properties=_LIGHT)
@@ -54,3 +56,8 @@ def broker_factory() -> Iterator[BrokerFactory]:
         for kafka in made:
             kafka.stop()
             shutil.rmtree(kafka.data_dir)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest, so that no worker waits for them at the end."""
+    items.sort(key=lambda item: SYSTEM not in item.path.parents)
