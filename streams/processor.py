@@ -216,15 +216,12 @@ class Processor:
 
     def lag(self) -> dict[int, int]:
         """Events that wait to be folded, by ready partition, as of the last fetch."""
-        lags = {}
-        for assigned in self._assigned.values():
-            if assigned.stage is Stage.READY:
-                low_high = self._consumer.get_watermark_offsets(
-                    TopicPartition(self._updates, assigned.number), cached=True
-                )
-                if low_high is not None and low_high[1] >= 0:
-                    lags[assigned.number] = max(0, low_high[1] - assigned.next_offset)
-        return lags
+        ready = [a for a in self._assigned.values() if a.stage is Stage.READY]
+        return {a.number: max(0, end - a.next_offset) for a in ready if (end := self._end(a.number)) >= 0}
+
+    def has_folded_all(self) -> bool:
+        """Whether nothing waits in any partition, as of the last fetch of each."""
+        return self.lag() == dict.fromkeys(self._assigned, 0)
 
     def settle(self) -> None:
         """To be called when there is little to do: a start after a kill then has little to read again."""
@@ -316,6 +313,11 @@ class Processor:
             expected = offset + 1
         return taken
 
+    def _end(self, number: int) -> int:
+        """Where a partition of the updates ends, as of its last fetch; below zero before the first."""
+        low_high = self._consumer.get_watermark_offsets(TopicPartition(self._updates, number), cached=True)
+        return -1 if low_high is None else low_high[1]
+
     def _look_for_stalls(self) -> None:
         """Read again what brings nothing although there is more.
 
@@ -326,8 +328,7 @@ class Processor:
         for assigned in self._assigned.values():
             if assigned.stage is not Stage.READY:
                 continue
-            low_high = self._consumer.get_watermark_offsets(TopicPartition(self._updates, assigned.number), cached=True)
-            end = -1 if low_high is None else low_high[1]
+            end = self._end(assigned.number)
             if end <= assigned.next_offset:
                 continue
             if assigned.stall != (assigned.next_offset, end):

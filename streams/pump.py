@@ -132,7 +132,7 @@ class Pump(mode.Service):
                     await self._on_kafka_thread(processor.settle)
             if self._stopping.is_set():
                 drain_until = min(drain_until, now + DRAIN_S)
-                if (batch is None and not restoring) or now >= drain_until:
+                if now >= drain_until or (batch is None and await self._on_kafka_thread(processor.has_folded_all)):
                     break
 
     async def _do_chores(self, engine: Engine) -> None:
