@@ -18,7 +18,6 @@ from schemas.topics import STOCK
 from stockweave.children import spawn
 from stockweave.settings import Settings
 
-
 ROW_CACHE_BYTES = 512 << 20  # as Kafka Streams has it here
 
 
