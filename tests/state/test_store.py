@@ -29,6 +29,15 @@ def write_to_disk(store: PartitionStore, changed: dict[bytes, bytes | None], nex
     store._write_back()
 
 
+def write_until_refused(store: PartitionStore) -> None:
+    """The compaction, which comes upon the damage, has its own time."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        write_to_disk(store, {b"a": b"1"}, 500)
+        store._db.flush()
+        time.sleep(0.02)
+
+
 def test_rows_and_position_are_back_after_a_close(tmp_path: Path, resources: Resources) -> None:
     store = PartitionStore(tmp_path / "0", resources, "g1")
     store.write({b"a": b"1", b"b": b"2", keys.POSITION: position(7)}, next_offset=5, anchor=4)
@@ -225,7 +234,7 @@ def test_a_write_that_meets_damage_is_fatal_and_the_next_start_begins_empty(
             store._db.flush()
     (tmp_path / "0" / "broken").unlink(missing_ok=True)
     with pytest.raises(Fatal, match="is damaged: Corruption"):
-        write_to_disk(store, {b"a": b"1"}, 500)
+        write_until_refused(store)
     with pytest.raises(Fatal, match="is damaged: Corruption"):
         store.close()
     again = PartitionStore(tmp_path / "0", resources, "g1")
