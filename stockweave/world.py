@@ -33,13 +33,13 @@ class WatermarkConsumer(Protocol):
 
 
 class EndsConsumer(Protocol):
-    """What a reader of many partitions' ends needs; it must be read_uncommitted, or it tells last stable offsets."""
+    """What a reader of many partitions' ends needs; a read_committed one is told last stable offsets."""
 
     def offsets_for_times(self, partitions: list[TopicPartition], timeout: float = ...) -> list[TopicPartition]: ...
     def close(self) -> None: ...
 
 
-class GroupConsumer(FollowerConsumer, WatermarkConsumer, Protocol):
+class GroupConsumer(FollowerConsumer, WatermarkConsumer, EndsConsumer, Protocol):
     """What the pump needs of the consumer in the workers' group."""
 
     def subscribe(

@@ -8,13 +8,12 @@ as the pump does: `poll`, fold what it gave, `commit`, `restore`, again.
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import structlog
-from confluent_kafka import OFFSET_END, KafkaError, Message, TopicPartition
+from confluent_kafka import OFFSET_END, KafkaError, KafkaException, Message, TopicPartition
 
 from schemas import keys, rows
 from schemas.admin import Deployed
@@ -27,13 +26,14 @@ from stockweave.world import Clock, EndsConsumer, FollowerConsumer, GroupConsume
 from streams.batch import Batch, FoldedPart, Part
 from streams.dead_letters import record
 from streams.restore import Assigned, Restorer, Stage
-from streams.transaction import Aborted, Transaction
+from streams.transaction import Aborted, Transaction, is_member
 
 log = structlog.get_logger(__name__)
 
 ABORTS_MAX = 20  # in a row: what Kafka will not take now it will not take later either
 RESTORE_WAIT_S = 0.02
 POLL_WAIT_S = 0.1
+ENDS_WAIT_S = 1.0
 STALL_S = 0.5  # without a message, although there are more
 ANY_PARTITION = -1  # by the key: dead letters are not folded, and may have another number of partitions
 
@@ -144,7 +144,7 @@ class Processor:
             Fatal: the worker has to start again; nothing was written to disk.
             Retriable: told to stop, and Kafka does not answer; only `close` may follow.
         """
-        if not _is_member(batch.group_metadata):
+        if not is_member(batch.group_metadata):
             log.info("batch_dropped", why="not a member of the group at the moment")
             self.rewind()
             return False
@@ -220,8 +220,13 @@ class Processor:
         return {a.number: max(0, end - a.next_offset) for a in ready if (end := self._end(a.number)) >= 0}
 
     def has_folded_all(self) -> bool:
-        """Whether nothing waits in any partition, as of the last fetch of each."""
-        return self.lag() == dict.fromkeys(self._assigned, 0)
+        """Whether nothing waits in any partition. Kafka is asked: the last fetch may not know the newest."""
+        asked = [TopicPartition(self._updates, number, OFFSET_END) for number in self._assigned]
+        try:
+            told = self._consumer.offsets_for_times(asked, timeout=ENDS_WAIT_S) if asked else []
+        except KafkaException:
+            return False  # it cannot be known
+        return all(t.error is None and t.offset <= self._assigned[t.partition].next_offset for t in told)
 
     def settle(self) -> None:
         """To be called when there is little to do: a start after a kill then has little to read again."""
@@ -384,15 +389,3 @@ class Processor:
             "partitions_lost", partitions=[p.partition for p in partitions]
         )  # the new owner's restore fences us
         self._on_revoke(consumer, partitions)
-
-
-def _is_member(metadata: Any) -> bool:  # noqa: ANN401 - bytes of confluent_kafka's own layout
-    """Whether metadata names a member and a generation; offsets sent without them would pass unfenced.
-
-    The layout is librdkafka's (`rd_kafka_consumer_group_metadata_write`): a magic up to a colon, the generation as a
-    little-endian 32-bit number, then group, member and instance, each ended by a zero byte.
-    """
-    after_magic = metadata.index(b":") + 1
-    (generation,) = struct.unpack_from("<i", metadata, after_magic)
-    member = metadata[after_magic + 4 :].split(b"\0")[1]
-    return bool(generation >= 0 and member != b"")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import struct
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
@@ -283,3 +284,14 @@ def _end_produce(topic: str, key: bytes | None, raised: KafkaException) -> NoRet
 
 def _end(call: str, error: KafkaError, cause: KafkaException) -> NoReturn:
     raise Fatal(f"{call} failed for good: {error.name()}: {error.str()}; the worker has to start again") from cause
+
+def is_member(metadata: Any) -> bool:  # noqa: ANN401 - bytes of confluent_kafka's own layout
+    """Whether metadata names a member and a generation; offsets sent without them would pass unfenced.
+
+    The layout is librdkafka's (`rd_kafka_consumer_group_metadata_write`): a magic up to a colon, the generation as a
+    little-endian 32-bit number, then group, member and instance, each ended by a zero byte.
+    """
+    after_magic = metadata.index(b":") + 1
+    (generation,) = struct.unpack_from("<i", metadata, after_magic)
+    member = metadata[after_magic + 4 :].split(b"\0")[1]
+    return bool(generation >= 0 and member != b"")

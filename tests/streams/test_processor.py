@@ -11,11 +11,11 @@ from schemas import keys
 from schemas.topics import UPDATES
 from stockweave.errors import Fatal
 from streams.identity import Identity
-from streams.processor import _is_member
-from tests.deployment import Deployment, drive_events, expected_on_hand, some_updates, sources_of
+from streams.transaction import is_member
+from tests.deployment import Deployment, drive, drive_events, expected_on_hand, ready, some_updates, sources_of
 from tests.inventory.builders import update
 from tests.inventory.reference import Event
-from tests.streams.staging import stores
+from tests.streams.staging import PARTITIONS, Replaced, stores
 
 
 def test_rows_positions_and_stores_say_the_same(deployment: Deployment) -> None:
@@ -100,6 +100,21 @@ def test_offsets_without_an_event_are_passed(deployment: Deployment) -> None:
     assert deployment.stock().on_hand() == expected_on_hand(updates)
 
 
+def test_what_the_last_fetch_did_not_see_is_folded_before_a_worker_leaves(deployment: Deployment) -> None:
+    updates = some_updates(100)
+    engine, identity = deployment.engine("w")
+    drive(engine, ready(engine, PARTITIONS))
+    processor = engine.processor
+    processor._consumer = Replaced(processor._consumer, "get_watermark_offsets", lambda *_, **__: (0, 0))
+    assert processor.has_folded_all()
+    deployment.publish(updates)
+    assert not processor.has_folded_all()
+    drive_events(engine, len(updates))
+    assert processor.has_folded_all()
+    processor.close()
+    identity.release()
+
+
 def test_a_row_larger_than_kafkas_usual_message_is_committed(deployment: Deployment) -> None:
     """Many stores that sell one article hundreds of times within the horizon: 2 MB, and Kafka's own limit is 1."""
     updates = [
@@ -138,9 +153,9 @@ def test_metadata_without_a_member_or_a_generation_is_refused() -> None:
     def metadata(generation: int, member: bytes) -> bytes:
         return b"CGMDv2:" + generation.to_bytes(4, "little", signed=True) + b"group\0" + member + b"\0\0"
 
-    assert _is_member(metadata(3, b"m"))
-    assert not _is_member(metadata(-1, b"m"))
-    assert not _is_member(metadata(3, b""))
+    assert is_member(metadata(3, b"m"))
+    assert not is_member(metadata(-1, b"m"))
+    assert not is_member(metadata(3, b""))
 
 
 def test_a_folder_serves_one_worker_at_a_time(deployment: Deployment) -> None:
