@@ -285,6 +285,7 @@ def _end_produce(topic: str, key: bytes | None, raised: KafkaException) -> NoRet
 def _end(call: str, error: KafkaError, cause: KafkaException) -> NoReturn:
     raise Fatal(f"{call} failed for good: {error.name()}: {error.str()}; the worker has to start again") from cause
 
+
 def is_member(metadata: Any) -> bool:  # noqa: ANN401 - bytes of confluent_kafka's own layout
     """Whether metadata names a member and a generation; offsets sent without them would pass unfenced.
 
