@@ -44,7 +44,7 @@ class Settings(BaseSettings):
 
     horizon_ms: int = Field(7 * 86_400_000, ge=60_000, description="How late, by observed time, a delta still counts.")
     entries_max: int = Field(256, ge=1, le=100_000, description="Deltas kept one by one per source.")
-    batch_events_max: int = Field(10_000, ge=1, le=1_000_000, description="Events folded in one transaction.")
+    batch_events_max: int = Field(16_000, ge=1, le=1_000_000, description="Events folded in one transaction.")
     transaction_timeout_ms: int = Field(
         10_000, ge=1_000, le=900_000, description="How long Kafka keeps a dead worker's transaction open."
     )
