@@ -21,7 +21,7 @@ run: $(STAMP) ## Start Kafka, worker and API, feed real retail data, and keep ru
 	@$(STOCKWEAVE) up --feed 700000
 
 test: $(STAMP) ## Run all tests, against a real Kafka that they start themselves (ARGS="..." goes to pytest)
-	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
 
 test-online: $(STAMP) ## Run the tests that fetch (159 MB once): the registry client, the image's steps
 	@$(BIN)/python -m pytest -m online $(ARGS)

@@ -141,8 +141,12 @@ class Deployment:
         return list(self.read(DEAD_LETTERS.name))
 
     def read(self, topic: str) -> Iterable[Message]:
-        """Every committed record of a catalogue topic, up to its present end."""
+        """Every committed record of a catalogue topic, up to its present end.
+
+        A commit is answered before its markers are in every partition: what is read committed may still end before it.
+        """
         deployed = self.topics[topic]
+        ends = [watermarks[1] for watermarks in self._watermarks(topic) if watermarks is not None]
         consumer = Consumer(
             {
                 "bootstrap.servers": self.bootstrap_servers,
@@ -164,7 +168,9 @@ class Deployment:
                 if error is None:
                     yield message
                 elif error.code() == KafkaError._PARTITION_EOF:
-                    open_partitions.discard(cast("int", message.partition()))
+                    partition = cast("int", message.partition())
+                    if cast("int", message.offset()) >= ends[partition]:
+                        open_partitions.discard(partition)
         consumer.close()
 
     def wait_folded(self, events: int, timeout_s: float = WAIT_S) -> Snapshot:
@@ -176,7 +182,13 @@ class Deployment:
         return seen
 
     def _watermarks(self, topic: str) -> Sequence[tuple[int, int] | None]:
-        consumer = Consumer({"bootstrap.servers": self.bootstrap_servers, "group.id": "test-watermarks"})
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.bootstrap_servers,
+                "group.id": "test-watermarks",
+                "isolation.level": "read_uncommitted",
+            }
+        )
         deployed = self.topics[topic]
         found = [
             consumer.get_watermark_offsets(TopicPartition(deployed.name, p), timeout=10)
