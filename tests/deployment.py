@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from inventory.stock import StockUpdate
 from schemas import keys
@@ -32,6 +32,11 @@ from tests.inventory.reference import Event, LogOrder
 WAIT_S = 60.0
 AT_ONCE = {"fetch.wait.max.ms": 5, "fetch.queue.backoff.ms": 5}
 """So that a reader is told the end of a topic without a wait."""
+LEADERLESS = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+)
 
 
 def consumed(consumer: Consumer) -> list[Message]:
@@ -190,12 +195,21 @@ class Deployment:
             }
         )
         deployed = self.topics[topic]
-        found = [
-            consumer.get_watermark_offsets(TopicPartition(deployed.name, p), timeout=10)
-            for p in range(deployed.partitions)
-        ]
+        found = [_watermarks(consumer, TopicPartition(deployed.name, p)) for p in range(deployed.partitions)]
         consumer.close()
         return found
+
+
+def _watermarks(consumer: Consumer, partition: TopicPartition) -> tuple[int, int] | None:
+    """As the library's call, which fails while the leader of a topic that was just made is not known yet."""
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        try:
+            return consumer.get_watermark_offsets(partition, timeout=10)
+        except KafkaException as error:
+            if error.args[0].code() not in LEADERLESS or time.monotonic() > deadline:
+                raise
+        consumer.list_topics(partition.topic, timeout=10)  # looks for it anew
 
 
 def drive(engine: Engine, done: Callable[[], bool], timeout_s: float = WAIT_S) -> None:
