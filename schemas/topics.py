@@ -18,7 +18,8 @@ COMPACTED = {"cleanup.policy": "compact", "segment.bytes": str(128 << 20), "min.
 
 MESSAGE_BYTES_MAX = 32 << 20
 """Of a row or a dead letter. A row grows with its sources and their recent deltas (hundreds of stores that sell one
-article hundreds of times a week make megabytes of it), and a dead letter is an update and its headers."""
+article hundreds of times a week make megabytes of it), and a dead letter is an update and its headers. For Kafka a
+request counts as a message, and a worker's transaction goes out as one for each partition."""
 LARGE = {"max.message.bytes": str(MESSAGE_BYTES_MAX)}
 
 
@@ -62,7 +63,7 @@ COMMANDS = Topic(
 )  # fmt: skip
 RESERVATIONS = Topic(
     "inventory.reservations", "SKU", "ReservationFact", AVRO, "workers", "a rebuild, the shop's systems",
-    "Decisions on commands: facts.", KEPT, folded=True,
+    "Decisions on commands: facts.", KEPT | LARGE, folded=True,
 )  # fmt: skip
 STOCK = Topic(
     "inventory.stock", "SKU; reserved keys for positions and holds (schemas/keys.py)", "StockRow", MSGPACK, "workers",
@@ -77,14 +78,14 @@ GENERATIONS = Topic(
 )  # fmt: skip
 RESERVATION_STATE = Topic(
     "inventory.reservation-state", "reservation id", None, MSGPACK, "workers", "workers",
-    "Fingerprint, answer and lines of each reservation.", COMPACTED, folded=True,
+    "Fingerprint, answer and lines of each reservation.", COMPACTED | LARGE, folded=True,
 )  # fmt: skip
 POLICIES = Topic(
     "inventory.policies", "scope", "Policy", AVRO, "api", "workers, api", "How availability is computed.", COMPACTED,
 )  # fmt: skip
 ALERTS = Topic(
     "inventory.alerts", "SKU", "StockAlert", AVRO, "workers", "api, the shop's systems",
-    "Crossings of thresholds.", _days(30), folded=True,
+    "Crossings of thresholds.", _days(30) | LARGE, folded=True,
 )  # fmt: skip
 DEAD_LETTERS = Topic(
     "inventory.dead-letters", "as received", None, RAW, "workers", "engineers",
@@ -116,6 +117,16 @@ def markdown() -> str:
         value = f"[{t.schema}](../schemas/avro/{t.schema}.1.avsc)" if t.schema else "bytes"
         row = (f"`{t.name}`", t.key, value, t.wire, t.policy, t.writers, t.readers, t.doc)
         lines.append(f"| {' | '.join(row)} |")
+    lines += [
+        "",
+        "## Settings",
+        "",
+        "Each is created with these; where topics are created by hand, they need the same.",
+        "",
+        "| topic | settings |",
+        "|---|---|",
+    ]
+    lines += [f"| `{t.name}` | {', '.join(f'`{k}={v}`' for k, v in t.config.items())} |" for t in CATALOGUE]
     return "\n".join(lines) + "\n"
 
 
