@@ -34,7 +34,8 @@ def write_until_refused(store: PartitionStore) -> None:
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         write_to_disk(store, {b"a": b"1"}, 500)
-        store._db.flush()
+        with store._in_use():
+            store._db.flush()
         time.sleep(0.02)
 
 
