@@ -122,17 +122,18 @@ def _fold_row(
     """
     row = PackedRow(updates.sku[places[0]], 0, 0, 0, {}) if stored is None else decode_packed_row(stored)
     packed = row.sources
-    changed: dict[str, Source] = {}  # what is touched and stays as it was is soon decoded again
+    sources: dict[str, Source] = {}
+    changed: dict[str, Source] = {}
     recount = False
     having_room: Iterable[int] = places
     if (0 if stored is None else len(stored)) + len(places) * UPDATE_BYTES_MAX > ROW_BYTES_MAX:
         having_room = chain.from_iterable(_within_room(places, columns, updates, limits, packed, changed, others))
     for i in having_room:
         key, kind, at, update_id, quantity, received_at, offset = columns[i]
-        source = changed.get(key)
+        source = sources.get(key)
         if source is None:
             stored_source = packed.get(key)
-            source = Source() if stored_source is None else decode_source(stored_source)
+            source = sources[key] = Source() if stored_source is None else decode_source(stored_source)
         if kind == DELTA:
             outcome = apply_delta(source, at, update_id, quantity, updates.order_ref[i], limits)
             if outcome is APPLIED:
