@@ -42,7 +42,7 @@ def producer_config(bootstrap_servers: str, transactional_id: str, timeout_ms: i
     """Settings of the worker's producer.
 
     A transaction is flushed, which waits for no company, so what it holds for a partition goes out as one request: with
-    more requests than may be in flight at once, librdkafka spins until an answer comes, a sixth of the worker's time.
+    more requests than may be in flight at once, librdkafka spins until an answer comes, a tenth of the worker's time.
     """
     return client_config(bootstrap_servers) | {
         "transactional.id": transactional_id,

@@ -59,7 +59,7 @@ def broker_factory() -> Iterator[BrokerFactory]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Before a whole suite, teach Java to start Kafka in half the time: some hundred brokers start in it.
+    """Before a whole suite, teach Java to start Kafka in half the time: many brokers start in it.
 
     The classes that Kafka loads are kept in an archive (class data sharing), and are compiled quickly rather than well.
     """

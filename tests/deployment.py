@@ -126,7 +126,7 @@ class Deployment:
     # -- out
 
     def end_of_updates(self) -> int:
-        return sum(found[1] for found in self._watermarks(UPDATES.name) if found is not None)
+        return sum(end for _, end in self._watermarks(UPDATES.name))
 
     def stock(self) -> Snapshot:
         seen = Snapshot()
@@ -151,7 +151,7 @@ class Deployment:
         A commit is answered before its markers are in every partition: what is read committed may still end before it.
         """
         deployed = self.topics[topic]
-        ends = [watermarks[1] for watermarks in self._watermarks(topic) if watermarks is not None]
+        ends = [end for _, end in self._watermarks(topic)]
         consumer = Consumer(
             {
                 "bootstrap.servers": self.bootstrap_servers,
@@ -186,7 +186,7 @@ class Deployment:
             time.sleep(0.2)
         return seen
 
-    def _watermarks(self, topic: str) -> Sequence[tuple[int, int] | None]:
+    def _watermarks(self, topic: str) -> Sequence[tuple[int, int]]:
         consumer = Consumer(
             {
                 "bootstrap.servers": self.bootstrap_servers,
@@ -200,16 +200,19 @@ class Deployment:
         return found
 
 
-def _watermarks(consumer: Consumer, partition: TopicPartition) -> tuple[int, int] | None:
+def _watermarks(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
     """As the library's call, which fails while the leader of a topic that was just made is not known yet."""
     deadline = time.monotonic() + WAIT_S
     while True:
         try:
-            return consumer.get_watermark_offsets(partition, timeout=10)
+            found = consumer.get_watermark_offsets(partition, timeout=10)
         except KafkaException as error:
             if error.args[0].code() not in LEADERLESS or time.monotonic() > deadline:
                 raise
-        consumer.list_topics(partition.topic, timeout=10)  # looks for it anew
+            consumer.list_topics(partition.topic, timeout=10)  # looks for it anew
+        else:
+            assert found is not None, f"{partition} has no watermarks"
+            return found
 
 
 def drive(engine: Engine, done: Callable[[], bool], timeout_s: float = WAIT_S) -> None:

@@ -156,9 +156,8 @@ def test_a_consumer_that_sits_at_the_end_is_sent_back_to_where_folding_goes_on(d
     drive(engine, ready(engine, PARTITIONS))
     deployment.publish(updates[:100])
     name = deployment.topics[UPDATES.name].name
-    for partition, low_high in enumerate(deployment._watermarks(UPDATES.name)):
-        assert low_high is not None
-        engine.processor._consumer.seek(TopicPartition(name, partition, low_high[1]))
+    for partition, (_, end) in enumerate(deployment._watermarks(UPDATES.name)):
+        engine.processor._consumer.seek(TopicPartition(name, partition, end))
     drive_events(engine, 100)
     deployment.publish(updates[100:])
     drive_events(engine, 200)
