@@ -10,33 +10,37 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from operator import sub
 from typing import NamedTuple
 
 from inventory.stock import (
     APPLIED,
-    COUNT,
+    BASES,
     DELTA,
     DUPLICATE,
-    FUTURE_MS_MAX,
-    INCOMING_MAX,
     KINDS,
-    QUANTITY_MAX,
     REPLACED,
     ROW_FULL,
     SUPERSEDED,
-    WITHDRAWN,
     WRONG_PARTITION,
+    Announced,
     Limits,
-    apply,
     apply_count,
     apply_delta,
     describe,
-    refusal,
 )
 from inventory.updates import Updates
-from schemas.keys import SOURCE_SEPARATOR, id_problem, plain_ids
-from schemas.rows import OUTCOMES, UNATTRIBUTED, Count, PackedRow, Source, decode_packed_row, decode_source, encode
+from schemas.keys import id_problem
+from schemas.rows import (
+    OUTCOMES,
+    UNATTRIBUTED,
+    Count,
+    Delta,
+    PackedRow,
+    Source,
+    decode_packed_row,
+    decode_source,
+    encode,
+)
 from schemas.topics import MESSAGE_BYTES_MAX
 
 APPLIED_AT, REJECTED_AT = OUTCOMES.index("applied"), OUTCOMES.index("rejected")
@@ -49,7 +53,9 @@ would make a row grow beyond it is rejected, and what makes it smaller is always
 its events alone, wherever the log is cut into batches."""
 UPDATE_BYTES_MAX = 4_096  # the most that one update can add, with ids and receipts as long as `refusal` lets them be
 
-Column = tuple[str, str, int, str, int, int, int]
+Event = tuple[str, str, int, str, int, int, int, str | None, str, list[Announced], int | None]
+"""An update of a row: its source's key, kind, observed_at, update_id, quantity, received_at, offset, order_ref, basis,
+incoming, stale_after_ms."""
 
 
 class Folded(NamedTuple):
@@ -68,50 +74,98 @@ def fold(
     updates: Updates,
     keys: Sequence[bytes],
     offsets: Sequence[int],
-    stored: Mapping[bytes, bytes | None],
+    load: Callable[[list[bytes]], Sequence[bytes | None]],
     limits: Limits,
     is_here: Callable[[bytes], bool] | None = None,
 ) -> Folded:
-    """Fold `updates` into the rows `stored`.
+    """Fold `updates` into the rows that `load` gives.
 
     Args:
         updates: decoded, of one partition, in log order.
         keys: of the row of each: its SKU in UTF-8.
         offsets: of each in its partition.
-        stored: the present row under every key in `keys`, encoded; None where there is none yet.
+        load: gives the present row of each of some keys, encoded; None where there is none yet.
         limits: of every source.
         is_here: whether a row belongs into this partition, where readers look for it; asked of new rows alone.
     """
-    unusable = _unusable(updates)
-    others = list(unusable.items())
-    columns = list(
+    others = list(updates.refusals.items())
+    places_of = _by_key(keys, updates.refusals)
+    events = list(
         zip(
-            map(SOURCE_SEPARATOR.join, zip(updates.supplier_id, updates.location_id, strict=True)),
-            updates.kind, updates.observed_at, updates.update_id, updates.quantity, updates.received_at, offsets,
+            updates.source, updates.kind, updates.observed_at, updates.update_id, updates.quantity, updates.received_at,
+            offsets, updates.order_ref, updates.basis, updates.incoming, updates.stale_after_ms,
             strict=True,
         )
     )  # fmt: skip
     rows: dict[bytes, bytes] = {}
-    for key, places in _by_key(keys, unusable).items():
-        before = stored[key]
-        if before is None and is_here is not None and not is_here(key):
-            others.extend((i, WRONG_PARTITION) for i in places)
-            continue
-        row = _fold_row(before, places, columns, updates, limits, others)
+    for (key, places), stored in zip(places_of.items(), load(list(places_of)), strict=True):
+        if stored is None:
+            if is_here is not None and not is_here(key):
+                others.extend((i, WRONG_PARTITION) for i in places)
+                continue
+        elif len(places) == 1:
+            row = _with_newest(stored, events[places[0]], limits)
+            if row is not None:
+                rows[key] = row
+                continue
+        row = _fold_row(key, stored, places, events, limits, others)
         if row is not None:
             rows[key] = row
     return Folded(
         rows,
-        _tallied(_attributed(updates.supplier_id, unusable), others),
+        _tallied(_attributed(updates.supplier_id, updates.refusals), others),
         sorted(r for r in others if r[1] not in TALLIED_AT),
     )
 
 
+def _with_newest(stored: bytes, event: Event, limits: Limits) -> bytes | None:
+    """The next version of a row after one event that is newer than all that its source holds, which most are.
+
+    Such a delta is one more, and such a count takes the place of everything. None: `_fold_row` has to look at it; this
+    is its shortcut, and never tells anything else.
+    """
+    key, kind, at, update_id, quantity, received_at, offset, order_ref, basis, incoming, stale_after_ms = event
+    row = decode_packed_row(stored)
+    packed = row.sources.get(key)
+    if packed is None or incoming or len(stored) + UPDATE_BYTES_MAX > ROW_BYTES_MAX:
+        return None
+    source = decode_source(packed)
+    count, deltas = source.count, source.deltas
+    newest = deltas[-1] if deltas else count
+    if newest is None or at <= newest.at or source.floor_at is not None:
+        return None
+    if kind == DELTA:
+        for held in deltas:
+            if held.id == update_id:
+                return None
+        deltas.append(Delta(at, update_id, quantity, order_ref))
+        horizon_ms, entries_max = limits
+        if len(deltas) > entries_max or deltas[0].at < at - horizon_ms:
+            return None
+        row.on_hand += quantity
+        source.received_at = received_at
+        source.offset = offset
+    else:
+        if count is not None:
+            if count.id == update_id:
+                return None
+            row.on_hand -= count.quantity
+        for held in deltas:
+            row.on_hand -= held.quantity
+        row.on_hand += quantity
+        new = Count(KINDS[kind], update_id, at, quantity)
+        source = Source(new, [], 0, None, BASES[basis], [], stale_after_ms, received_at, offset)
+    row.sources[key] = encode(source)
+    row.version += 1
+    row.changed_at = received_at
+    return encode(row)
+
+
 def _fold_row(
+    key: bytes,
     stored: bytes | None,
     places: Sequence[int],
-    columns: Sequence[Column],
-    updates: Updates,
+    events: Sequence[Event],
     limits: Limits,
     others: list[tuple[int, str]],
 ) -> bytes | None:
@@ -120,54 +174,61 @@ def _fold_row(
     Only the sources that are touched are decoded: a sale of a SKU that hundreds of stores sell costs no more than one
     of a SKU that two sell.
     """
-    row = PackedRow(updates.sku[places[0]], 0, 0, 0, {}) if stored is None else decode_packed_row(stored)
+    row = PackedRow(key.decode(), 0, 0, 0, {}) if stored is None else decode_packed_row(stored)
     packed = row.sources
     sources: dict[str, Source] = {}
     changed: dict[str, Source] = {}
     recount = False
     having_room: Iterable[int] = places
     if (0 if stored is None else len(stored)) + len(places) * UPDATE_BYTES_MAX > ROW_BYTES_MAX:
-        having_room = chain.from_iterable(_within_room(places, columns, updates, limits, packed, changed, others))
+        having_room = chain.from_iterable(_within_room(places, events, limits, packed, changed, others))
     for i in having_room:
-        key, kind, at, update_id, quantity, received_at, offset = columns[i]
-        source = sources.get(key)
+        event = events[i]
+        of_source = event[0]
+        source = sources.get(of_source)
         if source is None:
-            stored_source = packed.get(key)
-            source = sources[key] = Source() if stored_source is None else decode_source(stored_source)
-        if kind == DELTA:
-            outcome = apply_delta(source, at, update_id, quantity, updates.order_ref[i], limits)
-            if outcome is APPLIED:
-                row.on_hand += quantity
-            elif outcome is REPLACED:
-                recount = True
-            else:
-                others.append((i, outcome))
-                continue
-        else:
-            before = source.on_hand
-            outcome = apply_count(source, Count(KINDS[kind], update_id, at, quantity), limits)
-            if outcome is not APPLIED and outcome is not REPLACED:
-                others.append((i, outcome))
-                continue
-            describe(source, updates.basis[i], updates.incoming[i], updates.stale_after_ms[i])
+            stored_source = packed.get(of_source)
+            source = sources[of_source] = Source() if stored_source is None else decode_source(stored_source)
+        before = 0 if event[1] == DELTA else source.on_hand
+        outcome = _apply(source, event, limits)
+        if outcome is not APPLIED and outcome is not REPLACED:
+            others.append((i, outcome))
+            continue
+        if event[1] != DELTA:
             row.on_hand += source.on_hand - before
-        source.offset = offset
-        source.received_at = row.changed_at = received_at
-        changed[key] = source
+        elif outcome is APPLIED:
+            row.on_hand += event[4]
+        else:
+            recount = True
+        row.changed_at = source.received_at
+        changed[of_source] = source
     if not changed:
         return None
-    for key, source in changed.items():
-        packed[key] = encode(source)
+    for of_source, source in changed.items():
+        packed[of_source] = encode(source)
     if recount:
         row.on_hand = sum(decode_source(source).on_hand for source in packed.values())
     row.version += 1
     return encode(row)
 
 
+def _apply(source: Source, event: Event, limits: Limits) -> str:
+    """Apply an event in place; the outcome as of `inventory.stock.apply`."""
+    _, kind, at, update_id, quantity, received_at, offset, order_ref, basis, incoming, stale_after_ms = event
+    if kind == DELTA:
+        outcome = apply_delta(source, at, update_id, quantity, order_ref, limits)
+    else:
+        outcome = apply_count(source, Count(KINDS[kind], update_id, at, quantity), limits)
+        if outcome is APPLIED or outcome is REPLACED:
+            describe(source, basis, incoming, stale_after_ms)
+    if outcome is APPLIED or outcome is REPLACED:
+        source.received_at, source.offset = received_at, offset
+    return outcome
+
+
 def _within_room(
     places: Sequence[int],
-    columns: Sequence[Column],
-    updates: Updates,
+    events: Sequence[Event],
     limits: Limits,
     packed: Mapping[str, bytes],
     changed: Mapping[str, Source],
@@ -184,36 +245,25 @@ def _within_room(
         run = places[at : at + max(1, (ROW_BYTES_MAX - total) // UPDATE_BYTES_MAX)]
         at += len(run)
         if total + UPDATE_BYTES_MAX > ROW_BYTES_MAX:
-            key = columns[run[0]][0]
-            grown = _tried(key, run[0], columns, updates, limits, changed.get(key), packed.get(key))
+            key = events[run[0]][0]
+            grown = _tried(key, events[run[0]], limits, changed.get(key), packed.get(key))
             growth = grown - sizes.get(key, 0)
             if growth > 0 and total + growth > ROW_BYTES_MAX:
                 others.append((run[0], ROW_FULL))
                 continue
         yield run
-        for key in {columns[i][0] for i in run} & changed.keys():
+        for key in {events[i][0] for i in run} & changed.keys():
             size = _size(key, changed[key])
             total += size - sizes.get(key, 0)
             sizes[key] = size
 
 
-def _tried(
-    key: str,
-    i: int,
-    columns: Sequence[Column],
-    updates: Updates,
-    limits: Limits,
-    changed: Source | None,
-    stored: bytes | None,
-) -> int:
-    """How large a source would be after the update at `i`, with its key; 0 if the update would leave it as it is."""
+def _tried(key: str, event: Event, limits: Limits, changed: Source | None, stored: bytes | None) -> int:
+    """How large a source would be after an event, with its key; 0 if the event would leave it as it is."""
     encoded = stored if changed is None else encode(changed)
     source = Source() if encoded is None else decode_source(encoded)
-    outcome = apply(source, updates.record(i), limits)
-    if outcome is not APPLIED and outcome is not REPLACED:
-        return 0
-    source.offset = columns[i][-1]
-    return _size(key, source)
+    outcome = _apply(source, event, limits)
+    return _size(key, source) if outcome is APPLIED or outcome is REPLACED else 0
 
 
 def _size(key: str, source: Source) -> int:
@@ -255,37 +305,3 @@ def _tallied(suppliers: Sequence[str], others: Sequence[tuple[int, str]]) -> dic
         tally[APPLIED_AT] -= 1
         tally[TALLIED_AT.get(outcome, REJECTED_AT)] += 1
     return tallies
-
-
-def _unusable(updates: Updates) -> dict[int, str]:
-    """Why updates can never be used (`refusal`), by index; whole columns are looked at first, for most are clean."""
-    if not updates.sku or _all_usable(updates):
-        return {}
-    found = ((i, refusal(updates.record(i))) for i in range(len(updates.sku)))
-    return {i: why for i, why in found if why is not None}
-
-
-def _all_usable(updates: Updates) -> bool:
-    """Whether `refusal` would surely let every update pass; False may also mean that one has to look closer."""
-    quantities = updates.quantity
-    return (
-        max(map(sub, updates.observed_at, updates.received_at)) <= FUTURE_MS_MAX
-        and min(updates.observed_at) >= 0
-        and max(quantities) <= QUANTITY_MAX
-        and min(quantities) >= -QUANTITY_MAX
-        and (not any(updates.incoming) or max(map(len, updates.incoming)) <= INCOMING_MAX)
-        and all(
-            USABLE[kind]([q for k, q in zip(updates.kind, quantities, strict=True) if k == kind])
-            for kind in set(updates.kind)
-        )
-        and all(plain_ids(column) for column in (updates.sku, updates.update_id))
-        and all(plain_ids(tuple(set(column))) for column in (updates.supplier_id, updates.location_id))
-        and plain_ids([ref for ref in updates.order_ref if ref is not None])
-    )
-
-
-USABLE: dict[str, Callable[[list[int]], bool]] = {
-    COUNT: lambda quantities: min(quantities) >= 0,
-    DELTA: lambda quantities: 0 not in quantities,
-    WITHDRAWN: lambda quantities: not any(quantities),
-}

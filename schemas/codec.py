@@ -18,7 +18,7 @@ import pyarrow as pa
 from fastavro.read import SchemaResolutionError
 from fastavro.schema import SchemaParseException, UnknownType, parse_schema
 
-from schemas.columns import ColumnDecoder, Columns, listed
+from schemas.columns import ColumnDecoder
 from schemas.registry import Registry, Schema
 from schemas.zigzag import zigzag
 from stockweave.errors import Rejected
@@ -63,14 +63,9 @@ class Codec:
 
         That is so when any is malformed, or written with another schema than the newest one here.
         """
-        if None in values or {value[: FRAME.size] for value in values if value is not None} != {self._frame}:
+        if not all(values):
             return None
-        return self._columns.decode(cast("Sequence[bytes]", values), FRAME.size)
-
-    def columns(self, values: Sequence[bytes | None], names: Sequence[str]) -> Columns | None:
-        """As `arrow`: the fields `names`, as lists of Python's own values."""
-        batch = self.arrow(values)
-        return None if batch is None else listed(batch, names)
+        return self._columns.decode(self._frame, cast("Sequence[bytes]", values))
 
     def decode(self, values: Sequence[bytes | None]) -> list[Record | Rejected]:
         """Each value decoded, in order, or the `Rejected` that says why not.

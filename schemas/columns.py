@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Sequence
-from typing import Any
 
 import pyarrow as pa
 from pyruhvro import deserialize_array
@@ -17,8 +16,6 @@ from schemas.registry import Schema
 from schemas.zigzag import zigzag
 
 GUARD = "end_of_body"
-
-Columns = dict[str, list[Any]]
 
 
 class ColumnDecoder:
@@ -32,29 +29,21 @@ class ColumnDecoder:
         self._guard = secrets.randbits(62)  # drawn, so that no body can hold it but by chance
         self._guard_bytes = zigzag(self._guard)
 
-    def decode(self, values: Sequence[bytes], skip_bytes: int) -> pa.RecordBatch | None:
+    def decode(self, frame: bytes, values: Sequence[bytes]) -> pa.RecordBatch | None:
         """The fields as Arrow arrays, each as long as `values`; None if any value is malformed.
 
         Args:
-            values: each a prefix of `skip_bytes` and a body.
-            skip_bytes: of the prefix.
+            frame: that each value begins with, if it is not malformed.
+            values: each a frame and a body.
         """
         guard = self._guard_bytes
+        bodies = [value.removeprefix(frame) + guard for value in values]
+        framed = sum(map(len, values)) + len(values) * (len(guard) - len(frame)) == sum(map(len, bodies))
+        if not framed:
+            return None
         try:
-            batch = deserialize_array([value[skip_bytes:] + guard for value in values], self._schema)
+            batch = deserialize_array(bodies, self._schema)
             batch.validate(full=True)  # pyruhvro does not look whether a string is UTF-8
         except ValueError:
             return None
         return batch if (batch.column(GUARD).to_numpy() == self._guard).all() else None
-
-
-def listed(batch: pa.RecordBatch, names: Sequence[str]) -> Columns:
-    """The columns `names` as lists of Python's own values."""
-    return {name: _listed(batch.column(name)) for name in names}
-
-
-def _listed(column: pa.Array) -> list[Any]:
-    if pa.types.is_list(column.type) and len(column.flatten()) == 0:
-        return [[]] * len(column)  # the common case, at no cost; nobody changes a decoded list
-    values: list[Any] = column.to_pylist()
-    return values

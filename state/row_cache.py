@@ -34,7 +34,7 @@ class RowCache:
         self._make_room()
         young, old = self._young, self._old
         values = list(map(young.get, row_keys))
-        if None not in values:
+        if all(values):  # no row is empty
             return values  # all are in use: the common case, in one pass
         missing = [key for key in row_keys if key not in young]
         unknown = [key for key in missing if key not in old]

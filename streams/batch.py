@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+import pyarrow as pa
 from confluent_kafka import Message
 
 from inventory.fold import fold
@@ -90,9 +91,8 @@ class Folder:
         offsets: Sequence[int] = range(first, last + 1)
         if places is not None or len(offsets) != len(messages):  # some are unusable, or control records lie between
             offsets = [cast("int", messages[i].offset()) for i in (range(len(messages)) if places is None else places)]
-        row_keys = list(dict.fromkeys(keys))
-        stored = dict(zip(row_keys, part.store.get_many(row_keys), strict=True))
-        folded = fold(updates, keys, offsets, stored, self._limits, placed_in(part.partition, self._partitions))
+        is_here = placed_in(part.partition, self._partitions)
+        folded = fold(updates, keys, offsets, part.store.get_many, self._limits, is_here)
         tallies = folded.tallies
         if dead_letters:
             tallies.setdefault(UNATTRIBUTED, [0] * len(OUTCOMES))[REJECTED_AT] += len(dead_letters)
@@ -110,9 +110,9 @@ class Folder:
         """The usable updates, their keys, where each stood (None: all, in place), and the dead letters of the rest."""
         values = [message.value() for message in messages]
         keys = [message.key() for message in messages]
-        columns = self._codec.columns(values, Updates._fields)
-        if columns is not None and [sku.encode() for sku in columns["sku"]] == keys:
-            return Updates(**columns), cast("list[bytes]", keys), None, []
+        columns = self._codec.arrow(values)
+        if columns is not None and keyed_by_sku(columns, keys):
+            return Updates.of_batch(columns), cast("list[bytes]", keys), None, []
         usable: list[StockUpdate] = []
         places, dead = [], []
         for i, decoded in enumerate(self._codec.decode(values)):
@@ -126,6 +126,11 @@ class Folder:
                 usable.append(cast("StockUpdate", decoded))
                 places.append(i)
         return Updates.of(usable), [cast("bytes", keys[i]) for i in places], places, dead
+
+
+def keyed_by_sku(columns: pa.RecordBatch, keys: list[bytes | None]) -> bool:
+    """Whether the key of every update is its SKU."""
+    return bool(columns.column("sku").cast(pa.binary()) == pa.array(keys, pa.binary()))
 
 
 def placed_in(partition: int, partitions: int | None) -> Callable[[bytes], bool] | None:

@@ -21,6 +21,7 @@ from stockweave import metrics
 from stockweave.errors import Retriable
 from streams.assembly import Engine
 from streams.batch import Batch, FoldedPart
+from streams.processor import Processor
 from streams.restore import Stage
 
 log = structlog.get_logger(__name__)
@@ -159,17 +160,18 @@ class Pump(mode.Service):
             await self._pause(RETRY_S)
             return True
         began = loop.time()
+        events, outcomes = batch.events, [part.outcomes for part in folded]
         try:
-            committed = await self._on_kafka_thread(processor.commit, batch, folded)
+            committed = await self._on_kafka_thread(_commit, processor, batch, folded)
         except Retriable as why:
-            log.warning("batch_given_up", why=str(why), events=batch.events)
+            log.warning("batch_given_up", why=str(why), events=events)
             return False
         if committed:
             metrics.COMMIT_SECONDS.observe(loop.time() - began)
-            metrics.BATCH_EVENTS.observe(batch.events)
-            for part in folded:
-                for counter, events in zip(metrics.EVENTS_BY_OUTCOME, part.outcomes, strict=True):
-                    counter.inc(events)
+            metrics.BATCH_EVENTS.observe(events)
+            for of_part in outcomes:
+                for counter, number in zip(metrics.EVENTS_BY_OUTCOME, of_part, strict=True):
+                    counter.inc(number)
         return True
 
     async def _pause(self, seconds: float) -> None:
@@ -179,3 +181,12 @@ class Pump(mode.Service):
 
     async def _on_kafka_thread(self, function: Callable[..., T], *args: Any) -> T:  # noqa: ANN401
         return await asyncio.get_running_loop().run_in_executor(self._kafka, function, *args)
+
+
+def _commit(processor: Processor, batch: Batch, folded: list[FoldedPart]) -> bool:
+    """Commit, and let go of the batch here, on the thread that made it: another's core would have to fetch it all."""
+    try:
+        return processor.commit(batch, folded)
+    finally:
+        folded.clear()
+        batch.parts.clear()

@@ -19,13 +19,12 @@ from inventory.lasting import lasting
 from inventory.stock import CONFLICT, Limits
 from inventory.updates import Updates
 from schemas.codec import Codec
-from schemas.columns import listed
 from schemas.rows import Position
 from schemas.topics import UPDATES
 from state.store import PartitionStore
 from stockweave.replay.facts import Facts
 from stockweave.replay.refold import WAITING_BYTES_MAX, WaitingRows, no_cycle_search
-from streams.batch import Batch, Folder, Part, placed_in
+from streams.batch import Batch, Folder, Part, keyed_by_sku, placed_in
 
 CHUNK_EVENTS_MAX = 50_000  # decoded at once
 STRETCH_EVENTS_MAX = 750_000  # the longer, the more of it is superfluous; about 200 bytes each
@@ -73,7 +72,7 @@ class _Skimmer:
     def take(self, messages: list[Message]) -> None:
         """Take the next messages in; what is not decoded in columns is folded by itself, in its place."""
         batch = self._codec.arrow([message.value() for message in messages])
-        if batch is not None and batch["sku"].cast(pa.binary()) == pa.array([m.key() for m in messages], pa.binary()):
+        if batch is not None and keyed_by_sku(batch, [message.key() for message in messages]):
             self._stretch.append(batch)
             self._events += len(messages)
             self._next_offset = cast("int", messages[-1].offset()) + 1
@@ -104,11 +103,9 @@ class _Skimmer:
         self._put(rows)
 
     def _fold(self, stretch: pa.RecordBatch) -> tuple[dict[bytes, bytes], list[tuple[int, str]]]:
-        updates = Updates(**listed(stretch, Updates._fields))
-        keys = [sku.encode() for sku in updates.sku]
-        row_keys = list(dict.fromkeys(keys))
-        stored = dict(zip(row_keys, self._rows.get_many(row_keys), strict=True))
-        folded = fold(updates, keys, range(len(keys)), stored, self._limits, self._is_here)
+        keys = stretch.column("sku").cast(pa.binary()).to_pylist()
+        updates = Updates.of_batch(stretch)
+        folded = fold(updates, keys, range(len(keys)), self._rows.get_many, self._limits, self._is_here)
         return folded.rows, folded.refused
 
     def _put(self, rows: dict[bytes, bytes]) -> None:

@@ -16,7 +16,7 @@ from inventory.stock import Limits, StockUpdate, apply, refusal
 from inventory.updates import Updates
 from schemas.keys import source_key
 from schemas.rows import OUTCOMES, Source, decode_packed_row, decode_row
-from tests.inventory.builders import update
+from tests.inventory.builders import odd, update
 from tests.inventory.reference import Event
 from tests.inventory.test_stock import events
 
@@ -37,7 +37,8 @@ def fold_of(
     limits: Limits = LIMITS,
     is_here: Callable[[bytes], bool] | None = None,
 ) -> Folded:
-    return fold(Updates.of(told), [one["sku"].encode() for one in told], offsets, stored, limits, is_here)
+    keys = [one["sku"].encode() for one in told]
+    return fold(Updates.of(told), keys, offsets, lambda asked: [stored[key] for key in asked], limits, is_here)
 
 
 def fold_in_batches(told: list[StockUpdate], cuts: list[int]) -> tuple[dict[bytes, bytes | None], list[Folded]]:
@@ -76,6 +77,17 @@ def test_the_four_outcomes_of_each_supplier_add_up_to_its_events(told: list[Stoc
         refused = sum(tally[OUTCOMES.index("rejected")] for tally in part.tallies.values())
         assert refused == len(part.refused)
     assert sums == Counter(u["supplier_id"] for u in told)
+
+
+@given(updates, st.lists(st.integers(0, 60), max_size=30))
+@settings(max_examples=500, deadline=None)
+def test_the_shortcut_for_what_is_newest_ends_with_the_very_bytes(told: list[StockUpdate], cuts: list[int]) -> None:
+    with_it, parts = fold_in_batches(told, cuts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(folding, "_with_newest", lambda *_: None)
+        without, others = fold_in_batches(told, cuts)
+    assert with_it == without
+    assert parts == others
 
 
 @given(updates)
@@ -186,24 +198,6 @@ def test_a_batch_of_duplicates_changes_no_row() -> None:
     again = fold_of([count, count], [1, 2], {b"sku-0": first.rows[b"sku-0"]})
     assert again.rows == {}
     assert again.tallies == {"supplier-0": [0, 2, 0, 0]}
-
-
-odd = st.fixed_dictionaries(
-    {},
-    optional={
-        "quantity": st.sampled_from([0, -1, 3, 10**12, 10**12 + 1, -(10**12) - 1]),
-        "observed_at": st.sampled_from([-1, 0, 10, 300_010, 300_011]),
-        "sku": st.sampled_from(
-            ["", " a", "a ", "a b", "a|b", "a| b", "é", "e\u0301", "x" * 128, "x" * 129, "\x00position"]
-        ),
-        "supplier_id": st.sampled_from(["", "a\tb", "a b", "| a"]),
-        "update_id": st.sampled_from(["", "u" * 129, "u 1", "a\x1fb"]),
-        "order_ref": st.sampled_from([None, "", "o" * 128, "o" * 129, "o 1", "\n"]),
-        "incoming": st.sampled_from(
-            [[], [{"expected_at": 9, "quantity": 1}] * 100, [{"expected_at": 9, "quantity": 1}] * 101]
-        ),
-    },
-)
 
 
 @given(st.lists(st.tuples(st.builds(spread, events(30, "abcd"), st.just(0), st.just(0)), odd), max_size=8))

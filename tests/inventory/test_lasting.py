@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,11 +12,10 @@ from inventory.fold import fold
 from inventory.lasting import lasting
 from inventory.stock import CONFLICT, QUANTITY_MAX, Limits, StockUpdate
 from inventory.updates import Updates
-from tests.inventory.builders import update
+from tests.inventory.builders import batch_of, update
 from tests.inventory.reference import Event
 
 LIMITS = Limits(horizon_ms=20, entries_max=3)
-TYPES = {"quantity": pa.int64(), "observed_at": pa.int64(), "received_at": pa.int64(), "stale_after_ms": pa.int64()}
 
 
 def told(kind: str, update_id: str, at: int, quantity: int, supplier: int, **fields: Any) -> StockUpdate:
@@ -34,19 +32,16 @@ events = st.builds(
 )
 
 
-def columns(batch: list[StockUpdate]) -> pa.RecordBatch:
-    lists = Updates.of(batch)._asdict()
-    return pa.RecordBatch.from_pydict({name: pa.array(lists[name], TYPES.get(name)) for name in lists})
-
-
 def fold_all(batch: list[StockUpdate], row: bytes | None) -> tuple[bytes | None, list[tuple[int, str]]]:
-    folded = fold(Updates.of(batch), [b"sku-1"] * len(batch), range(len(batch)), {b"sku-1": row}, LIMITS)
+    folded = fold(
+        Updates.of(batch), [b"sku-1"] * len(batch), range(len(batch)), lambda asked: [row] * len(asked), LIMITS
+    )
     return folded.rows.get(b"sku-1", row), folded.refused
 
 
 def fold_lasting(batch: list[StockUpdate], row: bytes | None) -> bytes | None:
     """As the replay does it."""
-    chosen = lasting(columns(batch))
+    chosen = lasting(batch_of(batch))
     after, refused = fold_all([batch[i] for i in chosen.places], row)
     rejected = {int(chosen.places[i]) for i, reason in refused if reason != CONFLICT}
     return after if rejected.isdisjoint(chosen.rests_on.tolist()) else fold_all(batch, row)[0]
@@ -64,7 +59,7 @@ def test_what_lasts_ends_with_the_rows_of_all_stretch_by_stretch(stretches: list
 
 def test_what_a_later_count_replaces_does_not_last() -> None:
     batch = [told("COUNT", f"c{i}", i, 5, 0) for i in range(50)] + [told("DELTA", f"d{i}", i, 1, 0) for i in range(50)]
-    assert lasting(columns(batch)).places.tolist() == [49, 99]
+    assert lasting(batch_of(batch)).places.tolist() == [49, 99]
 
 
 def test_a_count_that_cannot_be_used_makes_nothing_superfluous() -> None:
@@ -76,12 +71,12 @@ def test_a_count_that_cannot_be_used_makes_nothing_superfluous() -> None:
     ]
     for fields in spoilt:
         batch = [told("DELTA", "d", 1, 1, 0), cast("StockUpdate", {**told("COUNT", "c", 9, 5, 0), **fields})]
-        assert lasting(columns(batch)).rests_on.tolist() == []
-        assert len(lasting(columns(batch)).places) == 2
+        assert lasting(batch_of(batch)).rests_on.tolist() == []
+        assert len(lasting(batch_of(batch)).places) == 2
 
 
 def test_a_rejected_count_is_told_among_those_that_others_rest_on() -> None:
     batch = [told("DELTA", f"d{i}", 10 + i, 1, 0) for i in range(9)] + [told("COUNT", "c", 12, 5, 0)]
-    chosen = lasting(columns(batch))
+    chosen = lasting(batch_of(batch))
     assert 9 in chosen.rests_on
     assert fold_lasting(batch, None) == fold_all(batch, None)[0]

@@ -12,19 +12,20 @@ from hypothesis import strategies as st
 from schemas.codec import Codec, Record
 from schemas.registry import FileRegistry
 from stockweave.errors import Rejected
+from tests.inventory.builders import DECODED
 from tests.schemas.strategies import values
 from tests.schemas.test_codec import body_of, framed, sample
 
 REGISTRY = FileRegistry()
 UPDATES = Codec("StockUpdate", REGISTRY)
 SCHEMA = REGISTRY.schema_of(UPDATES.schema_id)
-NAMES = tuple(field["name"] for field in SCHEMA["fields"])
+NAMES = [field["name"] for field in SCHEMA["fields"]]
 RICH = sample(incoming=[{"expected_at": 1, "quantity": 2}], order_ref="o-1", stale_after_ms=60_000, sku="\u00e9-1")
 
 
 def as_records(messages: list[bytes | None]) -> list[Record] | None:
-    columns = UPDATES.columns(messages, NAMES)
-    return None if columns is None else [dict(zip(NAMES, r, strict=True)) for r in zip(*columns.values(), strict=True)]
+    batch = UPDATES.arrow(messages)
+    return None if batch is None else batch.select(NAMES).to_pylist()
 
 
 def check(messages: list[bytes | None]) -> bool:
@@ -41,11 +42,10 @@ def test_columns_are_the_records_fields(records: list[Record]) -> None:
     assert as_records([UPDATES.encode(record) for record in records]) == records
 
 
-def test_the_asked_fields_come_back_and_no_other() -> None:
-    assert UPDATES.columns([UPDATES.encode(RICH)] * 2, ("sku", "incoming")) == {
-        "sku": [RICH["sku"]] * 2,
-        "incoming": [RICH["incoming"]] * 2,
-    }
+def test_tests_of_the_fold_use_the_decoders_columns() -> None:
+    batch = UPDATES.arrow([UPDATES.encode(RICH)])
+    assert batch is not None
+    assert batch.select(NAMES).schema.equals(DECODED)
 
 
 @pytest.mark.parametrize("value", [None, b"", b"\0", framed(999_999, b""), framed(UPDATES.schema_id, b"")])

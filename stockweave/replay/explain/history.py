@@ -121,7 +121,7 @@ class History:
 
     def _fold(self, update: StockUpdate, offset: int) -> tuple[int, str, str]:
         """Fold one; its place in `OUTCOMES`, and of what was rejected the reason and that in words."""
-        folded = fold(Updates.of([update]), [self._key], [offset], {self._key: self.row}, self._limits, self._is_here)
+        folded = fold(Updates.of([update]), [self._key], [offset], self.get_many, self._limits, self._is_here)
         self.row = folded.rows.get(self._key, self.row)
         [tally] = folded.tallies.values()
         at = tally.index(1)
