@@ -126,7 +126,8 @@ def _with_newest(stored: bytes, event: Event, limits: Limits) -> bytes | None:
     """
     key, kind, at, update_id, quantity, received_at, offset, order_ref, basis, incoming, stale_after_ms = event
     row = decode_packed_row(stored)
-    packed = row.sources.get(key)
+    sources = row.sources
+    packed = sources.get(key)
     if packed is None or incoming or len(stored) + UPDATE_BYTES_MAX > ROW_BYTES_MAX:
         return None
     source = decode_source(packed)
@@ -135,27 +136,28 @@ def _with_newest(stored: bytes, event: Event, limits: Limits) -> bytes | None:
     if newest is None or at <= newest.at or source.floor_at is not None:
         return None
     if kind == DELTA:
-        for held in deltas:
-            if held.id == update_id:
+        if deltas:
+            for held in deltas:
+                if held.id == update_id:
+                    return None
+            if len(deltas) >= limits.entries_max or deltas[0].at < at - limits.horizon_ms:
                 return None
         deltas.append(Delta(at, update_id, quantity, order_ref))
-        horizon_ms, entries_max = limits
-        if len(deltas) > entries_max or deltas[0].at < at - horizon_ms:
-            return None
         row.on_hand += quantity
         source.received_at = received_at
         source.offset = offset
     else:
+        on_hand = row.on_hand + quantity
         if count is not None:
             if count.id == update_id:
                 return None
-            row.on_hand -= count.quantity
+            on_hand -= count.quantity
         for held in deltas:
-            row.on_hand -= held.quantity
-        row.on_hand += quantity
+            on_hand -= held.quantity
+        row.on_hand = on_hand
         new = Count(KINDS[kind], update_id, at, quantity)
         source = Source(new, [], 0, None, BASES[basis], [], stale_after_ms, received_at, offset)
-    row.sources[key] = encode(source)
+    sources[key] = encode(source)
     row.version += 1
     row.changed_at = received_at
     return encode(row)

@@ -39,7 +39,7 @@ log = structlog.get_logger(__name__)
 MEMTABLE_BYTES = (
     16 << 20
 )  # small: sorted batches into a small memtable cost least (measured), and little is left to re-read
-WAITING_BYTES_MAX = 32 << 20  # written to one store and not yet to RocksDB: half a second to read again after a kill
+WAITING_BYTES_MAX = 64 << 20  # written to one store and not yet to RocksDB: a second to read again after a kill
 SETTLE_BYTES = 4 << 20  # less is read again at once, and not worth a file
 REBUILDABLE = ("Corruption:", "Invalid argument:", "IO error: No such file")
 """How RocksDB's messages begin when a folder cannot be used; rocksdict raises them all as plain Exception."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import groupby
 from typing import cast
 
 import structlog
@@ -119,12 +120,14 @@ class Processor:
         self._rebalance()
         if not messages:
             self._look_for_stalls()
+        errors = [message.error() for message in messages]
+        if errors.count(None) < len(errors):
+            messages = [message for message in messages if not self._is_error(message)]
         by_partition: dict[int, list[Message]] = {}
-        for message in messages:
-            if message.error() is not None:
-                self._check(cast("KafkaError", message.error()))
-            else:
-                by_partition.setdefault(cast("int", message.partition()), []).append(message)
+        at = 0
+        for number, run in groupby([message.partition() for message in messages]):  # they come in long runs
+            first, at = at, at + len(list(run))
+            by_partition.setdefault(cast("int", number), []).extend(messages[first:at])
         parts = []
         for number, of_partition in sorted(by_partition.items()):
             assigned = self._assigned.get(number)
@@ -343,7 +346,11 @@ class Processor:
                 assigned.stalled_s = math.inf
                 assigned.stage = Stage.SEEK
 
-    def _check(self, error: KafkaError) -> None:
+    def _is_error(self, message: Message) -> bool:
+        """Whether it is one of librdkafka's own, which is looked at then."""
+        error = message.error()
+        if error is None:
+            return False
         code = error.code()
         if code in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             raise Fatal(f"{self._updates} no longer has the updates to go on from: {error.str()}; restore a checkpoint")
@@ -352,6 +359,7 @@ class Processor:
         if error.fatal() or code in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):
             raise Fatal(f"{self._updates} cannot be read: {error.str()}")
         log.info("consuming_interrupted", error=error.name(), text=error.str())  # librdkafka goes on by itself
+        return True
 
     def _rebalance(self) -> None:
         """Close the stores of what was taken, open those of what was given."""
