@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 from inventory.stock import (
     APPLIED,
-    BASES,
     DELTA,
     DUPLICATE,
     KINDS,
@@ -34,12 +33,12 @@ from schemas.rows import (
     OUTCOMES,
     UNATTRIBUTED,
     Count,
-    Delta,
     PackedRow,
     Source,
     decode_packed_row,
     decode_source,
     encode,
+    encode_into,
 )
 from schemas.topics import MESSAGE_BYTES_MAX
 
@@ -98,16 +97,19 @@ def fold(
         )
     )  # fmt: skip
     rows: dict[bytes, bytes] = {}
+    buffer = bytearray()
     for (key, places), stored in zip(places_of.items(), load(list(places_of)), strict=True):
-        if stored is None:
-            if is_here is not None and not is_here(key):
-                others.extend((i, WRONG_PARTITION) for i in places)
-                continue
-        elif len(places) == 1:
-            row = _with_newest(stored, events[places[0]], limits)
-            if row is not None:
-                rows[key] = row
-                continue
+        if stored is None and is_here is not None and not is_here(key):
+            others.extend((i, WRONG_PARTITION) for i in places)
+            continue
+        if len(places) == 1 and stored is not None and len(stored) + UPDATE_BYTES_MAX <= ROW_BYTES_MAX:
+            [i] = places
+            outcome = _fold_one(stored, events[i], limits, buffer)
+            if outcome is not APPLIED:
+                others.append((i, outcome))
+            else:
+                rows[key] = bytes(buffer)
+            continue
         row = _fold_row(key, stored, places, events, limits, others)
         if row is not None:
             rows[key] = row
@@ -118,49 +120,38 @@ def fold(
     )
 
 
-def _with_newest(stored: bytes, event: Event, limits: Limits) -> bytes | None:
-    """The next version of a row after one event that is newer than all that its source holds, which most are.
+def _fold_one(stored: bytes, event: Event, limits: Limits, buffer: bytearray) -> str:
+    """Fold the only event of a row, as most are: `_fold_row` without its bookkeeping; the event must find room.
 
-    Such a delta is one more, and such a count takes the place of everything. None: `_fold_row` has to look at it; this
-    is its shortcut, and never tells anything else.
+    When the outcome is `APPLIED`, `buffer` holds the next version of the row: what is copied from there has its exact
+    size, while an encoder makes room for more first.
     """
     key, kind, at, update_id, quantity, received_at, offset, order_ref, basis, incoming, stale_after_ms = event
     row = decode_packed_row(stored)
     sources = row.sources
     packed = sources.get(key)
-    if packed is None or incoming or len(stored) + UPDATE_BYTES_MAX > ROW_BYTES_MAX:
-        return None
-    source = decode_source(packed)
-    count, deltas = source.count, source.deltas
-    newest = deltas[-1] if deltas else count
-    if newest is None or at <= newest.at or source.floor_at is not None:
-        return None
+    source = Source() if packed is None else decode_source(packed)
     if kind == DELTA:
-        if deltas:
-            for held in deltas:
-                if held.id == update_id:
-                    return None
-            if len(deltas) >= limits.entries_max or deltas[0].at < at - limits.horizon_ms:
-                return None
-        deltas.append(Delta(at, update_id, quantity, order_ref))
-        row.on_hand += quantity
-        source.received_at = received_at
-        source.offset = offset
+        outcome = apply_delta(source, at, update_id, quantity, order_ref, limits)
+        if outcome is APPLIED:
+            row.on_hand += quantity
+        elif outcome is REPLACED:
+            row.on_hand += source.on_hand - (0 if packed is None else decode_source(packed).on_hand)
+        else:
+            return outcome
     else:
-        on_hand = row.on_hand + quantity
-        if count is not None:
-            if count.id == update_id:
-                return None
-            on_hand -= count.quantity
-        for held in deltas:
-            on_hand -= held.quantity
-        row.on_hand = on_hand
-        new = Count(KINDS[kind], update_id, at, quantity)
-        source = Source(new, [], 0, None, BASES[basis], [], stale_after_ms, received_at, offset)
+        before = source.on_hand
+        outcome = apply_count(source, Count(KINDS[kind], update_id, at, quantity), limits)
+        if outcome is not APPLIED and outcome is not REPLACED:
+            return outcome
+        describe(source, basis, incoming, stale_after_ms)
+        row.on_hand += (source.on_hand if source.deltas else quantity) - before
+    source.received_at = row.changed_at = received_at
+    source.offset = offset
     sources[key] = encode(source)
     row.version += 1
-    row.changed_at = received_at
-    return encode(row)
+    encode_into(row, buffer)
+    return APPLIED
 
 
 def _fold_row(

@@ -126,10 +126,11 @@ def apply_delta(source: Source, at: int, update_id: str, quantity: int, order_re
     """`apply` for a DELTA, by its fields; `received_at` and offset are the caller's to set."""
     if source.count is not None and at <= source.count.at:
         return SUPERSEDED  # the count holds it already; at equal time too
-    if source.floor_at is not None and at <= source.floor_at:
-        return TOO_OLD  # it may be in `carried`: never twice
-    if abs(source.carried) > CARRIED_MAX:
-        return OUT_OF_RANGE  # no stock; without an end to it a sum would one day fit no row, and stop the worker
+    if source.floor_at is not None:  # else nothing is carried
+        if at <= source.floor_at:
+            return TOO_OLD  # it may be in `carried`: never twice
+        if abs(source.carried) > CARRIED_MAX:
+            return OUT_OF_RANGE  # no stock; without an end to it a sum would one day fit no row, and stop the worker
     deltas = source.deltas
     outcome = APPLIED
     for i, held in enumerate(deltas):
@@ -168,7 +169,9 @@ def apply_count(source: Source, new: Count, limits: Limits) -> str:
             outcome = REPLACED
         elif at == present.at and new.id < present.id:
             return SUPERSEDED
-    source.count, source.carried, source.floor_at = new, 0, None
+    source.count = new
+    if source.floor_at is not None:
+        source.carried, source.floor_at = 0, None
     if source.deltas:
         source.deltas = source.deltas[bisect_right(source.deltas, at, key=_at) :]
         _carry(source, limits)
@@ -178,7 +181,8 @@ def apply_count(source: Source, new: Count, limits: Limits) -> str:
 def describe(source: Source, basis: str, incoming: list[Announced], stale_after_ms: int | None) -> None:
     """Take over what a count says of its source beside the quantity."""
     source.basis = BASES[basis]
-    source.incoming = [Receipt(i["expected_at"], i["quantity"]) for i in incoming] if incoming else []
+    if incoming or source.incoming:
+        source.incoming = [Receipt(i["expected_at"], i["quantity"]) for i in incoming]
     source.stale_after_ms = stale_after_ms
 
 

@@ -28,7 +28,6 @@ class Updates(NamedTuple):
     """
 
     supplier_id: list[str]
-    location_id: list[str]
     kind: list[str]
     observed_at: list[int]
     update_id: list[str]
@@ -46,7 +45,7 @@ class Updates(NamedTuple):
         """The columns of `records`."""
         columns: dict[str, list[Any]] = {name: [record[name] for record in records] for name in NAMES}  # type: ignore[literal-required]
         refusals = ((i, refusal(record)) for i, record in enumerate(records))
-        source = list(map(source_key, columns["supplier_id"], columns["location_id"]))
+        source = [source_key(record["supplier_id"], record["location_id"]) for record in records]
         return cls(**columns, source=source, refusals={i: why for i, why in refusals if why is not None})
 
     @classmethod
@@ -60,7 +59,7 @@ class Updates(NamedTuple):
 
 
 NAMES = Updates._fields[:-2]
-FEW = ("supplier_id", "location_id", "kind", "basis")
+FEW = ("supplier_id", "kind", "basis")
 """Columns with few values: each is one string then, however often it is there."""
 
 
@@ -73,7 +72,10 @@ def _listed(column: pa.Array) -> list[Any]:
 
 def _shared(column: pa.StringArray) -> list[str]:
     encoded = column.dictionary_encode()
-    values: list[str] = np.array(encoded.dictionary.to_pylist(), object).take(encoded.indices.to_numpy()).tolist()
+    distinct: list[str] = encoded.dictionary.to_pylist()
+    if len(distinct) == 1:
+        return distinct * len(column)
+    values: list[str] = np.array(distinct, object).take(encoded.indices.to_numpy()).tolist()
     return values
 
 

@@ -98,7 +98,9 @@ UNATTRIBUTED = ""  # in a position's outcomes: what named no supplier by a valid
 OTHERS = " others"  # and the suppliers beyond the `SUPPLIERS_MAX` that came first; an id never begins with a space
 SUPPLIERS_MAX = 10_000  # by name, in a position record, which every transaction writes
 
-encode = msgspec.msgpack.Encoder().encode
+_encoder = msgspec.msgpack.Encoder()
+encode = _encoder.encode
+encode_into = _encoder.encode_into
 decode_packed_row = msgspec.msgpack.Decoder(PackedRow).decode
 decode_source = msgspec.msgpack.Decoder(Source).decode
 decode_position = msgspec.msgpack.Decoder(Position).decode

@@ -81,13 +81,23 @@ def test_the_four_outcomes_of_each_supplier_add_up_to_its_events(told: list[Stoc
 
 @given(updates, st.lists(st.integers(0, 60), max_size=30))
 @settings(max_examples=500, deadline=None)
-def test_the_shortcut_for_what_is_newest_ends_with_the_very_bytes(told: list[StockUpdate], cuts: list[int]) -> None:
+def test_a_rows_only_event_is_folded_to_the_very_bytes_that_many_are(told: list[StockUpdate], cuts: list[int]) -> None:
     with_it, parts = fold_in_batches(told, cuts)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(folding, "_with_newest", lambda *_: None)
+        patch.setattr(folding, "_fold_one", as_one_of_many)
         without, others = fold_in_batches(told, cuts)
     assert with_it == without
     assert parts == others
+
+
+def as_one_of_many(stored: bytes, event: folding.Event, limits: Limits, buffer: bytearray) -> str:
+    others: list[tuple[int, str]] = []
+    row = folding._fold_row(b"", stored, [0], [event], limits, others)
+    if row is None:
+        [(_, outcome)] = others
+        return outcome
+    buffer[:] = row
+    return stock.APPLIED
 
 
 @given(updates)
