@@ -60,20 +60,35 @@ def ensure_topics(settings: Settings, bootstrap_servers: str) -> dict[str, Deplo
     return _numbered(_describe(admin, names, bootstrap_servers), live)
 
 
+def topics_in_use(settings: Settings, bootstrap_servers: str) -> dict[str, Deployed]:
+    """As `ensure_topics`, where there are updates: for commands that look at a deployment and are to begin none.
+
+    Raises:
+        Retriable: Kafka does not answer.
+        Fatal: as `ensure_topics`, or there is no topic of updates.
+    """
+    find_topics(settings, bootstrap_servers)
+    return ensure_topics(settings, bootstrap_servers)
+
+
 def find_topics(settings: Settings, bootstrap_servers: str) -> dict[str, Deployed]:
     """As `ensure_topics`, of those that are there; creates nothing.
 
     Raises:
         Retriable: Kafka does not answer.
-        Fatal: a folded topic has another number of partitions than the others, or the record of generations cannot be
-            read.
+        Fatal: a folded topic has another number of partitions than the others, the record of generations cannot be
+            read, or there is no topic of updates.
     """
     admin = AdminClient(client_config(bootstrap_servers), logger=CLIENT_LOGGER)
     present = _present(admin, bootstrap_servers)
     names, live = _names(settings, bootstrap_servers, present)
+    if names[UPDATES.name] not in present:
+        raise Fatal(
+            f"there is no topic {names[UPDATES.name]} at {bootstrap_servers}: is STOCKWEAVE_TOPIC_PREFIX right? "
+            "`stockweave up` makes it"
+        )
     found = {topic: name for topic, name in names.items() if name in present}
-    deployed = _describe(admin, found, bootstrap_servers) if found else {}
-    return _numbered(deployed, live)
+    return _numbered(_describe(admin, found, bootstrap_servers), live)
 
 
 def create_generation(settings: Settings, bootstrap_servers: str, number: int) -> Deployed:

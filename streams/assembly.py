@@ -11,7 +11,8 @@ from inventory.stock import Limits
 from schemas.admin import Deployed, ensure_topics
 from schemas.codec import Codec
 from schemas.registry import open_registry
-from schemas.topics import STOCK, UPDATES
+from schemas.topic_settings import check_settings
+from schemas.topics import DEAD_LETTERS, STOCK, UPDATES
 from state.follower import open_consumer
 from state.generations import GenerationsFollower
 from state.store import PartitionStore, Resources
@@ -24,6 +25,8 @@ from streams.identity import Identity
 from streams.processor import Processor, World
 from streams.standby import Standby
 from streams.transaction import producer_config
+
+WRITTEN = (STOCK, DEAD_LETTERS)  # by the transactions of a worker
 
 
 class Engine(NamedTuple):
@@ -65,6 +68,7 @@ def connect(settings: Settings, identity: Identity) -> Engine:
         raise Fatal("STOCKWEAVE_BOOTSTRAP_SERVERS is not set; set it to host:port of Kafka, or use `stockweave up`")
     bootstrap = settings.bootstrap_servers
     topics = ensure_topics(settings, bootstrap)
+    check_settings(bootstrap, topics, WRITTEN)
     codec = Codec("StockUpdate", open_registry(settings))
     partitions = topics[UPDATES.name].partitions
     row_cache_bytes = settings.row_cache_bytes // partitions

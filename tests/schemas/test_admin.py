@@ -14,7 +14,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from schemas import admin as module
-from schemas.admin import Deployed, create_generation, ensure_topics, find_generation, find_topics
+from schemas.admin import Deployed, create_generation, ensure_topics, find_generation, find_topics, topics_in_use
 from schemas.generation_log import write
 from schemas.generations import Generation, Generations, name_of
 from schemas.topics import CATALOGUE, GENERATIONS, STOCK, UPDATES
@@ -56,7 +56,9 @@ def test_every_topic_of_the_catalogue_is_created_as_it_says(
 def test_topics_are_found_as_they_are_and_none_is_created(
     broker: EmbeddedKafka, settings: Settings, admin: AdminClient
 ) -> None:
-    assert find_topics(settings, broker.bootstrap_servers) == {}
+    for look in (find_topics, topics_in_use):
+        with pytest.raises(Fatal, match=r"no topic .*inventory\.updates at .*STOCKWEAVE_TOPIC_PREFIX"):
+            look(settings, broker.bootstrap_servers)
     assert not [name for name in admin.list_topics(timeout=10).topics if name.startswith(settings.topic_prefix)]
     deployed = ensure_topics(settings, broker.bootstrap_servers)
     made = create_generation(settings, broker.bootstrap_servers, 1)

@@ -18,7 +18,7 @@ from confluent_kafka import Message
 from msgspec.structs import replace
 from rich.console import Console
 
-from schemas.admin import Deployed, ensure_topics
+from schemas.admin import Deployed, topics_in_use
 from schemas.rows import Position
 from schemas.topics import STOCK, UPDATES
 from state.store import PartitionStore, Resources
@@ -88,7 +88,7 @@ def create(
         verify: fold the updates again, from the newest checkpoint that is itself proven or from the first, and compare.
     """
     bootstrap = settings.bootstrap_servers or ""
-    topics = ensure_topics(settings, bootstrap)
+    topics = topics_in_use(settings, bootstrap)
     stock, updates = topics[STOCK.name], topics[UPDATES.name]
     partitions = range(stock.partitions)
     begin = _proven(settings, topics) if verify else None

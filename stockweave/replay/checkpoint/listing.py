@@ -9,7 +9,7 @@ import msgspec
 from rich.console import Console
 from rich.filesize import decimal
 
-from schemas.admin import Deployed, ensure_topics
+from schemas.admin import Deployed, topics_in_use
 from stockweave.errors import Fatal, StockweaveError
 from stockweave.replay.checkpoint.load import Checkpoint
 from stockweave.replay.checkpoint.lookup import all_of
@@ -108,7 +108,7 @@ def updates_of(found: Checkpoint) -> int:
 def _facts(settings: Settings, notes: Console) -> dict[str, Deployed] | None:
     try:
         with kafka(settings, notes) as connected:
-            return ensure_topics(connected, connected.bootstrap_servers or "")
+            return topics_in_use(connected, connected.bootstrap_servers or "")
     except StockweaveError as error:  # what is kept for the day that Kafka is lost can be listed on that day
         notes.print(f"which of them fit is not known: {error}", markup=False)
         return None

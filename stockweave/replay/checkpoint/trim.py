@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from rich.console import Console
 
-from schemas.admin import Deployed, ensure_topics, find_generation
+from schemas.admin import Deployed, find_generation, topics_in_use
 from schemas.generation_log import read as read_generations
 from schemas.topics import STOCK, UPDATES
 from stockweave.clients import CLIENT_LOGGER, client_config
@@ -52,7 +52,7 @@ def run(settings: Settings, name: str | None, confirm: Confirm, *, dry_run: bool
     """
     notes, out = Console(stderr=True, highlight=False), Console(highlight=False, soft_wrap=True, markup=False)
     with kafka(settings, notes) as connected:
-        topics = ensure_topics(connected, connected.bootstrap_servers or "")
+        topics = topics_in_use(connected, connected.bootstrap_servers or "")
         chosen = named(connected, topics, name) if name is not None else newest_proven(connected, topics)
         cuts = {number: cut for number, cut in planned(connected, topics, chosen).items() if cut.offset > cut.start}
         read_whole(chosen, notes)

@@ -121,11 +121,6 @@ class Explainer:
         self._refused_max = refused_max
         self._bootstrap_servers = settings.bootstrap_servers or ""
         self._deployed = find_topics(settings, self._bootstrap_servers)
-        if UPDATES.name not in self._deployed:
-            raise Fatal(
-                f"there is no topic {settings.topic(UPDATES.name)} at {self._bootstrap_servers}: is "
-                "STOCKWEAVE_TOPIC_PREFIX right? `stockweave up` makes it"
-            )
         self._updates = self._deployed[UPDATES.name]
         self._codec = Codec("StockUpdate", open_registry(settings))
         self._limits = Limits(settings.horizon_ms, settings.entries_max)

@@ -16,7 +16,7 @@ import msgspec
 from rich.console import Console
 
 from schemas import rows
-from schemas.admin import ensure_topics
+from schemas.admin import topics_in_use
 from schemas.generation_log import read
 from schemas.generations import FACTS
 from schemas.rows import Position
@@ -87,7 +87,7 @@ def dry_run(settings: Settings, wanted: Wanted, folder: Path, jobs: int, progres
     live = live_generation(settings, read(settings, bootstrap))
     check_partitions(wanted.partitions, live.partitions)
     partitions: Sequence[int] = range(live.partitions) if wanted.partitions is None else wanted.partitions
-    found = begin_with(settings, ensure_topics(settings, bootstrap), wanted.begin, partitions)
+    found = begin_with(settings, topics_in_use(settings, bootstrap), wanted.begin, partitions)
     begin = FACTS if found is None else found.address
     updates = settings.topic(UPDATES.name)
     expected = dict.fromkeys(partitions, 0)

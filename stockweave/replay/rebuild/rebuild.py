@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from schemas.admin import Deployed, create_generation, ensure_topics, find_generation
+from schemas.admin import Deployed, create_generation, ensure_topics, find_generation, topics_in_use
 from schemas.generations import FACTS, PREVIOUS, Generation, Generations, Plan
 from schemas.topics import UPDATES
 from stockweave.errors import Fatal, Retriable
@@ -162,7 +162,7 @@ class Rebuild:
             live_generation(
                 self._settings, now
             )  # else it is made here: its rows may be lost, and the checkpoint is not
-        topics = ensure_topics(self._settings, self._bootstrap_servers)
+        topics = topics_in_use(self._settings, self._bootstrap_servers)
         partitions = wanted.partitions if plan is None else plan.partitions
         everywhere = range(topics[UPDATES.name].partitions)
         check_partitions(partitions, len(everywhere))

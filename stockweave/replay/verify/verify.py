@@ -20,7 +20,7 @@ from rich.console import Console
 from inventory.digest import PartitionDigest, meaning
 from inventory.stock import Limits
 from schemas import rows
-from schemas.admin import ensure_topics
+from schemas.admin import topics_in_use
 from schemas.codec import Codec
 from schemas.registry import open_registry
 from schemas.rows import OUTCOMES, Position
@@ -167,7 +167,7 @@ def run(
 def beginning(settings: Settings, checkpoint: str | None) -> Checkpoint | None:
     """The checkpoint to begin with; see `run`."""
     bootstrap = settings.bootstrap_servers or ""
-    topics = ensure_topics(settings, bootstrap)
+    topics = topics_in_use(settings, bootstrap)
     partitions = range(topics[STOCK.name].partitions)
     until = offsets(positions(bootstrap, topics[STOCK.name].name, partitions), partitions)
     return begin_with(settings, topics, checkpoint, partitions, until)
@@ -221,7 +221,7 @@ def verify(
     bootstrap = settings.bootstrap_servers
     if bootstrap is None:
         raise Fatal("no Kafka is named: set STOCKWEAVE_BOOTSTRAP_SERVERS=host:port, or --data-dir")
-    topics = ensure_topics(settings, bootstrap)
+    topics = topics_in_use(settings, bootstrap)
     updates, stock = topics[UPDATES.name], topics[STOCK.name]
     partitions = range(stock.partitions)
     expected = dict.fromkeys(partitions, 0)

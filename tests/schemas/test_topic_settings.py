@@ -1,0 +1,52 @@
+"""Topics that were created by hand are looked at before a worker relies on them."""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+import pytest
+
+from schemas.admin import Deployed, ensure_topics
+from schemas.topic_settings import check_settings
+from schemas.topics import DEAD_LETTERS, STOCK, Topic
+from stockweave.broker.kafka import EmbeddedKafka
+from stockweave.errors import Fatal
+from stockweave.settings import Settings
+from tests.altered import alter
+
+TOPICS = (STOCK, DEAD_LETTERS)
+
+
+@pytest.fixture
+def settings(broker: EmbeddedKafka) -> Settings:
+    prefix = f"set-{uuid.uuid4().hex[:8]}."
+    return Settings(_env_file=None, topic_prefix=prefix, partitions=1, bootstrap_servers=broker.bootstrap_servers)
+
+
+def made(settings: Settings) -> dict[str, Deployed]:
+    return ensure_topics(settings, settings.bootstrap_servers or "")
+
+
+def test_topics_that_were_created_here_pass(settings: Settings) -> None:
+    check_settings(settings.bootstrap_servers or "", made(settings), TOPICS)
+
+
+@pytest.mark.parametrize(
+    ("topic", "setting", "value", "needed"),
+    [
+        (STOCK, "max.message.bytes", "1048588", "33554432"),
+        (STOCK, "cleanup.policy", "delete", "compact"),
+        (STOCK, "cleanup.policy", "compact,delete", "compact"),
+        (DEAD_LETTERS, "max.message.bytes", "33554431", "33554432"),
+        (DEAD_LETTERS, "cleanup.policy", "compact", "delete"),
+    ],
+)
+def test_a_worker_does_not_start_on_a_topic_that_is_set_otherwise_and_says_what_mends_it(
+    settings: Settings, topic: Topic, setting: str, value: str, needed: str
+) -> None:
+    name = made(settings)[topic.name].name
+    alter(settings.bootstrap_servers or "", name, setting, value)
+    said = f"topic {name} has {setting}={value} and needs {needed}: "
+    with pytest.raises(Fatal, match=f"{re.escape(said)}.*--add-config {setting}={needed}"):
+        check_settings(settings.bootstrap_servers or "", made(settings), TOPICS)
