@@ -120,8 +120,7 @@ class Processor:
         self._rebalance()
         if not messages:
             self._look_for_stalls()
-        errors = [message.error() for message in messages]
-        if errors.count(None) < len(errors):
+        if [message for message in messages if message.error() is not None]:
             messages = [message for message in messages if not self._is_error(message)]
         by_partition: dict[int, list[Message]] = {}
         at = 0

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
 from inventory.stock import StockUpdate
 from schemas import keys
@@ -22,6 +22,7 @@ from schemas.codec import Codec
 from schemas.registry import FileRegistry
 from schemas.rows import Position, StockRow, decode_position, decode_row
 from schemas.topics import DEAD_LETTERS, STOCK, UPDATES
+from stockweave.replay.facts import log_ends
 from stockweave.settings import Settings
 from streams.assembly import Engine, connect
 from streams.identity import Identity
@@ -32,11 +33,6 @@ from tests.inventory.reference import Event, LogOrder
 WAIT_S = 60.0
 AT_ONCE = {"fetch.wait.max.ms": 5, "fetch.queue.backoff.ms": 5}
 """So that a reader is told the end of a topic without a wait."""
-LEADERLESS = (
-    KafkaError.NOT_LEADER_FOR_PARTITION,
-    KafkaError.LEADER_NOT_AVAILABLE,
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-)
 
 
 def consumed(consumer: Consumer) -> list[Message]:
@@ -187,32 +183,8 @@ class Deployment:
         return seen
 
     def _watermarks(self, topic: str) -> Sequence[tuple[int, int]]:
-        consumer = Consumer(
-            {
-                "bootstrap.servers": self.bootstrap_servers,
-                "group.id": "test-watermarks",
-                "isolation.level": "read_uncommitted",
-            }
-        )
         deployed = self.topics[topic]
-        found = [_watermarks(consumer, TopicPartition(deployed.name, p)) for p in range(deployed.partitions)]
-        consumer.close()
-        return found
-
-
-def _watermarks(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
-    """As the library's call, which fails while the leader of a topic that was just made is not known yet."""
-    deadline = time.monotonic() + WAIT_S
-    while True:
-        try:
-            found = consumer.get_watermark_offsets(partition, timeout=10)
-        except KafkaException as error:
-            if error.args[0].code() not in LEADERLESS or time.monotonic() > deadline:
-                raise
-            consumer.list_topics(partition.topic, timeout=10)  # looks for it anew
-        else:
-            assert found is not None, f"{partition} has no watermarks"
-            return found
+        return list(log_ends(self.bootstrap_servers, deployed.name, range(deployed.partitions)).values())
 
 
 def drive(engine: Engine, done: Callable[[], bool], timeout_s: float = WAIT_S) -> None:

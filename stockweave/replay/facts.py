@@ -20,6 +20,7 @@ CHUNK_EVENTS_MAX = 10_000  # of one call: `consume` waits for as many as it is a
 CHUNK_WAIT_S = 0.1
 BATCH_BYTES_MAX = 64 << 20
 WATERMARK_WAIT_S = 10.0
+LEADERLESS = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART)
 STALLED_S = 60.0
 
 
@@ -161,13 +162,8 @@ def log_ends(
     """
     config = client_config(bootstrap_servers) | {"group.id": "stockweave-replay", "isolation.level": "read_uncommitted"}
     consumer = Consumer(config, logger=CLIENT_LOGGER) if kept is None else kept
-    found = {}
     try:
-        for partition in partitions:
-            low_high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=WATERMARK_WAIT_S)
-            if low_high is None:
-                raise Retriable(f"{topic} partition {partition} does not tell its ends in time; is Kafka running?")
-            found[partition] = low_high
+        return {partition: _ends(consumer, TopicPartition(topic, partition)) for partition in partitions}
     except KafkaException as error:
         raise Retriable(
             f"the ends of {topic} are not told: {error.args[0].str()}; is Kafka at {bootstrap_servers} running?"
@@ -175,4 +171,21 @@ def log_ends(
     finally:
         if kept is None:
             consumer.close()
-    return found
+
+
+def _ends(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
+    """Those of one; what has no leader at the moment, since it is new or moves, is asked again."""
+    deadline_s = time.monotonic() + WATERMARK_WAIT_S
+    while True:
+        try:
+            low_high = consumer.get_watermark_offsets(partition, timeout=WATERMARK_WAIT_S)
+        except KafkaException as error:
+            if error.args[0].code() not in LEADERLESS or time.monotonic() > deadline_s:
+                raise
+            consumer.list_topics(partition.topic, timeout=WATERMARK_WAIT_S)  # so that it looks for the leader now
+            continue
+        if low_high is None:
+            raise Retriable(
+                f"{partition.topic} partition {partition.partition} does not tell its ends in time; is Kafka running?"
+            )
+        return low_high
