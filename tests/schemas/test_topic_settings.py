@@ -18,18 +18,19 @@ from tests.altered import alter
 TOPICS = (STOCK, DEAD_LETTERS)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def settings(broker: EmbeddedKafka) -> Settings:
     prefix = f"set-{uuid.uuid4().hex[:8]}."
     return Settings(_env_file=None, topic_prefix=prefix, partitions=1, bootstrap_servers=broker.bootstrap_servers)
 
 
+@pytest.fixture(scope="module")
 def made(settings: Settings) -> dict[str, Deployed]:
     return ensure_topics(settings, settings.bootstrap_servers or "")
 
 
-def test_topics_that_were_created_here_pass(settings: Settings) -> None:
-    check_settings(settings.bootstrap_servers or "", made(settings), TOPICS)
+def test_topics_that_were_created_here_pass(settings: Settings, made: dict[str, Deployed]) -> None:
+    check_settings(settings.bootstrap_servers or "", made, TOPICS)
 
 
 @pytest.mark.parametrize(
@@ -42,11 +43,13 @@ def test_topics_that_were_created_here_pass(settings: Settings) -> None:
         (DEAD_LETTERS, "cleanup.policy", "compact", "delete"),
     ],
 )
-def test_a_worker_does_not_start_on_a_topic_that_is_set_otherwise_and_says_what_mends_it(
-    settings: Settings, topic: Topic, setting: str, value: str, needed: str
+def test_a_topic_that_is_set_otherwise_is_refused_with_what_mends_it(
+    settings: Settings, made: dict[str, Deployed], topic: Topic, setting: str, value: str, needed: str
 ) -> None:
-    name = made(settings)[topic.name].name
-    alter(settings.bootstrap_servers or "", name, setting, value)
+    bootstrap, name = settings.bootstrap_servers or "", made[topic.name].name
+    alter(bootstrap, name, setting, value)
     said = f"topic {name} has {setting}={value} and needs {needed}: "
     with pytest.raises(Fatal, match=f"{re.escape(said)}.*--add-config {setting}={needed}"):
-        check_settings(settings.bootstrap_servers or "", made(settings), TOPICS)
+        check_settings(bootstrap, made, TOPICS)
+    alter(bootstrap, name, setting, needed)
+    check_settings(bootstrap, made, TOPICS)
