@@ -21,10 +21,11 @@ from inventory.stock import (
     ROW_FULL,
     SUPERSEDED,
     WRONG_PARTITION,
-    Announced,
+    Event,
     Limits,
     apply_count,
     apply_delta,
+    apply_event,
     describe,
 )
 from inventory.updates import Updates
@@ -51,10 +52,6 @@ ROW_BYTES_MAX = MESSAGE_BYTES_MAX * 3 // 4
 would make a row grow beyond it is rejected, and what makes it smaller is always taken; so a row depends on the order of
 its events alone, wherever the log is cut into batches."""
 UPDATE_BYTES_MAX = 4_096  # the most that one update can add, with ids and receipts as long as `refusal` lets them be
-
-Event = tuple[str, str, int, str, int, int, int, str | None, str, list[Announced], int | None]
-"""An update of a row: its source's key, kind, observed_at, update_id, quantity, received_at, offset, order_ref, basis,
-incoming, stale_after_ms."""
 
 
 class Folded(NamedTuple):
@@ -124,7 +121,7 @@ def _fold_one(stored: bytes, event: Event, limits: Limits, buffer: bytearray) ->
     """Fold the only event of a row, as most are: `_fold_row` without its bookkeeping; the event must find room.
 
     When the outcome is `APPLIED`, `buffer` holds the next version of the row: what is copied from there has its exact
-    size, while an encoder makes room for more first.
+    size, while an encoder makes room for more first. `apply_event` is written out here: its call takes 3 % of the fold.
     """
     key, kind, at, update_id, quantity, received_at, offset, order_ref, basis, incoming, stale_after_ms = event
     row = decode_packed_row(stored)
@@ -183,7 +180,7 @@ def _fold_row(
             stored_source = packed.get(of_source)
             source = sources[of_source] = Source() if stored_source is None else decode_source(stored_source)
         before = 0 if event[1] == DELTA else source.on_hand
-        outcome = _apply(source, event, limits)
+        outcome = apply_event(source, event, limits)
         if outcome is not APPLIED and outcome is not REPLACED:
             others.append((i, outcome))
             continue
@@ -203,20 +200,6 @@ def _fold_row(
         row.on_hand = sum(decode_source(source).on_hand for source in packed.values())
     row.version += 1
     return encode(row)
-
-
-def _apply(source: Source, event: Event, limits: Limits) -> str:
-    """Apply an event in place; the outcome as of `inventory.stock.apply`."""
-    _, kind, at, update_id, quantity, received_at, offset, order_ref, basis, incoming, stale_after_ms = event
-    if kind == DELTA:
-        outcome = apply_delta(source, at, update_id, quantity, order_ref, limits)
-    else:
-        outcome = apply_count(source, Count(KINDS[kind], update_id, at, quantity), limits)
-        if outcome is APPLIED or outcome is REPLACED:
-            describe(source, basis, incoming, stale_after_ms)
-    if outcome is APPLIED or outcome is REPLACED:
-        source.received_at, source.offset = received_at, offset
-    return outcome
 
 
 def _within_room(
@@ -255,7 +238,7 @@ def _tried(key: str, event: Event, limits: Limits, changed: Source | None, store
     """How large a source would be after an event, with its key; 0 if the event would leave it as it is."""
     encoded = stored if changed is None else encode(changed)
     source = Source() if encoded is None else decode_source(encoded)
-    outcome = _apply(source, event, limits)
+    outcome = apply_event(source, event, limits)
     return _size(key, source) if outcome is APPLIED or outcome is REPLACED else 0
 
 

@@ -61,6 +61,11 @@ class StockUpdate(TypedDict):
     feed: str
 
 
+Event = tuple[str, str, int, str, int, int, int, str | None, str, list[Announced], int | None]
+"""An update of a row: its source's key, kind, observed_at, update_id, quantity, received_at, offset, order_ref, basis,
+incoming, stale_after_ms."""
+
+
 class Limits(NamedTuple):
     """What bounds a source. `horizon_ms`: of observed time; `entries_max`: deltas kept one by one."""
 
@@ -106,24 +111,33 @@ def _too_large(update: StockUpdate) -> str | None:
 
 
 def apply(source: Source, update: StockUpdate, limits: Limits) -> str:
+    """`apply_event` for an update as a record, whose offset is not known."""
+    event = (
+        "", update["kind"], update["observed_at"], update["update_id"], update["quantity"], update["received_at"],
+        source.offset, update["order_ref"], update["basis"], update["incoming"], update["stale_after_ms"],
+    )  # fmt: skip
+    return apply_event(source, event, limits)
+
+
+def apply_event(source: Source, event: Event, limits: Limits) -> str:
     """Apply one valid update in place; the outcome is one of the constants above.
 
     The source is left as it was unless the outcome is `APPLIED` or `REPLACED`.
     """
-    at, update_id, quantity = update["observed_at"], update["update_id"], update["quantity"]
-    if update["kind"] == DELTA:
-        outcome = apply_delta(source, at, update_id, quantity, update["order_ref"], limits)
+    _, kind, at, update_id, quantity, received_at, offset, order_ref, basis, incoming, stale_after_ms = event
+    if kind == DELTA:
+        outcome = apply_delta(source, at, update_id, quantity, order_ref, limits)
     else:
-        outcome = apply_count(source, Count(KINDS[update["kind"]], update_id, at, quantity), limits)
+        outcome = apply_count(source, Count(KINDS[kind], update_id, at, quantity), limits)
         if outcome is APPLIED or outcome is REPLACED:
-            describe(source, update["basis"], update["incoming"], update["stale_after_ms"])
+            describe(source, basis, incoming, stale_after_ms)
     if outcome is APPLIED or outcome is REPLACED:
-        source.received_at = update["received_at"]
+        source.received_at, source.offset = received_at, offset
     return outcome
 
 
 def apply_delta(source: Source, at: int, update_id: str, quantity: int, order_ref: str | None, limits: Limits) -> str:
-    """`apply` for a DELTA, by its fields; `received_at` and offset are the caller's to set."""
+    """`apply_event` for a DELTA, by its fields; `received_at` and offset are the caller's to set."""
     if source.count is not None and at <= source.count.at:
         return SUPERSEDED  # the count holds it already; at equal time too
     if source.floor_at is not None:  # else nothing is carried
@@ -153,7 +167,7 @@ def apply_delta(source: Source, at: int, update_id: str, quantity: int, order_re
 
 
 def apply_count(source: Source, new: Count, limits: Limits) -> str:
-    """`apply` for a COUNT or WITHDRAWN; what else such an update says is for `describe`."""
+    """`apply_event` for a COUNT or WITHDRAWN; what else such an update says is for `describe`."""
     at, present = new.at, source.count
     if present is not None and at < present.at:
         return CONFLICT if new.id == present.id else SUPERSEDED

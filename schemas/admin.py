@@ -48,16 +48,7 @@ def ensure_topics(settings: Settings, bootstrap_servers: str) -> dict[str, Deplo
         Fatal: a folded topic has another number of partitions than the others, may not be created, or the record of
             generations cannot be read.
     """
-    admin = AdminClient(client_config(bootstrap_servers), logger=CLIENT_LOGGER)
-    present = _present(admin, bootstrap_servers)
-    names, live = _names(settings, bootstrap_servers, present)
-    missing = [
-        NewTopic(names[t.name], t.partitions or settings.partitions, settings.replication_factor, config=dict(t.config))
-        for t in CATALOGUE
-        if names[t.name] not in present
-    ]
-    _create(admin, missing)
-    return _numbered(_describe(admin, names, bootstrap_servers), live)
+    return _ensured(settings, bootstrap_servers, begin=True)
 
 
 def topics_in_use(settings: Settings, bootstrap_servers: str) -> dict[str, Deployed]:
@@ -67,8 +58,7 @@ def topics_in_use(settings: Settings, bootstrap_servers: str) -> dict[str, Deplo
         Retriable: Kafka does not answer.
         Fatal: as `ensure_topics`, or there is no topic of updates.
     """
-    find_topics(settings, bootstrap_servers)
-    return ensure_topics(settings, bootstrap_servers)
+    return _ensured(settings, bootstrap_servers, begin=False)
 
 
 def find_topics(settings: Settings, bootstrap_servers: str) -> dict[str, Deployed]:
@@ -82,11 +72,7 @@ def find_topics(settings: Settings, bootstrap_servers: str) -> dict[str, Deploye
     admin = AdminClient(client_config(bootstrap_servers), logger=CLIENT_LOGGER)
     present = _present(admin, bootstrap_servers)
     names, live = _names(settings, bootstrap_servers, present)
-    if names[UPDATES.name] not in present:
-        raise Fatal(
-            f"there is no topic {names[UPDATES.name]} at {bootstrap_servers}: is STOCKWEAVE_TOPIC_PREFIX right? "
-            "`stockweave up` makes it"
-        )
+    _check_begun(names, present, bootstrap_servers)
     found = {topic: name for topic, name in names.items() if name in present}
     return _numbered(_describe(admin, found, bootstrap_servers), live)
 
@@ -129,6 +115,29 @@ def find_generation(settings: Settings, bootstrap_servers: str, generation: Gene
 def generation_of(described: Any) -> str:  # noqa: ANN401 - untyped in confluent_kafka
     """The generation of a described topic."""
     return hashlib.sha256(str(described.topic_id).encode()).hexdigest()[:8]
+
+
+def _ensured(settings: Settings, bootstrap_servers: str, *, begin: bool) -> dict[str, Deployed]:
+    admin = AdminClient(client_config(bootstrap_servers), logger=CLIENT_LOGGER)
+    present = _present(admin, bootstrap_servers)
+    names, live = _names(settings, bootstrap_servers, present)
+    if not begin:
+        _check_begun(names, present, bootstrap_servers)
+    missing = [
+        NewTopic(names[t.name], t.partitions or settings.partitions, settings.replication_factor, config=dict(t.config))
+        for t in CATALOGUE
+        if names[t.name] not in present
+    ]
+    _create(admin, missing)
+    return _numbered(_describe(admin, names, bootstrap_servers), live)
+
+
+def _check_begun(names: dict[str, str], present: set[str], bootstrap_servers: str) -> None:
+    if names[UPDATES.name] not in present:
+        raise Fatal(
+            f"there is no topic {names[UPDATES.name]} at {bootstrap_servers}: is STOCKWEAVE_TOPIC_PREFIX right? "
+            "`stockweave up` makes it"
+        )
 
 
 def _names(settings: Settings, bootstrap_servers: str, present: set[str]) -> tuple[dict[str, str], Generation]:

@@ -20,6 +20,7 @@ CHUNK_EVENTS_MAX = 10_000  # of one call: `consume` waits for as many as it is a
 CHUNK_WAIT_S = 0.1
 BATCH_BYTES_MAX = 64 << 20
 WATERMARK_WAIT_S = 10.0
+LEADER_POLL_S = 0.05
 LEADERLESS = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART)
 STALLED_S = 60.0
 
@@ -182,6 +183,7 @@ def _ends(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
         except KafkaException as error:
             if error.args[0].code() not in LEADERLESS or time.monotonic() > deadline_s:
                 raise
+            time.sleep(LEADER_POLL_S)
             consumer.list_topics(partition.topic, timeout=WATERMARK_WAIT_S)  # so that it looks for the leader now
             continue
         if low_high is None:

@@ -90,7 +90,7 @@ def test_a_rows_only_event_is_folded_to_the_very_bytes_that_many_are(told: list[
     assert parts == others
 
 
-def as_one_of_many(stored: bytes, event: folding.Event, limits: Limits, buffer: bytearray) -> str:
+def as_one_of_many(stored: bytes, event: stock.Event, limits: Limits, buffer: bytearray) -> str:
     others: list[tuple[int, str]] = []
     row = folding._fold_row(b"", stored, [0], [event], limits, others)
     if row is None:

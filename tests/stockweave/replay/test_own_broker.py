@@ -12,17 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka.admin import (  # type: ignore[attr-defined]
-    AdminClient,
-    AlterConfigOpType,
-    ConfigEntry,
-    ConfigResource,
-    ResourceType,
-)
 
 from schemas.topics import STOCK
 from stockweave.broker.kafka import EmbeddedKafka, kafka_answers
 from stockweave.ports import free_port
+from tests.altered import alter
 from tests.conftest import BrokerFactory
 from tests.deployment import Deployment
 from tests.stockweave.replay.planted import VICTIM, at, offset_of, story, verified, without
@@ -46,13 +40,8 @@ def cleaning(tmp_path: Path) -> Iterator[Deployment]:
 
 
 def clean_quickly(deployment: Deployment) -> None:
-    admin = AdminClient({"bootstrap.servers": deployment.bootstrap_servers})
-    entries = [
-        ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in QUICK_TOPIC.items()
-    ]
-    resource = ConfigResource(ResourceType.TOPIC, deployment.topics[STOCK.name].name, incremental_configs=entries)
-    for altered in admin.incremental_alter_configs([resource]).values():
-        altered.result()
+    for setting, value in QUICK_TOPIC.items():
+        alter(deployment.bootstrap_servers, deployment.topics[STOCK.name].name, setting, value)
 
 
 def await_compaction(deployment: Deployment, writer: Writer, partition: int) -> None:
