@@ -2,9 +2,9 @@
 
 Invariant: rows and the position that they stand for move in one WriteBatch of one column family, so a store is at one
 position, whatever died. There is no write-ahead log: after a kill the store is at an earlier position and the topic has
-the rest. So a store with a row cache writes back: what is written waits in memory, and goes to RocksDB together, a row
-that changed ten times once. Workers write it after their commit, followers as they read; one thread writes, any may
-read, unless there is a row cache: then that thread alone.
+the rest. So a store with a row cache writes back: what is written waits there, and goes to RocksDB together, a row that
+changed ten times once. Workers write it after their commit, followers as they read; one thread writes, any may read,
+unless there is a row cache: then that thread alone.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ log = structlog.get_logger(__name__)
 MEMTABLE_BYTES = (
     16 << 20
 )  # small: sorted batches into a small memtable cost least (measured), and little is left to re-read
-WAITING_BYTES_MAX = 64 << 20  # written to one store and not yet to RocksDB: a second to read again after a kill
+UNSETTLED_BYTES_MAX = 128 << 20  # written to one store and not yet on its way to the disk: read again after a kill
 SETTLE_BYTES = 4 << 20  # less is read again at once, and not worth a file
 REBUILDABLE = ("Corruption:", "Invalid argument:", "IO error: No such file")
 """How RocksDB's messages begin when a folder cannot be used; rocksdict raises them all as plain Exception."""
@@ -53,7 +53,7 @@ class Resources:
     Args:
         block_cache_bytes: RocksDB's.
         write_buffer_bytes: RocksDB's.
-        row_cache_bytes: of each store's `RowCache`, and half of it, `WAITING_BYTES_MAX` at most, for what waits.
+        row_cache_bytes: of each store's `RowCache`; with none, a store writes to RocksDB at once.
         partitions: how many stores of one generation there may be.
     """
 
@@ -117,10 +117,7 @@ class PartitionStore:
         self._generation = generation
         self.broken: Fatal | None = None  # the damage that was met; any thread
         self._row_cache = RowCache(resources.row_cache_bytes)
-        self._waiting: dict[bytes, bytes | None] = {}
-        self._waiting_bytes = 0  # as often as they were written
-        self._unsettled_bytes = 0
-        self._waiting_bytes_max = min(WAITING_BYTES_MAX, resources.row_cache_bytes // 2)
+        self._unsettled_bytes = 0  # a row as often as it was written
         self._no_wal = WriteOptions()
         # A property, whatever the stub says.
         self._no_wal.disable_wal = True  # type: ignore[assignment,method-assign]
@@ -185,20 +182,18 @@ class PartitionStore:
 
     def get_many(self, row_keys: Sequence[bytes]) -> list[bytes | None]:
         """The values of many keys in one call, None where there is none."""
-        return self._row_cache.get_many(row_keys, self._load)
-
-    def _load(self, row_keys: Sequence[bytes]) -> list[bytes | None]:
-        with self._in_use():
-            found: Any = self._db.get(list(row_keys))
-        waiting = self._waiting
-        if waiting:
-            return [waiting.get(key, row) for key, row in zip(row_keys, found, strict=True)]
-        return cast("list[bytes | None]", found)
+        return self._row_cache.get_many(row_keys, self._load_many)
 
     def get(self, key: bytes) -> bytes | None:
         """The value of one key."""
-        if key in self._waiting:
-            return self._waiting[key]
+        return self._row_cache.get(key, self._load)
+
+    def _load_many(self, row_keys: Sequence[bytes]) -> list[bytes | None]:
+        with self._in_use():
+            found: Any = self._db.get(list(row_keys))
+        return cast("list[bytes | None]", found)
+
+    def _load(self, key: bytes) -> bytes | None:
         with self._in_use():
             value: bytes | None = self._db.get(key)
         return value
@@ -212,35 +207,36 @@ class PartitionStore:
             anchor: offset of the position record in `changed`; None keeps the last.
         """
         mark = Mark(self._generation, next_offset, self.mark.anchor if anchor is None else anchor, _now_ms())
-        if self._waiting_bytes_max == 0:
+        if self._row_cache.bytes_max == 0:
             self._put(changed, mark)
         else:
             size = row_bytes(changed.values())
-            self._waiting.update(changed)
-            self._waiting_bytes += size
             self._unsettled_bytes += size
             self._row_cache.write(changed, size)
         position = changed.get(keys.POSITION)
         if position is not None:
             self.position_bytes, self.position = position, rows.decode_position(position)
         self.mark = mark
-        if self._waiting_bytes > self._waiting_bytes_max:
-            self._write_back()
+        if self._unsettled_bytes > UNSETTLED_BYTES_MAX or self._row_cache.is_full():
+            self._settle()
 
     def settle(self) -> None:
-        """Let what waits, and what RocksDB keeps in memory, go to the disk; to be called when there is little to do.
+        """Let what waits go to the disk; to be called when there is little to do, for stores with a row cache.
 
-        For stores with a row cache. The next start after a kill then reads little again; nobody waits for the disk.
+        The next start after a kill then reads little again; nobody waits for the disk.
         """
         if self._unsettled_bytes >= SETTLE_BYTES:
-            self._write_back()
-            with self._in_use():
-                self._db.flush(wait=False)
-            self._unsettled_bytes = 0
+            self._settle()
+
+    def _settle(self) -> None:
+        self._write_back()
+        with self._in_use():
+            self._db.flush(wait=False)
+        self._unsettled_bytes = 0
 
     def _write_back(self) -> None:
-        self._put(self._waiting, self.mark)
-        self._waiting, self._waiting_bytes = {}, 0
+        self._put(self._row_cache.waiting, self.mark)
+        self._row_cache.given()
 
     def _put(self, changed: Mapping[bytes, bytes | None], mark: Mark) -> None:
         batch = WriteBatch(raw_mode=True)
@@ -263,7 +259,7 @@ class PartitionStore:
         return self._items(keys.HOLD_PREFIX)
 
     def _items(self, last: bytes) -> Iterator[tuple[bytes, bytes]]:
-        if self._waiting:
+        if self._row_cache.waiting:
             self._write_back()
         with self._in_use():
             for key, value in cast("Iterator[tuple[bytes, bytes]]", self._db.items(from_key=last)):
@@ -291,7 +287,7 @@ class PartitionStore:
                 raise self._refused("cannot be closed", error, "see to the disk, and restart") from error
             log.warning("damaged_store_reset", path=str(self.path), why=str(error))
         self._row_cache.clear()
-        self._waiting, self._waiting_bytes = {}, 0
+        self._unsettled_bytes = 0
         shutil.rmtree(self.path)
         self.broken = None
         self._open()

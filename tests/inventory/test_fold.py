@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from itertools import pairwise
 from typing import cast
 
@@ -84,20 +84,18 @@ def test_the_four_outcomes_of_each_supplier_add_up_to_its_events(told: list[Stoc
 def test_a_rows_only_event_is_folded_to_the_very_bytes_that_many_are(told: list[StockUpdate], cuts: list[int]) -> None:
     with_it, parts = fold_in_batches(told, cuts)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(folding, "_fold_one", as_one_of_many)
+        patch.setattr(folding, "_by_key", as_if_several)
         without, others = fold_in_batches(told, cuts)
     assert with_it == without
     assert parts == others
 
 
-def as_one_of_many(stored: bytes, event: stock.Event, limits: Limits, buffer: bytearray) -> str:
-    others: list[tuple[int, str]] = []
-    row = folding._fold_row(b"", stored, [0], [event], limits, others)
-    if row is None:
-        [(_, outcome)] = others
-        return outcome
-    buffer[:] = row
-    return stock.APPLIED
+def as_if_several(keys: Sequence[bytes], unusable: Container[int]) -> tuple[dict[bytes, int], dict[bytes, list[int]]]:
+    places: dict[bytes, list[int]] = defaultdict(list)
+    for i, key in enumerate(keys):
+        if i not in unusable:
+            places[key].append(i)
+    return {}, places
 
 
 @given(updates)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,42 +19,108 @@ class Disk:
         self.asked += keys
         return [self.rows.get(key) for key in keys]
 
+    def take(self, cache: RowCache) -> None:
+        """What waits, as a store does."""
+        self.rows |= cache.waiting
+        cache.given()
+
+
+def bytes_of(rows: Mapping[bytes, bytes | None]) -> int:
+    return sum(ENTRY_BYTES + len(row or b"") for row in rows.values())
+
+
+def held_bytes(cache: RowCache) -> int:
+    return bytes_of(cache.waiting) + bytes_of(cache._clean)
+
 
 keys = st.lists(st.sampled_from([bytes([n]) for n in range(20)]), min_size=1, unique=True)
-steps = st.lists(st.tuples(keys, st.booleans()), max_size=30)
+steps = st.lists(st.tuples(keys, keys, st.integers(0, 40), st.booleans()), max_size=30)
+bounds = st.sampled_from([2 * ENTRY_BYTES, 6 * ENTRY_BYTES, 12 * ENTRY_BYTES, 1 << 20])
 
 
-@given(steps, st.sampled_from([0, 2 * ENTRY_BYTES, 6 * ENTRY_BYTES, 1 << 20]))
-@settings(max_examples=300, deadline=None)
-def test_it_tells_what_the_store_holds(taken: list[tuple[list[bytes], bool]], bytes_max: int) -> None:
+@given(steps, bounds)
+@settings(max_examples=500, deadline=None)
+def test_it_tells_what_was_written_last_and_the_store_ends_with_it(
+    taken: list[tuple[list[bytes], list[bytes], int, bool]], bytes_max: int
+) -> None:
+    disk, cache, truth = Disk(), RowCache(bytes_max), dict[bytes, bytes | None]()
+    for asked, written, size, taking in taken:
+        assert cache.get_many(asked, disk.load) == [truth.get(key) for key in asked]
+        changed: dict[bytes, bytes | None] = dict.fromkeys(written, bytes(100 * size) if size else None)
+        truth |= changed
+        cache.write(changed, row_bytes(changed.values()))
+        if taking or cache.is_full():
+            disk.take(cache)
+        assert cache.get(asked[0], disk.rows.get) == truth.get(asked[0])
+    disk.take(cache)
+    assert {k: v for k, v in disk.rows.items() if v is not None} == {k: v for k, v in truth.items() if v is not None}
+
+
+@given(steps, bounds)
+@settings(max_examples=500, deadline=None)
+def test_it_counts_what_it_holds_at_least_and_is_bounded(
+    taken: list[tuple[list[bytes], list[bytes], int, bool]], bytes_max: int
+) -> None:
     disk, cache = Disk(), RowCache(bytes_max)
-    for n, (asked, writes) in enumerate(taken):
-        assert cache.get_many(asked, disk.load) == [disk.rows.get(key) for key in asked]
-        if writes:
-            changed: dict[bytes, bytes | None] = dict.fromkeys(asked[::2], None if n % 5 == 0 else b"%d" % n)
-            disk.rows |= changed
-            cache.write(changed, row_bytes(changed.values()))
+    latest = 2 * 20 * (ENTRY_BYTES + 40 * 100)  # rows of one call and of one write, at most
+    for asked, written, size, taking in taken:
+        cache.get_many(asked, disk.load)
+        changed: dict[bytes, bytes | None] = dict.fromkeys(written, bytes(100 * size) if size else None)
+        cache.write(changed, row_bytes(changed.values()))
+        assert held_bytes(cache) <= bytes_max + latest
+        assert bytes_of(cache.waiting) <= cache._waiting_bytes
+        assert bytes_of(cache._clean) == cache._clean_bytes
+        if taking or cache.is_full():
+            disk.take(cache)
+            assert held_bytes(cache) <= bytes_max // 2
 
 
 def test_what_is_asked_again_is_not_read_again() -> None:
     disk, cache = Disk(), RowCache(1 << 20)
+    disk.rows = {b"a": b"1", b"b": b"2"}
     for _ in range(2):
         cache.get_many([b"a", b"b"], disk.load)
+        disk.take(cache)
+        cache.get_many([b"b", b"a"], disk.load)
     assert disk.asked == [b"a", b"b"]
-    cache.write({b"c": b"1"}, 1)
     cache.clear()
-    assert cache.get_many([b"a"], disk.load) == [None]
+    assert cache.get_many([b"a"], disk.load) == [b"1"]
     assert disk.asked == [b"a", b"b", b"a"]
+
+
+def test_what_is_not_there_is_not_removed() -> None:
+    disk, cache = Disk(), RowCache(1 << 20)
+    assert cache.get_many([b"a"], disk.load) == [None]
+    assert cache.waiting == {}
+    cache.write({b"a": b"1"}, 1)
+    cache.write({b"a": None}, 0)
+    assert cache.get_many([b"a"], disk.load) == [None]
+    assert cache.waiting == {b"a": None}
+    assert disk.asked == [b"a"]
 
 
 def test_it_lets_go_of_what_was_not_asked_for_lately() -> None:
     disk, cache = Disk(), RowCache(20 * ENTRY_BYTES)
+    disk.rows |= dict.fromkeys((b"%d" % n for n in range(100)), b"1") | {b"hot": b"1"}
     for n in range(100):
         cache.get_many([b"hot", b"%d" % n], disk.load)
+        disk.take(cache)
     assert disk.asked.count(b"hot") == 1
     disk.asked.clear()
     cache.get_many([b"%d" % n for n in range(100)], disk.load)
-    assert 70 < len(disk.asked) < 95
+    assert disk.asked == [b"%d" % n for n in range(92)]  # nine fit into half of the memory, and one of them is hot
+
+
+def test_a_row_that_is_written_again_and_again_does_not_fill_it() -> None:
+    cache = RowCache(1 << 20)
+    for _ in range(100):
+        cache.write({b"a": bytes(100_000)}, 100_000)
+        assert not cache.is_full()
+    for n in range(4):
+        assert not cache.is_full()
+        cache.write({b"%d" % n: bytes(100_000)}, 100_000)
+    cache.write({b"5": bytes(100_000)}, 100_000)
+    assert cache.is_full()
 
 
 def test_nothing_is_kept_where_no_memory_is_given() -> None:
@@ -62,41 +128,3 @@ def test_nothing_is_kept_where_no_memory_is_given() -> None:
     for _ in range(2):
         cache.get_many([b"a"], disk.load)
     assert disk.asked == [b"a", b"a"]
-
-
-def held_bytes(cache: RowCache) -> int:
-    return sum(ENTRY_BYTES + len(value or b"") for rows in (cache._young, cache._old) for value in rows.values())
-
-
-@given(st.lists(st.tuples(keys, keys, st.integers(0, 40)), min_size=1, max_size=40))
-@settings(max_examples=300, deadline=None)
-def test_rows_that_grow_or_shrink_or_come_unasked_count_for_what_they_are_at_least(
-    taken: list[tuple[list[bytes], list[bytes], int]],
-) -> None:
-    disk, cache = Disk(), RowCache(12 * ENTRY_BYTES)
-    latest = 20 * (ENTRY_BYTES + 40 * 100)  # rows of one call, at most: they are kept whatever the bound is
-    for asked, written, size in taken:
-        cache.get_many(asked, disk.load)
-        changed: dict[bytes, bytes | None] = dict.fromkeys(written, bytes(100 * size) if size else None)
-        disk.rows |= changed
-        cache.write(changed, row_bytes(changed.values()))
-        young = sum(ENTRY_BYTES + len(value or b"") for value in cache._young.values())
-        assert cache._young_bytes >= young
-        assert held_bytes(cache) <= 12 * ENTRY_BYTES + 2 * 2 * latest
-
-
-def test_rows_that_grew_are_let_go_of_when_others_are_asked_for() -> None:
-    disk, cache = Disk(), RowCache(1 << 20)
-    for batch in range(20):
-        names = [b"%d-%d" % (batch, n) for n in range(10)]
-        cache.get_many(names, disk.load)
-        cache.write(dict.fromkeys(names, bytes(100_000)), 100_000 * len(names))
-    assert held_bytes(cache) <= 2 * 10 * (ENTRY_BYTES + 100_000)  # two batches; all of them are 20 MB
-
-
-def test_writes_alone_do_not_fill_it() -> None:
-    cache = RowCache(1 << 20)
-    cache.get_many([b"asked"], Disk().load)
-    for n in range(100):
-        cache.write({b"%d" % n: bytes(100_000)}, 100_000)
-    assert held_bytes(cache) < 3 << 20

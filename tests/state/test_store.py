@@ -90,8 +90,8 @@ def test_what_was_written_is_told_at_once_wherever_it_is(tmp_path: Path, resourc
     again.close()
 
 
-def test_a_row_that_changes_again_and_again_is_written_to_the_disk_once(tmp_path: Path) -> None:
-    store = PartitionStore(tmp_path / "0", Resources(4 << 20, 8 << 20, row_cache_bytes=4 << 20), "g1")
+def counting_puts(store: PartitionStore) -> list[int]:
+    """How many entries each write to RocksDB has from now on."""
     put = store._put
     batches: list[int] = []
 
@@ -100,9 +100,28 @@ def test_a_row_that_changes_again_and_again_is_written_to_the_disk_once(tmp_path
         put(changed, mark)
 
     store._put = counted  # type: ignore[method-assign]
+    return batches
+
+
+def test_a_row_that_changes_again_and_again_is_written_to_the_disk_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("state.store.UNSETTLED_BYTES_MAX", 3_000_000)
+    store = PartitionStore(tmp_path / "0", Resources(4 << 20, 8 << 20, row_cache_bytes=4 << 20), "g1")
+    batches = counting_puts(store)
     for offset in range(1, 4_001):
         store.write({b"%d" % (offset % 10): bytes(1_000)}, offset)
-    assert batches == [10]  # at 2 MB of the 4
+    assert batches == [10]  # once there would be more than 3 MB to read again
+    store.close()
+
+
+def test_rows_wait_in_half_of_the_memory_that_a_store_has_for_them(tmp_path: Path) -> None:
+    store = PartitionStore(tmp_path / "0", Resources(4 << 20, 8 << 20, row_cache_bytes=4 << 20), "g1")
+    batches = counting_puts(store)
+    for offset in range(1, 3_001):
+        store.write({b"%d" % offset: bytes(1_000)}, offset)
+    assert len(batches) == 1
+    assert 1_700 < batches[0] < 2_000
     store.close()
 
 
