@@ -165,7 +165,20 @@ def _fold_single(
     """
     rows: dict[bytes, bytes] = {}
     buffer = bytearray()  # what is copied from there has its exact size, while an encoder makes room for more first
-    _, kinds, times, update_ids, quantities, received_at, order_refs, *_, source_keys, _ = updates
+    (
+        _,
+        kinds,
+        times,
+        update_ids,
+        quantities,
+        received_at,
+        order_refs,
+        bases,
+        incoming,
+        stale_after_ms,
+        source_keys,
+        _,
+    ) = updates
     runs = (decode_packed_rows(stored_rows[at : at + RUN]) for at in range(0, len(keys), RUN))
     for key, i, row in zip(keys, places, chain.from_iterable(runs), strict=True):
         sources, of_source = row.sources, source_keys[i]
@@ -187,7 +200,7 @@ def _fold_single(
             if outcome is not APPLIED and outcome is not REPLACED:
                 others.append((i, outcome))
                 continue
-            describe(source, updates.basis[i], updates.incoming[i], updates.stale_after_ms[i])
+            describe(source, bases[i], incoming[i], stale_after_ms[i])
             row.on_hand += (source.on_hand if source.deltas else quantity) - before
         source.received_at = row.changed_at = received_at[i]
         source.offset = offsets[i]

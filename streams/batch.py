@@ -130,7 +130,8 @@ class Folder:
 
 def keyed_by_sku(columns: pa.RecordBatch, keys: list[bytes | None]) -> bool:
     """Whether the key of every update is its SKU."""
-    return bool(columns.column("sku").cast(pa.binary()) == pa.array(keys, pa.binary()))
+    skus: list[bytes | None] = columns.column("sku").view(pa.binary()).to_pylist()
+    return skus == keys
 
 
 def placed_in(partition: int, partitions: int | None) -> Callable[[bytes], bool] | None:
