@@ -77,6 +77,11 @@ def test_a_position_of_the_schema_is_read_and_written_as_it_is(position: dict[st
     assert rows.encode(rows.decode_position(wire)) == wire
 
 
+@given(st.lists(values(ROW).map(lambda row: msgspec.msgpack.encode(positional(ROW, row))), max_size=5))
+def test_rows_that_are_decoded_together_are_as_each_alone(encoded: list[bytes]) -> None:
+    assert rows.decode_packed_rows(encoded) == [rows.decode_packed_row(row) for row in encoded]
+
+
 def test_bytes_from_before_a_field_was_appended_get_its_default() -> None:
     assert rows.decode_source(msgspec.msgpack.encode([None, []])) == rows.Source()
     assert rows.decode_position(msgspec.msgpack.encode([{}, {}])) == rows.Position({}, {}, 0, 0, "")

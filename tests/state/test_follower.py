@@ -192,7 +192,7 @@ def test_a_partition_that_was_removed_is_written_no_more(topic: Topic, store: Pa
 def test_a_topic_that_is_gone_is_fatal_and_not_read_again_for_ever(topic: Topic, store: PartitionStore) -> None:
     consumer = open_consumer(topic.bootstrap_servers, topic.name)
     topic.admin.delete_topics([topic.name])[topic.name].result()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60  # librdkafka gives a topic 30 s to become known everywhere
     while topic.name in topic.admin.list_topics(timeout=10).topics:
         assert time.monotonic() < deadline
         time.sleep(0.05)
