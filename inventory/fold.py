@@ -165,20 +165,8 @@ def _fold_single(
     """
     rows: dict[bytes, bytes] = {}
     buffer = bytearray()  # what is copied from there has its exact size, while an encoder makes room for more first
-    (
-        _,
-        kinds,
-        times,
-        update_ids,
-        quantities,
-        received_at,
-        order_refs,
-        bases,
-        incoming,
-        stale_after_ms,
-        source_keys,
-        _,
-    ) = updates
+    kinds, times, update_ids, quantities = updates.kind, updates.observed_at, updates.update_id, updates.quantity
+    received_at, order_refs, bases, incoming, stale_after_ms, source_keys, _ = updates[5:]
     runs = (decode_packed_rows(stored_rows[at : at + RUN]) for at in range(0, len(keys), RUN))
     for key, i, row in zip(keys, places, chain.from_iterable(runs), strict=True):
         sources, of_source = row.sources, source_keys[i]
