@@ -189,7 +189,7 @@ def _fold_single(
                 others.append((i, outcome))
                 continue
             describe(source, bases[i], incoming[i], stale_after_ms[i])
-            row.on_hand += (source.on_hand if source.deltas else quantity) - before
+            row.on_hand += (source.on_hand if source.deltas or source.carried else quantity) - before
         source.received_at = row.changed_at = received_at[i]
         source.offset = offsets[i]
         sources[of_source] = encode(source)

@@ -41,13 +41,16 @@ def fold_of(
     return fold(Updates.of(told), keys, offsets, lambda asked: [stored[key] for key in asked], limits, is_here)
 
 
-def fold_in_batches(told: list[StockUpdate], cuts: list[int]) -> tuple[dict[bytes, bytes | None], list[Folded]]:
+def fold_in_batches(
+    told: list[StockUpdate], cuts: list[int], limits: Sequence[Limits] = (LIMITS,)
+) -> tuple[dict[bytes, bytes | None], list[Folded]]:
+    """`limits`: of one batch after another, in turn."""
     stored: dict[bytes, bytes | None] = {u["sku"].encode(): None for u in told}
-    folded = []
+    folded: list[Folded] = []
     edges = [0, *sorted({c % (len(told) + 1) for c in cuts}), len(told)]
     for first, last in pairwise(edges):
         batch = told[first:last]
-        folded.append(fold_of(batch, range(first, last), stored))
+        folded.append(fold_of(batch, range(first, last), stored, limits[len(folded) % len(limits)]))
         stored |= folded[-1].rows
     return stored, folded
 
@@ -79,15 +82,31 @@ def test_the_four_outcomes_of_each_supplier_add_up_to_its_events(told: list[Stoc
     assert sums == Counter(u["supplier_id"] for u in told)
 
 
-@given(updates, st.lists(st.integers(0, 60), max_size=30))
-@settings(max_examples=500, deadline=None)
-def test_a_rows_only_event_is_folded_to_the_very_bytes_that_many_are(told: list[StockUpdate], cuts: list[int]) -> None:
-    with_it, parts = fold_in_batches(told, cuts)
+changing = st.lists(st.builds(Limits, st.sampled_from([5, 20]), st.integers(1, 4)), min_size=1, max_size=4)
+"""Limits that a worker was started with, one time after another."""
+
+
+@given(updates, st.lists(st.integers(0, 60), max_size=30), changing)
+@settings(max_examples=1_000, deadline=None)
+def test_a_rows_only_event_is_folded_to_the_very_bytes_that_many_are(
+    told: list[StockUpdate], cuts: list[int], limits: list[Limits]
+) -> None:
+    with_it, parts = fold_in_batches(told, cuts, limits)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(folding, "_by_key", as_if_several)
-        without, others = fold_in_batches(told, cuts)
+        without, others = fold_in_batches(told, cuts, limits)
     assert with_it == without
     assert parts == others
+
+
+def test_a_count_below_which_all_deltas_are_carried_at_once_adds_them_up() -> None:
+    deltas = [update(Event("DELTA", f"d{n}", 100, -1), sku="s") for n in range(3)]
+    stored = dict(fold_of(deltas, range(3), {b"s": None}, Limits(20, 256)).rows)
+    count = update(Event("COUNT", "c", 50, 50), sku="s")
+    row = decode_row(fold_of([count], [3], stored, Limits(20, 2)).rows[b"s"])  # restarted with a lower limit
+    [source] = row.sources.values()
+    assert (source.deltas, source.carried) == ([], -3)
+    assert row.on_hand == source.on_hand == 47
 
 
 def as_if_several(keys: Sequence[bytes], unusable: Container[int]) -> tuple[dict[bytes, int], dict[bytes, list[int]]]:
@@ -98,10 +117,12 @@ def as_if_several(keys: Sequence[bytes], unusable: Container[int]) -> tuple[dict
     return {}, places
 
 
-@given(updates)
+@given(updates, changing)
 @settings(max_examples=300, deadline=None)
-def test_a_rows_on_hand_is_the_sum_of_its_sources_below_zero_included(told: list[StockUpdate]) -> None:
-    stored, _ = fold_in_batches(told, [7, 20])
+def test_a_rows_on_hand_is_the_sum_of_its_sources_below_zero_included(
+    told: list[StockUpdate], limits: list[Limits]
+) -> None:
+    stored, _ = fold_in_batches(told, [7, 20], limits)
     for row in stored.values():
         if row is not None:
             decoded = decode_row(row)
