@@ -6,7 +6,7 @@ Called by verify and rebuild, in the process of each partition, and by whatever 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from schemas import keys, rows
 from schemas.rows import Position
@@ -50,6 +50,18 @@ class Checkpoint:
             )
         known = self.manifest.partitions[partition]
         return known, f"{self.name}/{known.file}"
+
+    def check(self, partitions: Iterable[int]) -> None:
+        """Compare the files of `partitions` with the manifest: before anything is begun that needs them.
+
+        Raises:
+            Fatal: one is damaged or not there.
+            Retriable: the place does not answer.
+        """
+        for partition in partitions:
+            known, name = self.part(partition)
+            with self.place.reading(name) as opened:
+                file.check_bytes(opened, known, self.place.address_of(name))
 
     def groups(self, partition: int) -> Iterator[list[file.Entry]]:
         """All keys and values of a partition in order, a row group at a time; see `file.read`."""

@@ -166,9 +166,12 @@ class Rebuild:
         partitions = wanted.partitions if plan is None else plan.partitions
         everywhere = range(topics[UPDATES.name].partitions)
         check_partitions(partitions, len(everywhere))
-        found = begin_with(self._settings, topics, name, everywhere if partitions is None else partitions)
+        needed = everywhere if partitions is None else partitions
+        found = begin_with(self._settings, topics, name, needed)
         if found is None:
             return wanted, None
+        if plan is None:
+            found.check(needed)  # else a candidate would be begun that can never be made
         self._notes.print(f"beginning with the checkpoint {found.address}", markup=False)
         return Wanted(found.address, wanted.partitions), found
 

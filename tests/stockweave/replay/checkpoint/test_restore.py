@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -142,4 +143,16 @@ def test_a_checkpoint_of_a_log_that_is_gone_is_refused_with_the_reason(deploymen
     said = done.stderr.splitlines()[-1]
     assert f"is not of this deployment: it is of the log {log.name} (id " in said
     assert f"and here it is {log.name} (id {log.generation}); `stockweave checkpoint list` tells which fit" in said
+    assert record(deployment).candidate is None
+
+
+def test_nothing_is_begun_with_a_checkpoint_of_which_a_file_is_damaged(deployment: Deployment) -> None:
+    deployment.publish(some_updates(100))
+    Writer(deployment).fold(100)
+    checkpoint = made(deployment)
+    damaged = Path(checkpoint.address) / checkpoint.manifest.partitions[1].file
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
+    done = restored(deployment, checkpoint.name, "--yes")
+    assert done.returncode == os.EX_CONFIG
+    assert "partition-00001.parquet is damaged: its SHA-256 is" in done.stderr.splitlines()[-1]
     assert record(deployment).candidate is None
