@@ -42,8 +42,8 @@ class Settings(BaseSettings):
         "Under `stockweave up`, each further worker takes the next.",
     )
 
-    horizon_ms: int = Field(7 * 86_400_000, ge=60_000, description="How late, by observed time, a delta still counts.")
-    entries_max: int = Field(256, ge=1, le=100_000, description="Deltas kept one by one per source.")
+    horizon_ms: int = Field(7 * 86_400_000, ge=60_000, description="How late a delta counts; rebuild after a change.")
+    entries_max: int = Field(256, ge=1, le=100_000, description="Deltas kept one by one; rebuild after a change.")
     batch_events_max: int = Field(16_000, ge=1, le=1_000_000, description="Events folded in one transaction.")
     transaction_timeout_ms: int = Field(
         10_000, ge=1_000, le=900_000, description="How long Kafka keeps a dead worker's transaction open."
@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     line_bytes_max: int = Field(64 << 10, ge=256, description="Longest NDJSON line.")
     publish_timeout_ms: int = Field(10_000, ge=500, description="How long a write waits for Kafka before 503.")
     read_wait_ms: int = Field(5_000, ge=0, description="Longest that a read waits for `min_offset`.")
-    row_cache_bytes: int = Field(128 << 20, ge=0, description="Of rows that a worker keeps in memory, about.")
+    row_cache_bytes: int = Field(128 << 20, ge=0, description="Of rows in memory, about, if it has all partitions.")
     block_cache_bytes: int = Field(64 << 20, ge=1 << 20, description="RocksDB's, for all partitions of a process.")
     write_buffer_bytes: int = Field(64 << 20, ge=1 << 20, description="RocksDB's, for all partitions of a process.")
 
