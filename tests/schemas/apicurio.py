@@ -88,7 +88,8 @@ def _unpacked() -> Path:
             raise RuntimeError(f"{archive.name} fails its hash: expected sha256 {SHA256}, got {found}")
         program = staging / "program"
         with tarfile.open(archive) as tar:
-            tar.extractall(program, filter="data")
+            tar.extraction_filter = getattr(tarfile, "data_filter", None)  # Python 3.11.4 has it, and 3.11.0 has not
+            tar.extractall(program)
         program.rename(home)  # whole or not at all
     finally:
         shutil.rmtree(staging)
