@@ -14,6 +14,7 @@ import statistics
 import sys
 import time
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import Popen
@@ -120,7 +121,7 @@ def _list(seconds: list[float]) -> str:
     return ", ".join(f"{s:.2f}" for s in seconds) + " s"
 
 
-class _Process:
+class _Process(ABC):
     """One process with a disk."""
 
     disk: Path
@@ -160,14 +161,17 @@ class _Process:
             time.sleep(LOOK_S)
         return time.monotonic() - began_s
 
+    @abstractmethod
     def _prepare(self) -> None:
         """What has to be done while it is down."""
 
+    @abstractmethod
     def _spawn(self) -> Popen[bytes]:
-        raise NotImplementedError
+        """Start it."""
 
+    @abstractmethod
     def _serves(self) -> bool:
-        raise NotImplementedError
+        """Whether it does its work again."""
 
 
 class _Worker(_Process):
@@ -214,6 +218,9 @@ class _Api(_Process):
             "STOCKWEAVE_DATA_DIR": str(data),
             "STOCKWEAVE_API_PORT": str(self._port),
         }
+
+    def _prepare(self) -> None:
+        """Nothing: it follows what is there."""
 
     def _spawn(self) -> Popen[bytes]:
         return spawn([sys.executable, "-m", "stockweave", "api"], self.log, self._environment)

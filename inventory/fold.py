@@ -88,9 +88,11 @@ def fold(
     """
     others = list(updates.refusals.items())
     single, several = _by_key(keys, updates.refusals)
-    rows = _fold_single(*_with_room(single, load(list(single)), several), updates, offsets, limits, others)
+    stored_rows = load([*single, *several])
+    of_single, of_several = stored_rows[: len(single)], list(stored_rows[len(single) :])
+    rows = _fold_single(*_with_room(single, of_single, several, of_several), updates, offsets, limits, others)
     events = _events([i for places in several.values() for i in places], updates, offsets)
-    for (key, places), stored in zip(several.items(), load(list(several)), strict=True):
+    for (key, places), stored in zip(several.items(), of_several, strict=True):
         if stored is None and is_here is not None and not is_here(key):
             others.extend((i, WRONG_PARTITION) for i in places)
             continue
@@ -131,9 +133,12 @@ def _events(places: Sequence[int], updates: Updates, offsets: Sequence[int]) -> 
 
 
 def _with_room(
-    single: Mapping[bytes, int], stored_rows: Sequence[bytes | None], several: dict[bytes, list[int]]
+    single: Mapping[bytes, int],
+    stored_rows: Sequence[bytes | None],
+    several: dict[bytes, list[int]],
+    of_several: list[bytes | None],
 ) -> tuple[list[bytes], list[int], Sequence[bytes]]:
-    """The keys, places and rows of those with one event that surely finds room; the rest go to `several`."""
+    """The keys, places and rows of those with one event that surely finds room; the rest go to the other two."""
     if all(stored_rows):
         rows = cast("Sequence[bytes]", stored_rows)
         if max(map(len, rows), default=0) + UPDATE_BYTES_MAX <= ROW_BYTES_MAX:
@@ -142,6 +147,7 @@ def _with_room(
     for (key, i), stored in zip(single.items(), stored_rows, strict=True):
         if stored is None or len(stored) + UPDATE_BYTES_MAX > ROW_BYTES_MAX:
             several[key] = [i]
+            of_several.append(stored)
         else:
             keys.append(key)
             places.append(i)
@@ -189,7 +195,7 @@ def _fold_single(
                 others.append((i, outcome))
                 continue
             describe(source, bases[i], incoming[i], stale_after_ms[i])
-            row.on_hand += (source.on_hand if source.deltas or source.carried else quantity) - before
+            row.on_hand += source.on_hand - before
         source.received_at = row.changed_at = received_at[i]
         source.offset = offsets[i]
         sources[of_source] = encode(source)
