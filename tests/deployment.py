@@ -22,7 +22,7 @@ from schemas.codec import Codec
 from schemas.registry import FileRegistry
 from schemas.rows import Position, StockRow, decode_position, decode_row
 from schemas.topics import DEAD_LETTERS, STOCK, UPDATES
-from stockweave.replay.facts import log_ends
+from stockweave.replay.ends import log_ends
 from stockweave.settings import Settings
 from streams.assembly import Engine, connect
 from streams.identity import Identity

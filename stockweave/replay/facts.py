@@ -8,20 +8,18 @@ again: verify, rebuild, checkpoints, explain.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NoReturn, cast
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from stockweave.clients import CLIENT_LOGGER, Config, client_config
 from stockweave.errors import Fatal, Retriable
+from stockweave.replay.ends import log_ends
 
 CHUNK_EVENTS_MAX = 10_000  # of one call: `consume` waits for as many as it is asked for, and may hold them all
 CHUNK_WAIT_S = 0.1
 BATCH_BYTES_MAX = 64 << 20
-WATERMARK_WAIT_S = 10.0
-LEADER_POLL_S = 0.05
-LEADERLESS = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART)
 STALLED_S = 60.0
 
 
@@ -148,46 +146,3 @@ class Facts:
             f"{self.topic} partition {self.partition} has brought nothing for {STALLED_S:.0f} s at offset "
             f"{self._position} of {self.end}; is Kafka at {self._bootstrap_servers} well?"
         )
-
-
-def log_ends(
-    bootstrap_servers: str, topic: str, partitions: Sequence[int], kept: Consumer | None = None
-) -> dict[int, tuple[int, int]]:
-    """The first offset and the one after the last, by partition: of all that is there, committed or not.
-
-    From a read_uncommitted client, for a read_committed one, such as `kept` may be, is told the last stable offset,
-    which may lag behind what is committed already.
-
-    Raises:
-        Retriable: Kafka does not answer.
-    """
-    config = client_config(bootstrap_servers) | {"group.id": "stockweave-replay", "isolation.level": "read_uncommitted"}
-    consumer = Consumer(config, logger=CLIENT_LOGGER) if kept is None else kept
-    try:
-        return {partition: _ends(consumer, TopicPartition(topic, partition)) for partition in partitions}
-    except KafkaException as error:
-        raise Retriable(
-            f"the ends of {topic} are not told: {error.args[0].str()}; is Kafka at {bootstrap_servers} running?"
-        ) from error
-    finally:
-        if kept is None:
-            consumer.close()
-
-
-def _ends(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
-    """Those of one; what has no leader at the moment, since it is new or moves, is asked again."""
-    deadline_s = time.monotonic() + WATERMARK_WAIT_S
-    while True:
-        try:
-            low_high = consumer.get_watermark_offsets(partition, timeout=WATERMARK_WAIT_S)
-        except KafkaException as error:
-            if error.args[0].code() not in LEADERLESS or time.monotonic() > deadline_s:
-                raise
-            time.sleep(LEADER_POLL_S)
-            consumer.list_topics(partition.topic, timeout=WATERMARK_WAIT_S)  # so that it looks for the leader now
-            continue
-        if low_high is None:
-            raise Retriable(
-                f"{partition.topic} partition {partition.partition} does not tell its ends in time; is Kafka running?"
-            )
-        return low_high

@@ -17,7 +17,8 @@ from schemas import keys
 from state.follower import Follower, open_consumer
 from state.store import PartitionStore
 from stockweave.errors import Retriable
-from stockweave.replay.facts import STALLED_S, log_ends
+from stockweave.replay.ends import log_ends
+from stockweave.replay.facts import STALLED_S
 from stockweave.world import FollowerConsumer
 
 RECORDS_MAX = 20_000

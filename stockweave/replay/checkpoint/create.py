@@ -41,7 +41,8 @@ from stockweave.replay.checkpoint.manifest import (
     name_at,
 )
 from stockweave.replay.checkpoint.place import Place, default_address
-from stockweave.replay.facts import Facts, log_ends
+from stockweave.replay.ends import log_ends
+from stockweave.replay.facts import Facts
 from stockweave.replay.live import read_live
 from stockweave.replay.rebuild.plan import rules_digest
 from stockweave.replay.rebuild.positions import offsets, positions

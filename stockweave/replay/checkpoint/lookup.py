@@ -20,7 +20,7 @@ from stockweave.replay.checkpoint.file import Finder, check_bytes
 from stockweave.replay.checkpoint.load import Checkpoint
 from stockweave.replay.checkpoint.manifest import Manifest
 from stockweave.replay.checkpoint.place import Place, address_of, default_address
-from stockweave.replay.facts import log_ends
+from stockweave.replay.ends import log_ends
 from stockweave.settings import Settings
 
 log = structlog.get_logger(__name__)

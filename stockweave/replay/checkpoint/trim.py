@@ -21,7 +21,7 @@ from stockweave.errors import Fatal, Retriable
 from stockweave.meter import Meter
 from stockweave.replay.checkpoint.load import Checkpoint
 from stockweave.replay.checkpoint.lookup import covering, named
-from stockweave.replay.facts import log_ends
+from stockweave.replay.ends import log_ends
 from stockweave.replay.rebuild.plan import rules_digest
 from stockweave.replay.rebuild.positions import offsets, positions
 from stockweave.replay.session import kafka

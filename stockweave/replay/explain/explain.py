@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import NamedTuple, Self, cast
 
 import msgspec
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, Message
 
 from inventory.digest import meaning
 from inventory.stock import Limits
@@ -27,10 +27,11 @@ from schemas.registry import open_registry
 from schemas.rows import StockRow, decode_position, decode_row
 from schemas.topics import STOCK, UPDATES
 from stockweave.clients import CLIENT_LOGGER
-from stockweave.errors import Fatal, Rejected, Retriable
+from stockweave.errors import Fatal, Rejected
 from stockweave.replay.checkpoint.lookup import Found, newest_fitting
+from stockweave.replay.ends import log_ends, offset_at
 from stockweave.replay.explain.history import History, updates_offset
-from stockweave.replay.facts import WATERMARK_WAIT_S, Facts, log_ends, reader_config
+from stockweave.replay.facts import Facts, reader_config
 from stockweave.settings import Settings
 
 SCAN_EVENTS_MAX = 50_000
@@ -234,12 +235,8 @@ class Explainer:
         return log_ends(self._bootstrap_servers, topic, [number], self._consumer)[number]
 
     def _end_at(self, number: int, at_ms: int, high: int) -> int:
-        asked = TopicPartition(self._updates.name, number, at_ms + 1)
-        try:
-            [told] = self._consumer.offsets_for_times([asked], timeout=WATERMARK_WAIT_S)
-        except KafkaException as error:
-            raise Retriable(f"{asked.topic} does not tell its offset at a time: {error}; is Kafka running?") from error
-        return told.offset if told.offset >= 0 else high
+        end = offset_at(self._consumer, self._updates.name, number, at_ms + 1)
+        return high if end is None else end
 
     def _messages(self, key: bytes, number: int, start: int, end: int) -> Generator[list[Message], None, None]:
         """The messages of a key in [start, end); no list is empty."""

@@ -25,7 +25,8 @@ from state.store import PartitionStore, Resources
 from stockweave.meter import Meter
 from stockweave.replay.checkpoint.load import load_partition
 from stockweave.replay.checkpoint.lookup import begin_with
-from stockweave.replay.facts import Facts, log_ends
+from stockweave.replay.ends import log_ends
+from stockweave.replay.facts import Facts
 from stockweave.replay.live import read_live
 from stockweave.replay.rebuild.plan import Wanted, check_partitions
 from stockweave.replay.rebuild.rebuild import live_generation

@@ -13,7 +13,7 @@ import orjson
 
 from schemas.admin import Deployed
 from schemas.topics import UPDATES
-from stockweave.replay.facts import log_ends
+from stockweave.replay.ends import log_ends
 from stockweave.replay.rebuild.positions import offsets, positions
 from stockweave.settings import Settings
 

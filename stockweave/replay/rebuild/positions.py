@@ -10,14 +10,15 @@ import time
 from collections.abc import Sequence
 from typing import cast
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from schemas import keys
 from schemas.rows import Position, decode_position
 from schemas.topics import UPDATES
 from stockweave.clients import CLIENT_LOGGER
 from stockweave.errors import Retriable
-from stockweave.replay.facts import STALLED_S, WATERMARK_WAIT_S, reader_config
+from stockweave.replay.ends import ends
+from stockweave.replay.facts import STALLED_S, reader_config
 
 TAIL_RECORDS = 16
 LONGER = 16
@@ -42,11 +43,13 @@ def positions(bootstrap_servers: str, topic: str, partitions: Sequence[int]) -> 
     found: dict[int, Position] = {}
     tail = TAIL_RECORDS
     try:
-        left = {p: ends for p in partitions if (ends := _ends(consumer, topic, p))[1] > ends[0]}
+        # What lies behind a transaction that is open is not waited for.
+        stable = {p: ends(consumer, topic, p) for p in partitions}
+        left = {p: (low, high) for p, (low, high) in stable.items() if high > low}
         while left:
             starts = {p: max(low, high - tail) for p, (low, high) in left.items()}
             found |= _read(consumer, topic, starts, {p: high for p, (_, high) in left.items()})
-            left = {p: ends for p, ends in left.items() if p not in found and starts[p] > ends[0]}
+            left = {p: (low, high) for p, (low, high) in left.items() if p not in found and starts[p] > low}
             tail *= LONGER
     finally:
         consumer.close()
@@ -56,17 +59,6 @@ def positions(bootstrap_servers: str, topic: str, partitions: Sequence[int]) -> 
 def offsets(found: dict[int, Position], partitions: Sequence[int]) -> dict[int, int]:
     """The offset of updates that each partition is folded up to; 0 where nothing was."""
     return {p: found[p].offsets.get(UPDATES.name, 0) if p in found else 0 for p in partitions}
-
-
-def _ends(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
-    """The first offset and the last stable one: what lies behind a transaction that is open is not waited for."""
-    try:
-        found = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=WATERMARK_WAIT_S)
-    except KafkaException as error:
-        raise Retriable(f"the ends of {topic} are not told: {error.args[0].str()}; is Kafka running?") from error
-    if found is None:
-        raise Retriable(f"{topic} partition {partition} does not tell its ends in time; is Kafka running?")
-    return found
 
 
 def _read(consumer: Consumer, topic: str, starts: dict[int, int], ends: dict[int, int]) -> dict[int, Position]:

@@ -22,7 +22,7 @@ from stockweave.folder_lock import lock_folder
 from stockweave.meter import Meter
 from stockweave.replay.checkpoint.load import Checkpoint
 from stockweave.replay.checkpoint.lookup import begin_with
-from stockweave.replay.facts import log_ends
+from stockweave.replay.ends import log_ends
 from stockweave.replay.rebuild.fold import Candidate, FoldTask, Proof, ProofTask
 from stockweave.replay.rebuild.follow import await_followers
 from stockweave.replay.rebuild.plan import Wanted, check_partitions, going_on, new_plan, rules_digest

@@ -24,7 +24,8 @@ from schemas.rows import Position, Source, decode_position, decode_row
 from schemas.topics import UPDATES
 from state.store import PartitionStore
 from stockweave.errors import Fatal, Rejected
-from stockweave.replay.facts import Facts, log_ends
+from stockweave.replay.ends import log_ends
+from stockweave.replay.facts import Facts
 from stockweave.replay.verify.report import iso
 from streams.batch import Batch, Folder, Part
 

@@ -30,7 +30,8 @@ from stockweave.errors import Fatal
 from stockweave.meter import Meter
 from stockweave.replay.checkpoint.load import Checkpoint, load_partition
 from stockweave.replay.checkpoint.lookup import Found, begin_with
-from stockweave.replay.facts import Facts, log_ends
+from stockweave.replay.ends import log_ends
+from stockweave.replay.facts import Facts
 from stockweave.replay.live import read_live
 from stockweave.replay.rebuild.positions import offsets, positions
 from stockweave.replay.refold import refold

@@ -10,7 +10,8 @@ from confluent_kafka.admin import AdminClient
 
 from schemas.topics import UPDATES
 from stockweave.errors import Fatal, Retriable
-from stockweave.replay.facts import Facts, log_ends
+from stockweave.replay.ends import log_ends
+from stockweave.replay.facts import Facts
 from tests.deployment import Deployment
 
 

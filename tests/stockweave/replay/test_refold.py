@@ -16,7 +16,8 @@ from schemas.rows import Position, decode_position, decode_row
 from schemas.topics import UPDATES
 from state.store import PartitionStore, Resources
 from stockweave.replay import skim as skimming
-from stockweave.replay.facts import Facts, log_ends
+from stockweave.replay.ends import log_ends
+from stockweave.replay.facts import Facts
 from stockweave.replay.refold import WaitingRows, no_cycle_search, refold
 from stockweave.replay.skim import skim
 from streams.batch import Folder

@@ -15,7 +15,7 @@ from schemas.rows import decode_row, encode_row
 from schemas.topics import STOCK, UPDATES
 from stockweave.errors import Fatal
 from stockweave.replay.checkpoint import create, trim
-from stockweave.replay.facts import log_ends
+from stockweave.replay.ends import log_ends
 from stockweave.replay.rebuild import dry_run, rebuild
 from stockweave.replay.rebuild.plan import Wanted
 from stockweave.replay.verify import verify

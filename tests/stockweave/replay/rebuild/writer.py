@@ -14,7 +14,8 @@ from schemas.registry import FileRegistry
 from schemas.rows import Position, StockRow, decode_row, encode, encode_row
 from schemas.topics import STOCK, UPDATES
 from state.store import PartitionStore
-from stockweave.replay.facts import Facts, log_ends
+from stockweave.replay.ends import log_ends
+from stockweave.replay.facts import Facts
 from streams.batch import Batch, Folder, Part
 from tests.deployment import Deployment
 
