@@ -183,22 +183,34 @@ class GenerationView:
 
     def _follow(self) -> None:
         try:
-            for partition in self.partitions:
-                self._follower.add(partition.number, partition, self._clock.now_ms())
+            self.begin()
             while not self._stopping.is_set():
                 began_s = time.monotonic()
-                read = self._follower.step(RECORDS_MAX, STEP_WAIT_S)
-                self.records_read += read
-                metrics.VIEW_RECORDS.inc(read)
-                for partition in self.partitions:
-                    if partition.broken is not None:
-                        raise partition.broken  # a reader came upon it; the restart begins empty
-                    if not partition.caught_up:
-                        self._look(partition)
-                if read and self.unhurried:
+                if self.follow(STEP_WAIT_S) and self.unhurried:
                     self._stopping.wait(REST * (time.monotonic() - began_s))
         finally:
             self._follower.close()
+
+    def begin(self) -> None:
+        """Follow every partition from now on; on the follower's thread, as is `follow`."""
+        for partition in self.partitions:
+            self._follower.add(partition.number, partition, self._clock.now_ms())
+
+    def follow(self, timeout_s: float) -> int:
+        """One step: read what there is, waiting for the first record only; the number of records.
+
+        Raises:
+            Fatal: following can never go on.
+        """
+        read = self._follower.step(RECORDS_MAX, timeout_s)
+        self.records_read += read
+        metrics.VIEW_RECORDS.inc(read)
+        for partition in self.partitions:
+            if partition.broken is not None:
+                raise partition.broken  # a reader came upon it; the restart begins empty
+            if not partition.caught_up:
+                self._look(partition)
+        return read
 
     def _look(self, partition: ViewPartition) -> None:
         target = partition.target

@@ -13,8 +13,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from state.store import PartitionStore, Resources
+from state.store import PartitionStore
 from stockweave.errors import Retriable
+from stockweave.world import Disk
 
 
 class ViewPartition(PartitionStore):
@@ -26,10 +27,10 @@ class ViewPartition(PartitionStore):
 
     Args:
         number: of the partition.
-        path, resources, generation: see `PartitionStore`.
+        path, disk, generation: see `PartitionStore`.
     """
 
-    def __init__(self, number: int, path: Path, resources: Resources, generation: str) -> None:
+    def __init__(self, number: int, path: Path, disk: Disk, generation: str) -> None:
         self.number = number
         self.floor = 0  # the first update that readers have not seen yet: before it is passed, nothing is answered
         self.target: int | None = None  # the topic's end when the process began; the event loop sets it once
@@ -39,7 +40,7 @@ class ViewPartition(PartitionStore):
             False  # while the store is away, or closed; the follower's thread writes, readers look under the gate
         )
         self._gate = threading.Lock()
-        super().__init__(path, resources, generation)
+        super().__init__(path, disk, generation)
 
     def next_update(self, topic: str) -> int:
         """The next offset of a source topic, by catalogue name, that is not in the rows yet."""
@@ -78,7 +79,7 @@ class ViewPartition(PartitionStore):
         with self._gate:
             if self._shut:
                 return 0
-            return int(self._db.property_int_value("rocksdb.estimate-num-keys") or 0)
+            return super().rows_estimate()
 
     def reset(self) -> None:
         """As `PartitionStore.reset`; readers are turned away until the partition has caught up again."""

@@ -24,9 +24,9 @@ from api.succession import Succession
 from api.view import View
 from schemas.admin import Deployed
 from schemas.topics import UPDATES
+from state.database import Resources
 from state.follower import open_consumer
 from state.generations import Directions, GenerationsFollower, look_up, read
-from state.store import Resources
 from stockweave.errors import Fatal, StockweaveError
 from stockweave.settings import Settings
 from stockweave.world import SystemClock

@@ -1,6 +1,6 @@
-"""The outside world as the stateful parts see it: Kafka clients and the clock, as small protocols.
+"""The outside world as the stateful parts see it: Kafka clients, the disk, the clock, as small protocols.
 
-The real classes of confluent_kafka satisfy them as they are; a simulator may stand in for them. Every signature is the
+The real classes satisfy them as they are; a simulator may stand in for them. Every signature of a Kafka client is the
 library's own, so its documentation is the reference.
 """
 # ruff: noqa: D102
@@ -8,10 +8,13 @@ library's own, so its documentation is the reference.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from confluent_kafka import Message, TopicPartition
+
+from stockweave.errors import Fatal
 
 
 class FollowerConsumer(Protocol):
@@ -88,6 +91,59 @@ class Clock(Protocol):
 
     def now_ms(self) -> int: ...
     def monotonic_s(self) -> float: ...
+
+
+class Database(Protocol):
+    """Keys and values in one folder, for one thread that writes and any that read; any method may raise Fatal.
+
+    Writes are whole and stay in their order: what a kill leaves is the state after some write, at the earliest the last
+    one before a `flush` that was waited for.
+    """
+
+    broken: Fatal | None
+    """The damage that was met."""
+
+    def get(self, key: bytes) -> bytes | None: ...
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]: ...
+    def write(self, changed: Mapping[bytes, bytes | None], local: bytes) -> None:
+        """Put, or remove where the value is None, all of it in one write with `local`, the value of `keys.LOCAL`."""
+        ...
+
+    def items(self, first: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Everything from the key `first` on, in the order of the keys."""
+        ...
+
+    def rows_estimate(self) -> int: ...
+    def flush(self, *, wait: bool) -> None:
+        """Send what was written to the disk; `wait`: until it is there."""
+        ...
+
+    def reset(self) -> None:
+        """Delete everything, and begin empty."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Disk(Protocol):
+    """What the stores of a process share; `row_cache_bytes`: of each, 0 for none."""
+
+    row_cache_bytes: int
+
+    @property
+    def clock(self) -> Clock: ...
+    def open(self, path: Path) -> Database:
+        """The database in a folder, made where there is none; an unreadable one begins empty."""
+        ...
+
+
+class CallWatchdog(Protocol):
+    """Ends the process when a call takes too long; `streams.transaction.Watchdog` says more."""
+
+    def begin(self, call: str) -> None: ...
+    def end(self) -> None: ...
+    def hurry(self) -> None: ...
+    def stop(self) -> None: ...
 
 
 class SystemClock:

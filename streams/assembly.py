@@ -13,9 +13,10 @@ from schemas.codec import Codec
 from schemas.registry import open_registry
 from schemas.topic_settings import check_settings
 from schemas.topics import DEAD_LETTERS, STOCK, UPDATES
+from state.database import Resources
 from state.follower import open_consumer
 from state.generations import GenerationsFollower
-from state.store import PartitionStore, Resources
+from state.store import PartitionStore
 from stockweave.clients import CLIENT_LOGGER, Config, client_config, make_known
 from stockweave.errors import Fatal
 from stockweave.settings import Settings
@@ -24,7 +25,7 @@ from streams.batch import Folder
 from streams.identity import Identity
 from streams.processor import Processor, World
 from streams.standby import Standby
-from streams.transaction import producer_config
+from streams.transaction import Watchdog, hung_s, producer_config
 
 WRITTEN = (STOCK, DEAD_LETTERS)  # by the transactions of a worker
 
@@ -85,19 +86,21 @@ def connect(settings: Settings, identity: Identity) -> Engine:
     )
     make_known(live.name, producer, bootstrap)
     uncommitted = client_config(bootstrap) | {"group.id": settings.group, "isolation.level": "read_uncommitted"}
+    clock = SystemClock()
     world = World(
         consumer=cast("GroupConsumer", Consumer(group_config(bootstrap, settings.group), logger=CLIENT_LOGGER)),
         follower=open_consumer(bootstrap, live.name),
         ends=Consumer(uncommitted, logger=CLIENT_LOGGER),
         producer=cast("TransactionalProducer", producer),
-        clock=SystemClock(),
+        watchdog=Watchdog(clock, hung_s=hung_s(settings.transaction_timeout_ms)),
+        clock=clock,
         open_store=partial(open_store, live),
     )
     standby = Standby(
         live, GenerationsFollower(settings, bootstrap), partial(open_consumer, bootstrap), open_store, stock
     )
     return Engine(
-        Processor(world, topics, settings.batch_events_max, settings.transaction_timeout_ms),
+        Processor(world, topics, settings.batch_events_max),
         Folder(codec, Limits(settings.horizon_ms, settings.entries_max), topics[UPDATES.name].partitions),
         standby,
     )

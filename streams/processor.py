@@ -23,7 +23,14 @@ from schemas.topics import DEAD_LETTERS, STOCK, UPDATES
 from state.follower import Follower
 from state.store import PartitionStore
 from stockweave.errors import Fatal
-from stockweave.world import Clock, EndsConsumer, FollowerConsumer, GroupConsumer, TransactionalProducer
+from stockweave.world import (
+    CallWatchdog,
+    Clock,
+    EndsConsumer,
+    FollowerConsumer,
+    GroupConsumer,
+    TransactionalProducer,
+)
 from streams.batch import Batch, FoldedPart, Part
 from streams.dead_letters import record
 from streams.restore import Assigned, Restorer, Stage
@@ -47,6 +54,7 @@ class World:
     follower: FollowerConsumer
     ends: EndsConsumer
     producer: TransactionalProducer
+    watchdog: CallWatchdog
     clock: Clock
     open_store: Callable[[int], PartitionStore]
 
@@ -71,16 +79,15 @@ class Processor:
         world: the Kafka clients, the clock and the disk.
         topics: each catalogue topic as deployed.
         events_max: in one batch.
-        transaction_timeout_ms: of the producer.
     """
 
-    def __init__(self, world: World, topics: dict[str, Deployed], events_max: int, transaction_timeout_ms: int) -> None:
+    def __init__(self, world: World, topics: dict[str, Deployed], events_max: int) -> None:
         self._world = world
         self._consumer = world.consumer
         self._updates, self._stock, self._dead_letters = (topics[t.name].name for t in (UPDATES, STOCK, DEAD_LETTERS))
         self._updates_generation = topics[UPDATES.name].generation
         self._events_max = events_max
-        self._transaction = Transaction(world.producer, world.clock, transaction_timeout_ms)
+        self._transaction = Transaction(world.producer, world.clock, world.watchdog)
         self._restorer = Restorer(
             world.consumer,
             world.ends,
@@ -132,7 +139,7 @@ class Processor:
             assigned = self._assigned.get(number)
             if assigned is None or assigned.stage is not Stage.READY:
                 continue  # fetched before it was paused; it comes again from its position on
-            if taken := self._contiguous(assigned, of_partition):
+            if taken := assigned.contiguous(of_partition):
                 parts.append(Part(number, assigned.store, assigned.position, taken))
         return Batch(parts, metadata) if parts else None
 
@@ -296,29 +303,6 @@ class Processor:
                 anchors[number] = message.offset()
 
         produce(self._stock, position, keys.POSITION, number, on_delivery=delivered)
-
-    def _contiguous(self, assigned: Assigned, messages: list[Message]) -> list[Message]:
-        """The messages that follow the committed position without a gap.
-
-        A gap is read again once, for the fetch may have run ahead of a seek; when it is still there, the offsets hold
-        no event (the markers of a producer's transactions) and it is passed.
-        """
-        expected = assigned.next_offset
-        if (messages[0].offset(), messages[-1].offset()) == (expected, expected + len(messages) - 1):
-            return messages  # the usual case: offsets ascend, so there is none between
-        taken = []
-        for message in messages:
-            offset = cast("int", message.offset())
-            if offset < expected:
-                continue
-            if offset > expected and assigned.confirmed_gap_end != offset:
-                log.info("gap_read_again", partition=assigned.number, expected=expected, got=offset)
-                assigned.confirmed_gap_end = offset
-                assigned.stage = Stage.SEEK
-                break
-            taken.append(message)
-            expected = offset + 1
-        return taken
 
     def _end(self, number: int) -> int:
         """Where a partition of the updates ends, as of its last fetch; below zero before the first."""

@@ -16,9 +16,10 @@ report the commit and to lose it, and Kafka forgets a group's offsets after a we
 from __future__ import annotations
 
 import enum
+from typing import cast
 
 import structlog
-from confluent_kafka import OFFSET_END, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_END, KafkaException, Message, TopicPartition
 
 from schemas.admin import Deployed
 from schemas.rows import Position
@@ -71,6 +72,29 @@ class Assigned:
     def position(self) -> Position:
         """How far it is folded; from the beginning when nothing was."""
         return self.store.position or Position({}, {})
+
+    def contiguous(self, messages: list[Message]) -> list[Message]:
+        """The messages that follow the committed position without a gap.
+
+        A gap is read again once, for the fetch may have run ahead of a seek; when it is still there, the offsets hold
+        no event (the markers of a producer's transactions) and it is passed.
+        """
+        expected = self.next_offset
+        if (messages[0].offset(), messages[-1].offset()) == (expected, expected + len(messages) - 1):
+            return messages  # the usual case: offsets ascend, so there is none between
+        taken = []
+        for message in messages:
+            offset = cast("int", message.offset())
+            if offset < expected:
+                continue
+            if offset > expected and self.confirmed_gap_end != offset:
+                log.info("gap_read_again", partition=self.number, expected=expected, got=offset)
+                self.confirmed_gap_end = offset
+                self.stage = Stage.SEEK
+                break
+            taken.append(message)
+            expected = offset + 1
+        return taken
 
 
 class Restorer:

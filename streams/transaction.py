@@ -20,7 +20,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from schemas.topics import MESSAGE_BYTES_MAX
 from stockweave.clients import Config, client_config
 from stockweave.errors import Fatal, Retriable
-from stockweave.world import Clock, TransactionalProducer
+from stockweave.world import CallWatchdog, Clock, TransactionalProducer
 
 log = structlog.get_logger(__name__)
 
@@ -109,19 +109,19 @@ class Transaction:
 
     Args:
         producer: with `producer_config`.
-        clock: of the watchdog and of the patience.
-        timeout_ms: of the producer's transactions.
+        clock: of the patience.
+        watchdog: over every call.
         patience_s: how long a call is repeated while Kafka is away; until `stop` unless given.
     """
 
     def __init__(
-        self, producer: TransactionalProducer, clock: Clock, timeout_ms: int, patience_s: float = math.inf
+        self, producer: TransactionalProducer, clock: Clock, watchdog: CallWatchdog, patience_s: float = math.inf
     ) -> None:
         self._producer = producer
         self._clock = clock
         self._patience_s = patience_s
         self._stop_at_s = math.inf
-        self._watchdog = Watchdog(clock, hung_s=hung_s(timeout_ms))
+        self._watchdog = watchdog
 
     def take_over(self) -> None:
         """Fence and end whatever a former self left open; before subscribing.

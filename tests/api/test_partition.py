@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from api.partition import ViewPartition
-from state.store import Resources
+from state.database import Resources
 from stockweave.errors import Retriable
 
 KEYS = [b"sku-%03d" % i for i in range(100)]
@@ -61,7 +61,7 @@ def test_nobody_waits_while_the_store_is_deleted_and_read_again(
         assert deleted.wait(20)
         rmtree(path)
 
-    monkeypatch.setattr("state.store.shutil.rmtree", slow)
+    monkeypatch.setattr("state.database.shutil.rmtree", slow)
     asked = {
         "read": lambda: partition.read(KEYS),
         "page": lambda: partition.page(b"", 10),

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from state.store import Resources
+from state.database import Resources
 
 
 @pytest.fixture(scope="session", params=[0, 1 << 20], ids=["writes_through", "writes_back"])

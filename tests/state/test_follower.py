@@ -14,8 +14,9 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 
 from schemas import keys
 from schemas.topics import DAY_MS
+from state.database import Resources
 from state.follower import AWAY_MS_MAX, CLOCK_BACK_MS_MAX, Follower, follower_config, open_consumer
-from state.store import PartitionStore, Resources
+from state.store import PartitionStore
 from stockweave.broker.kafka import EmbeddedKafka
 from stockweave.errors import Fatal
 from tests.state.test_store import position

@@ -16,7 +16,8 @@ import pytest
 
 from schemas import keys
 from schemas.rows import Position, encode
-from state.store import Mark, PartitionStore, Resources
+from state.database import Resources
+from state.store import Mark, PartitionStore
 from stockweave.errors import Fatal
 
 
@@ -34,8 +35,7 @@ def write_until_refused(store: PartitionStore) -> None:
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         write_to_disk(store, {b"a": b"1"}, 500)
-        with store._in_use():
-            store._db.flush()
+        store._database.flush(wait=True)
         time.sleep(0.02)
 
 
@@ -130,7 +130,8 @@ def test_after_a_quiet_moment_a_kill_takes_nothing_away(tmp_path: Path) -> None:
         """
         import sys, time
         from pathlib import Path
-        from state.store import PartitionStore, Resources
+        from state.database import Resources
+        from state.store import PartitionStore
         store = PartitionStore(Path(sys.argv[1]), Resources(4 << 20, 64 << 20, 64 << 20), "g1")
         for i in range(5_000):
             store.write({b"%09d" % i: bytes(1_000)}, i + 1)
@@ -224,7 +225,7 @@ def test_a_damaged_block_is_fatal_whoever_comes_upon_it_and_the_next_start_begin
     assert "0 is damaged: Corruption: block checksum mismatch" in said
     assert said.endswith("; restart, and it is deleted and read anew")
     assert str(store.broken) == said
-    store._db.close()
+    store._database.close()
     again = PartitionStore(tmp_path / "0", resources, "g1")
     assert (list(again.rows()), again.position, again.mark.next_offset, again.broken) == ([], None, 0, None)
     again.write({b"a": b"1"}, 1)
@@ -251,7 +252,7 @@ def test_a_write_that_meets_damage_is_fatal_and_the_next_start_begins_empty(
     for n in range(5):
         with suppress(Exception):  # the first to be told is the compaction, and then whoever comes
             write_to_disk(store, {b"%04d" % i: b"x" for i in range(0, 400, 7)}, 401 + n)
-            store._db.flush()
+            store._database.flush(wait=True)
     (tmp_path / "0" / "broken").unlink(missing_ok=True)
     with pytest.raises(Fatal, match="is damaged: Corruption"):
         write_until_refused(store)
@@ -269,7 +270,7 @@ def test_a_store_that_takes_no_write_any_more_can_be_reset(tmp_path: Path, resou
     for n in range(5):
         with suppress(Exception):
             write_to_disk(store, {b"%04d" % i: b"x" for i in range(0, 400, 7)}, 401 + n)
-            store._db.flush()
+            store._database.flush(wait=True)
     store.reset()
     store.write({b"a": b"1"}, 1)
     assert (list(store.rows()), store.broken) == ([(b"a", b"1")], None)
@@ -282,7 +283,8 @@ def run_with_open_files(limits: str, code: str) -> str:
 import resource, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, ({limits}))
 from pathlib import Path
-from state.store import Mark, PartitionStore, Resources
+from state.database import Resources
+from state.store import Mark, PartitionStore
 from stockweave.errors import Fatal
 folder = Path(sys.argv[1])
 {textwrap.dedent(code)}
@@ -346,7 +348,8 @@ def test_after_a_kill_the_rows_are_exactly_those_of_the_stored_position(tmp_path
         import sys
         from pathlib import Path
         from schemas import keys
-        from state.store import PartitionStore, Resources
+        from state.database import Resources
+        from state.store import PartitionStore
         from tests.state.test_store import position
         store = PartitionStore(Path(sys.argv[1]), Resources(4 << 20, 1 << 20, int(sys.argv[2])), "g1")
         i = 0

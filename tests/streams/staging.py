@@ -12,7 +12,8 @@ from confluent_kafka.admin import AdminClient
 
 from schemas.admin import ensure_topics
 from schemas.topics import STOCK, Topic
-from state.store import PartitionStore, Resources
+from state.database import Resources
+from state.store import PartitionStore
 from streams.assembly import Engine
 from streams.processor import Processor
 from tests.deployment import Deployment

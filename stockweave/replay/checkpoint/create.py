@@ -21,7 +21,8 @@ from rich.console import Console
 from schemas.admin import Deployed, topics_in_use
 from schemas.rows import Position
 from schemas.topics import STOCK, UPDATES
-from state.store import PartitionStore, Resources
+from state.database import Resources
+from state.store import PartitionStore
 from stockweave.errors import Fatal
 from stockweave.meter import Meter
 from stockweave.replay.checkpoint import listing

@@ -21,7 +21,8 @@ from schemas.generation_log import read
 from schemas.generations import FACTS
 from schemas.rows import Position
 from schemas.topics import UPDATES
-from state.store import PartitionStore, Resources
+from state.database import Resources
+from state.store import PartitionStore
 from stockweave.meter import Meter
 from stockweave.replay.checkpoint.load import load_partition
 from stockweave.replay.checkpoint.lookup import begin_with

@@ -20,7 +20,8 @@ from schemas.admin import Deployed
 from schemas.generations import FACTS, PREVIOUS, Plan
 from schemas.rows import Position
 from schemas.topics import UPDATES
-from state.store import PartitionStore, Resources
+from state.database import Resources
+from state.store import PartitionStore
 from stockweave.errors import Fatal
 from stockweave.replay.checkpoint.load import load_partition
 from stockweave.replay.facts import Facts

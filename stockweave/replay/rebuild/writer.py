@@ -18,7 +18,7 @@ from stockweave.clients import CLIENT_LOGGER, make_known
 from stockweave.errors import Fatal, Retriable
 from stockweave.settings import Settings
 from stockweave.world import SystemClock, TransactionalProducer
-from streams.transaction import Aborted, Transaction, producer_config
+from streams.transaction import Aborted, Transaction, Watchdog, hung_s, producer_config
 
 TRANSACTION_MS = 60_000  # of up to `refold.WAITING_BYTES_MAX`; a dead rebuild's next self does not wait for it
 PATIENCE_S = 60.0
@@ -49,7 +49,8 @@ class Writer:
         )
         self._producer = Producer(config, logger=CLIENT_LOGGER)
         producer = cast("TransactionalProducer", self._producer)
-        self._transaction = Transaction(producer, SystemClock(), TRANSACTION_MS, PATIENCE_S)
+        clock = SystemClock()
+        self._transaction = Transaction(producer, clock, Watchdog(clock, hung_s=hung_s(TRANSACTION_MS)), PATIENCE_S)
 
     def take_over(self) -> None:
         """End every other writer of this id, and undo what it left open.

@@ -25,7 +25,8 @@ from schemas.codec import Codec
 from schemas.registry import open_registry
 from schemas.rows import OUTCOMES, Position
 from schemas.topics import STOCK, UPDATES
-from state.store import PartitionStore, Resources
+from state.database import Resources
+from state.store import PartitionStore
 from stockweave.errors import Fatal
 from stockweave.meter import Meter
 from stockweave.replay.checkpoint.load import Checkpoint, load_partition

@@ -13,7 +13,8 @@ from confluent_kafka import Producer
 from schemas import keys
 from schemas.rows import Position, StockRow, decode_row, encode, encode_row
 from schemas.topics import STOCK, UPDATES
-from state.store import PartitionStore, Resources
+from state.database import Resources
+from state.store import PartitionStore
 from stockweave.errors import Retriable
 from stockweave.replay.live import read_live
 from tests.deployment import Deployment

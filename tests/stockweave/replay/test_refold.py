@@ -14,7 +14,8 @@ from inventory.stock import Limits, StockUpdate
 from schemas import keys
 from schemas.rows import Position, decode_position, decode_row
 from schemas.topics import UPDATES
-from state.store import PartitionStore, Resources
+from state.database import Resources
+from state.store import PartitionStore
 from stockweave.replay import skim as skimming
 from stockweave.replay.ends import log_ends
 from stockweave.replay.facts import Facts

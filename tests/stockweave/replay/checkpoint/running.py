@@ -11,7 +11,8 @@ from confluent_kafka.admin import AdminClient
 from schemas.admin import ensure_topics
 from schemas.rows import Position
 from schemas.topics import UPDATES
-from state.store import PartitionStore, Resources
+from state.database import Resources
+from state.store import PartitionStore
 from stockweave.replay.checkpoint.create import create
 from stockweave.replay.checkpoint.load import Checkpoint, load_partition
 from stockweave.replay.checkpoint.place import Place, default_address

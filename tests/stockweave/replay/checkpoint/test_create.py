@@ -13,7 +13,8 @@ import pytest
 from inventory.digest import PartitionDigest
 from schemas import keys
 from schemas.topics import STOCK, UPDATES
-from state.store import PartitionStore, Resources
+from state.database import Resources
+from state.store import PartitionStore
 from stockweave.broker.kafka import EmbeddedKafka
 from stockweave.errors import Fatal
 from stockweave.replay.checkpoint import create, listing

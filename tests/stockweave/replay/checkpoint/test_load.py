@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from schemas.keys import hold_key
-from state.store import PartitionStore, Resources
+from state.database import Resources
+from state.store import PartitionStore
 from stockweave.errors import Fatal
 from stockweave.replay.checkpoint import file
 from stockweave.replay.checkpoint.load import load_partition
