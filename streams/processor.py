@@ -177,7 +177,7 @@ class Processor:
                 raise Fatal(
                     f"a batch was aborted {ABORTS_MAX} times in a row, last for {why}; see the broker's log"
                 ) from why
-            self.rewind()
+            self._restore_again()
             return False
         self._aborts_in_a_row = 0
         for part in folded:
@@ -198,6 +198,17 @@ class Processor:
         for assigned in self._assigned.values():
             if assigned.stage is Stage.READY:
                 assigned.stage = Stage.SEEK
+
+    def _restore_again(self) -> None:
+        """Take every ready partition through its restore, as after a start.
+
+        What was undone may reach further back than this transaction: a broker that was killed after it had reported a
+        commit, and has forgotten it, takes what comes next into that same transaction.
+        """
+        for assigned in self._assigned.values():
+            if assigned.stage in (Stage.READY, Stage.SEEK):
+                self._consumer.pause([TopicPartition(self._updates, assigned.number)])
+                assigned.stage = Stage.BARRIER
 
     def adopt(self, generation: Rows) -> list[PartitionStore]:
         """Go on with another generation of the rows; called between two batches, returns the stores that were left.

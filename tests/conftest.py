@@ -18,7 +18,12 @@ from stockweave.ports import free_port
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-_LIGHT = {"log.cleaner.dedupe.buffer.size": str(16 << 20), "num.network.threads": "2", "num.io.threads": "4"}
+_LIGHT = {
+    "log.cleaner.dedupe.buffer.size": str(16 << 20),
+    "log.cleaner.backoff.ms": "500",  # a compaction that a test waits for comes within a second
+    "num.network.threads": "2",
+    "num.io.threads": "4",
+}
 
 BrokerFactory = Callable[[], EmbeddedKafka]
 

@@ -1,0 +1,134 @@
+"""What must be, worked out a second time: from the list of all events in the log, from scratch, by the plain rule.
+
+Shares no code with `inventory/`, `state/` and `streams/`: the rule is `tests.inventory.reference`, what is refused and
+what a position says are written here anew. Rows are told in plain words, so that both sides can be laid side by side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tests.inventory.reference import Event, LogOrder
+from tests.simulation.workload import Told
+
+TALLIES = ("applied", "duplicate", "superseded", "rejected")
+UNREADABLE = "unreadable"
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Of one partition, once all events below an offset are folded, and nothing else is.
+
+    `rows`: by SKU; `tallies`: events by supplier and outcome; `refused`: offset and reason of each rejected event;
+    `events`: how many there were.
+    """
+
+    rows: dict[str, Row]
+    tallies: dict[str, dict[str, int]]
+    refused: dict[int, str]
+    events: int
+
+
+class Auditor:
+    """Knows what was accepted into the log, by partition and offset, and nothing of what became of it."""
+
+    def __init__(self, partitions: int, horizon_ms: int, entries_max: int) -> None:
+        self._accepted: list[dict[int, Told]] = [{} for _ in range(partitions)]
+        self._limits = (horizon_ms, entries_max)
+        self._known: dict[tuple[int, int], Prediction] = {}
+
+    def accepted(self, partition: int, offset: int, told: Told) -> None:
+        """A message is in the log for good."""
+        self._accepted[partition][offset] = told
+
+    def told_at(self, partition: int, offset: int) -> Told:
+        """The message at an offset."""
+        return self._accepted[partition][offset]
+
+    def end(self, partition: int) -> int:
+        """The offset after the last message."""
+        return max(self._accepted[partition], default=-1) + 1
+
+    def predict(self, partition: int, offset: int) -> Prediction:
+        """What a fold of all that lies below `offset` must end with."""
+        known = self._known.get((partition, offset))
+        if known is None:
+            known = self._known[partition, offset] = self._worked_out(partition, offset)
+        return known
+
+    def _worked_out(self, partition: int, end: int) -> Prediction:
+        sources: dict[str, dict[str, _Source]] = {}
+        tallies: dict[str, dict[str, int]] = {}
+        refused: dict[int, str] = {}
+        events = [(offset, told) for offset, told in self._accepted[partition].items() if offset < end]
+        for offset, told in sorted(events, key=lambda event: event[0]):
+            update = told.update
+            supplier, outcome = "", UNREADABLE
+            if update is not None:
+                supplier = update["supplier_id"]
+                outcome = _refusal(update) or ""
+                if not outcome:
+                    where = f"{supplier}\x1f{update['location_id']}"
+                    of_sku = sources.setdefault(update["sku"], {})
+                    source = of_sku.get(where) or _Source(*self._limits)
+                    outcome = source.see(update, offset)
+                    if outcome in ("applied", "replaced"):
+                        of_sku[where] = source
+            tally = _tally_of(outcome)
+            if tally == "rejected":
+                refused[offset] = outcome
+            counts = tallies.setdefault(supplier, dict.fromkeys(TALLIES, 0))
+            counts[tally] += 1
+        rows = {sku: _row(of_sku) for sku, of_sku in sources.items() if of_sku}
+        return Prediction(rows, tallies, refused, len(events))
+
+
+class _Source:
+    """One supplier at one location: the plain rule, and what the last applied event said beside it."""
+
+    def __init__(self, horizon_ms: int, entries_max: int) -> None:
+        self._rule = LogOrder(horizon_ms, entries_max)
+        self._order_refs: dict[str, str | None] = {}
+        self._said: dict[str, Any] = {"basis": "ON_HAND", "incoming": [], "stale_after_ms": None}
+        self._last: tuple[int, int] = (0, 0)
+
+    def see(self, update: dict[str, Any], offset: int) -> str:
+        event = Event(update["kind"], update["update_id"], update["observed_at"], update["quantity"])
+        outcome = self._rule.see(event)
+        if outcome in ("applied", "replaced"):
+            self._last = (update["received_at"], offset)
+            if update["kind"] == "DELTA":
+                self._order_refs[update["update_id"]] = update["order_ref"]
+            else:
+                self._said = {name: update[name] for name in self._said}
+        return outcome
+
+    def row(self) -> Row:
+        row = self._rule.row()
+        row["deltas"] = [[*delta, self._order_refs[delta[0]]] for delta in row["deltas"]]
+        return row | self._said | {"received_at": self._last[0], "offset": self._last[1]}
+
+
+def _refusal(update: dict[str, Any]) -> str | None:
+    """Why an event can be used in no case, of what the workload makes."""
+    if update["observed_at"] > update["received_at"] + 5 * 60_000:
+        return "observed_in_future"
+    if update["kind"] == "DELTA" and update["quantity"] == 0:
+        return "invalid_update"
+    if update["kind"] == "COUNT" and update["quantity"] < 0:
+        return "invalid_update"
+    return None
+
+
+def _tally_of(outcome: str) -> str:
+    if outcome in ("applied", "replaced"):
+        return "applied"
+    return outcome if outcome in ("duplicate", "superseded") else "rejected"
+
+
+def _row(of_sku: dict[str, _Source]) -> Row:
+    sources = {where: source.row() for where, source in of_sku.items()}
+    return {"on_hand": sum(source["on_hand"] for source in sources.values()), "sources": sources}

@@ -1,0 +1,298 @@
+"""What must hold, while a run goes on and when it has come to rest; each is laid beside the auditor's prediction."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from confluent_kafka import Message
+
+from inventory.stock import Limits
+from schemas import keys
+from schemas.rows import Position, decode_position, decode_row
+from schemas.topics import DEAD_LETTERS, STOCK, UPDATES
+from state.follower import Follower
+from state.store import PartitionStore
+from stockweave.errors import Retriable
+from stockweave.replay.facts import Facts
+from stockweave.replay.refold import refold
+from stockweave.replay.verify.verify import compare, tally_problems
+from streams.batch import Folder, Part
+from tests.simulation.auditor import UNREADABLE, Row
+from tests.simulation.disk import SimulatedDisk
+from tests.simulation.kafka.consumer import SimulatedConsumer
+from tests.simulation.process import Process
+from tests.simulation.words import row_in_words, tallies_in_words
+from tests.simulation.workload import CODEC
+
+if TYPE_CHECKING:
+    from tests.simulation.worker import SimulatedView
+    from tests.simulation.world import Simulation
+
+LOOK_EVERY = 6
+UNREADABLE_REASONS = ("empty", "malformed", "unknown_schema", "not_framed")
+
+
+class Wrong(AssertionError):
+    """A law is broken; the message says which, and where."""
+
+
+@dataclass(frozen=True)
+class Visible:
+    """What a reader of committed data sees of a partition of inventory.stock."""
+
+    rows: dict[bytes, bytes]
+    position: Position | None
+
+    @property
+    def next_update(self) -> int:
+        """How far the updates are folded."""
+        return 0 if self.position is None else self.position.offsets.get(UPDATES.name, 0)
+
+
+def visible(simulation: Simulation, number: int) -> Visible:
+    """At this moment."""
+    records, _ = simulation.cluster.log(STOCK.name, number).read(0, 1 << 30, committed=True)
+    latest = {record.key or b"": record.value for record in records}
+    position = latest.pop(keys.POSITION, None)
+    rows = {key: value for key, value in latest.items() if value is not None}
+    return Visible(rows, None if position is None else decode_position(position))
+
+
+class Watch:
+    """Looks on while a run goes on."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation = simulation
+        self._looks = self._commits = 0
+        self._folded: dict[int, int] = {}
+        self._answered: dict[tuple[str, bytes], int] = {}
+        self._view_at: dict[tuple[str, int], int] = {}
+
+    def look(self) -> None:
+        """After an action: now and then at the topic, always at the views."""
+        self._looks += 1
+        for view in self._simulation.views:
+            self._look_at_view(view)
+        if self._looks % LOOK_EVERY == 0:
+            for number in range(self._simulation.scenario.partitions):
+                self._look_at_topic(number)
+
+    def committed(self, who: str, part: Part) -> None:
+        """A worker has committed, and written it: its rows are those of its position, no earlier and no later ones."""
+        self._commits += 1
+        if self._commits % LOOK_EVERY:
+            return
+        at = 0 if part.store.position is None else part.store.position.offsets.get(UPDATES.name, 0)
+        expected = self._simulation.auditor.predict(part.partition, at)
+        same(f"the store of {who}, partition {part.partition}", stored_rows(part.store), expected.rows)
+
+    def _look_at_topic(self, number: int) -> None:
+        seen = visible(self._simulation, number)
+        check_rows(self._simulation, f"the topic, partition {number}", number, seen.rows, seen.position)
+        if seen.next_update < self._folded.get(number, 0):
+            raise Wrong(f"partition {number} of the topic went back from {self._folded[number]} to {seen.next_update}")
+        self._folded[number] = seen.next_update
+
+    def _look_at_view(self, each: SimulatedView) -> None:
+        view = each.view
+        if view is None:
+            return
+        for partition in view.partitions:
+            if not partition.caught_up:
+                continue
+            place = (each.process.name, partition.number)
+            at = view.next_update(partition.number)
+            if at < self._view_at.get(place, 0):
+                raise Wrong(f"the view of partition {partition.number} went back from {self._view_at[place]} to {at}")
+            self._view_at[place] = at
+            try:
+                page = partition.page(b"", 1_000)
+            except Retriable:
+                continue
+            for key, value in page:
+                version = decode_row(value).version
+                before = self._answered.get((each.process.name, key), 0)
+                if version < before:
+                    raise Wrong(f"the view went back with {key!r}: from version {before} to {version}")
+                self._answered[each.process.name, key] = version
+            missing = [k for (who, k) in self._answered if who == each.process.name and k not in dict(page)]
+            here = [k for k in missing if keys.partition_of(k, len(view.partitions)) == partition.number]
+            if here:
+                raise Wrong(f"the view has lost {here}")
+
+
+def stored_rows(store: PartitionStore) -> dict[str, Row]:
+    """By SKU, in words."""
+    waiting = store._row_cache.waiting
+    content = dict(cast("Any", store._database)._content) | waiting
+    return {
+        key.decode(): row_in_words(value)
+        for key, value in content.items()
+        if key >= keys.ROW_FIRST and value is not None
+    }
+
+
+def check_rows(
+    simulation: Simulation, where: str, number: int, rows: dict[bytes, bytes], position: Position | None
+) -> None:
+    """Rows and position against the prediction for exactly that position."""
+    next_update = 0 if position is None else position.offsets.get(UPDATES.name, 0)
+    expected = simulation.auditor.predict(number, next_update)
+    same(where, {key.decode(): row_in_words(row) for key, row in rows.items()}, expected.rows)
+    tallies = {} if position is None else tallies_in_words(position)
+    if tallies != expected.tallies:
+        raise Wrong(f"{where}: tallies {tallies}, expected {expected.tallies}")
+    if sum(sum(counts.values()) for counts in tallies.values()) != expected.events:
+        raise Wrong(f"{where}: {expected.events} events were read, and the outcomes are {tallies}")
+
+
+def same(where: str, rows: dict[str, Row], expected: dict[str, Row]) -> None:
+    """Row by row."""
+    if rows == expected:
+        return
+    for sku in sorted(rows.keys() | expected.keys()):
+        if rows.get(sku) != expected.get(sku):
+            raise Wrong(f"{where}: {sku} is {rows.get(sku)}, expected {expected.get(sku)}")
+
+
+# -- at rest
+
+
+def all_folded(simulation: Simulation) -> bool:
+    """Whether there is nothing left to do for anybody."""
+    return not what_waits(simulation)
+
+
+def what_waits(simulation: Simulation) -> str:
+    """In words; empty when nothing does."""
+    served: dict[int, str] = {}
+    for worker in simulation.workers:
+        for number in worker.ready():
+            served[number] = worker.process.name
+    view = simulation.views[0].view
+    for number in range(simulation.scenario.partitions):
+        last = simulation.auditor.end(number)
+        if number not in served:
+            return f"partition {number} is served by nobody"
+        store = next(w for w in simulation.workers if w.process.name == served[number]).ready()[number]
+        at = 0 if store.position is None else store.position.offsets.get(UPDATES.name, 0)
+        if at < last:
+            return f"partition {number} is folded to {at} of {last} by {served[number]}"
+        if view is None or not view.partitions[number].caught_up:
+            return f"the view of partition {number} has not caught up"
+        if view.partitions[number].mark.next_offset < simulation.cluster.log(STOCK.name, number).stable_end:
+            return f"the view of partition {number} is behind"
+    return ""
+
+
+def at_rest(simulation: Simulation) -> None:
+    """Everything, everywhere."""
+    for number in range(simulation.scenario.partitions):
+        seen = visible(simulation, number)
+        check_rows(simulation, f"at rest, the topic, partition {number}", number, seen.rows, seen.position)
+        for worker in simulation.workers:
+            store = worker.ready().get(number)
+            if store is not None:
+                rows = dict(store.rows())
+                check_rows(simulation, f"at rest, the store of {worker.process.name}", number, rows, store.position)
+                same_bytes(f"the store of {worker.process.name}, partition {number}", rows, seen.rows)
+        for view in simulation.views:
+            assert view.view is not None
+            partition = view.view.partitions[number]
+            rows = dict(partition.page(b"", 1_000))
+            check_rows(simulation, f"at rest, the view of partition {number}", number, rows, partition.position)
+            same_bytes(f"the view of partition {number}", rows, seen.rows)
+        _rebuilt_from_topic(simulation, number, seen)
+        if not simulation.trimmed:
+            _verified(simulation, number)
+    _dead_letters(simulation)
+
+
+def same_bytes(where: str, rows: dict[bytes, bytes], expected: dict[bytes, bytes]) -> None:
+    """To the bit: they are copies."""
+    if rows != expected:
+        differing = [key for key in rows.keys() | expected.keys() if rows.get(key) != expected.get(key)]
+        raise Wrong(f"{where} has other bytes than the topic: {sorted(differing)}")
+
+
+def _dead_letters(simulation: Simulation) -> None:
+    """Each refused event once, with its original bytes and its reason, and no other."""
+    found: dict[tuple[int, int], str] = {}
+    for log in simulation.cluster.topics[DEAD_LETTERS.name]:
+        for record in log.read(0, 1 << 30, committed=True)[0]:
+            headers = dict(record.headers or [])
+            place = tuple(int(headers[f"__connect.errors.{name}"]) for name in ("partition", "offset"))
+            number, offset = cast("tuple[int, int]", place)
+            if place in found:
+                raise Wrong(f"update {number}/{offset} is among the dead letters twice")
+            told = simulation.auditor.told_at(number, offset)
+            if (record.key, record.value) != (told.key, told.value) or headers.get("sent") != b"by simulation":
+                raise Wrong(f"the dead letter of update {number}/{offset} has other bytes than came")
+            found[number, offset] = headers["__connect.errors.exception.class.name"].decode()
+    expected: dict[tuple[int, int], str] = {}
+    for number in range(simulation.scenario.partitions):
+        refused = simulation.auditor.predict(number, 1 << 60).refused
+        expected |= {(number, offset): reason for offset, reason in refused.items()}
+    if found.keys() != expected.keys():
+        raise Wrong(
+            f"dead letters: missing {sorted(expected.keys() - found.keys())}, too many "
+            f"{sorted(found.keys() - expected.keys())}"
+        )
+    for place, reason in expected.items():
+        if reason not in (UNREADABLE, found[place]):
+            raise Wrong(f"the dead letter of update {place} says {found[place]}, expected {reason}")
+
+
+def _rebuilt_from_topic(simulation: Simulation, number: int, seen: Visible) -> None:
+    """The compacted topic alone has it all: an empty store that follows it ends with the same rows."""
+    disk = SimulatedDisk(simulation.clock, None, 0, random.Random(0))
+    store = PartitionStore(Path("rebuilt"), disk, "g0")
+    nobody = Process("nobody", lambda: None, lambda: None)
+    consumer = SimulatedConsumer(simulation.cluster, simulation.clock, nobody, random.Random(number), ends=True)
+    follower = Follower(consumer, STOCK.name)
+    follower.add(number, store, simulation.clock.now_ms())
+    end = simulation.cluster.log(STOCK.name, number).end
+    while follower.ended_at(number) < end:
+        follower.step(1_000, 0)
+    same_bytes(f"what partition {number} of the topic alone gives", dict(store.rows()), seen.rows)
+    if store.position != seen.position:
+        raise Wrong(f"the topic alone gives position {store.position} in partition {number}")
+
+
+class _KeptFacts:
+    """Satisfies what `refold` asks of `stockweave.replay.facts.Facts`."""
+
+    def __init__(self, simulation: Simulation, number: int) -> None:
+        self.partition = number
+        self._log = simulation.cluster.log(UPDATES.name, number)
+
+    def batches(self, events_max: int) -> list[list[Message]]:
+        records, _ = self._log.read(0, events_max, committed=True)
+        return (
+            [
+                [
+                    Message(topic=UPDATES.name, partition=self.partition, offset=r.offset, key=r.key, value=r.value)
+                    for r in records
+                ]
+            ]
+            if records
+            else []
+        )
+
+
+def _verified(simulation: Simulation, number: int) -> None:
+    """As `stockweave verify` does it: its own replay and its own comparison."""
+    scenario = simulation.scenario
+    disk = SimulatedDisk(simulation.clock, None, 0, random.Random(0))
+    live, replayed = (PartitionStore(Path(name), disk, "g0") for name in ("live", "replayed"))
+    seen = visible(simulation, number)
+    live.write(cast("Any", seen.rows), 1)
+    folder = Folder(CODEC, Limits(scenario.horizon_ms, scenario.entries_max), scenario.partitions)
+    result = refold(cast("Facts", _KeptFacts(simulation, number)), folder, replayed)
+    compared = compare(live, replayed)
+    problems = tally_problems(number, seen.position or Position({}, {}), result)
+    if compared.differ or problems:
+        raise Wrong(f"verify of partition {number}: {compared.differ} differ, {problems}")

@@ -1,0 +1,116 @@
+"""The checks are checked: each law is broken by hand once, and is seen to be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from schemas import keys
+from schemas.rows import decode_position, decode_row, encode, encode_row
+from schemas.topics import DEAD_LETTERS, STOCK
+from tests.simulation import checks
+from tests.simulation.checks import Wrong
+from tests.simulation.kafka.log import Record
+from tests.simulation.run import quietly, scheduled
+from tests.simulation.world import Simulation
+
+
+@pytest.fixture(scope="module")
+def finished() -> Simulation:
+    """A run at rest, in which everything holds."""
+    with quietly():
+        simulation = Simulation(3, scheduled(3)[0])
+        simulation.finish()
+    checks.at_rest(simulation)
+    return simulation
+
+
+def last(simulation: Simulation, topic: str, of_position: bool = False) -> Record:
+    """A record that counts still: of a row, or of a position."""
+    [log, *_] = [log for log in simulation.cluster.topics[topic] if log.records]
+    latest = {record.key: record for record in log.records}
+    position = latest.pop(keys.POSITION, None)
+    if of_position:
+        assert position is not None
+        return position
+    return latest[min(key for key in latest if key is not None)]
+
+
+def doubled(row: bytes) -> bytes:
+    changed = decode_row(row)
+    changed.on_hand *= 2
+    changed.on_hand += 1
+    return encode_row(changed)
+
+
+def ahead(position: bytes) -> bytes:
+    changed = decode_position(position)
+    changed.offsets = {name: offset - 1 for name, offset in changed.offsets.items()}
+    return encode(changed)
+
+
+def miscounted(position: bytes) -> bytes:
+    changed = decode_position(position)
+    supplier = min(changed.outcomes)
+    changed.outcomes[supplier] = [n + 1 for n in changed.outcomes[supplier]]
+    return encode(changed)
+
+
+@pytest.mark.parametrize(
+    ("change", "of_position", "law"),
+    [
+        (doubled, False, "the topic, partition .* expected"),
+        (ahead, True, "the topic, partition .* expected"),
+        (miscounted, True, "the topic, partition .*: tallies"),
+    ],
+)
+def test_a_row_or_position_that_is_not_what_the_events_say_is_seen(
+    finished: Simulation, change: Callable[[bytes], bytes], of_position: bool, law: str
+) -> None:
+    record = last(finished, STOCK.name, of_position)
+    right, record.value = record.value, change(record.value or b"")
+    try:
+        with quietly(), pytest.raises(Wrong, match=law):
+            checks.at_rest(finished)
+    finally:
+        record.value = right
+
+
+@pytest.mark.parametrize("how", ["twice", "missing", "other bytes"])
+def test_a_dead_letter_that_is_missing_or_there_twice_or_changed_is_seen(finished: Simulation, how: str) -> None:
+    [log, *_] = [log for log in finished.cluster.topics[DEAD_LETTERS.name] if log.records]
+    right, value = list(log.records), log.records[0].value
+    match how:
+        case "twice":
+            log.records.append(log.records[0])
+        case "missing":
+            log.records.pop()
+        case _:
+            log.records[0].value = b"changed"
+    try:
+        with quietly(), pytest.raises(Wrong, match="dead letter"):
+            checks.at_rest(finished)
+    finally:
+        log.records, right[0].value = right, value
+
+
+def test_a_view_that_goes_back_is_seen(finished: Simulation) -> None:
+    finished.watch.look()
+    place = min(finished.watch._view_at)
+    finished.watch._view_at[place] += 1
+    with pytest.raises(Wrong, match=r"the view of partition .* went back"):
+        finished.watch.look()
+    finished.watch._view_at[place] -= 1
+
+
+def test_a_store_that_has_other_rows_than_the_topic_is_seen(finished: Simulation) -> None:
+    worker = next(w for w in finished.workers if w.ready())
+    store = worker.ready()[min(worker.ready())]
+    key, row = next(iter(store.rows()))
+    rows = {key: doubled(row)}
+    store.write(dict(rows), store.mark.next_offset)
+    with quietly(), pytest.raises(Wrong, match="the store of worker"):
+        checks.at_rest(finished)
+    store.write({key: row}, store.mark.next_offset)
+    checks.at_rest(finished)

@@ -1,0 +1,179 @@
+"""A worker and an API's view as processes of the simulation: the product's own classes, on simulated clients and disks.
+
+The loop around the processor is `streams.pump`'s, without its threads and without the agent between poll and commit.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from api.ends import Ends
+from api.generation import GenerationView
+from api.partition import ViewPartition
+from inventory.stock import Limits
+from schemas.admin import Deployed
+from schemas.topics import DEAD_LETTERS, STOCK, UPDATES
+from state.store import PartitionStore
+from stockweave.errors import Fatal, Retriable
+from streams.batch import Folder
+from streams.processor import Processor, World
+from streams.restore import Stage
+from tests.simulation.disk import SimulatedDisk
+from tests.simulation.kafka.consumer import SimulatedConsumer
+from tests.simulation.kafka.producer import SimulatedProducer
+from tests.simulation.process import Process
+from tests.simulation.workload import CODEC
+
+if TYPE_CHECKING:
+    from tests.simulation.world import Simulation
+
+GROUP = "stockweave"
+CHORES_EVERY = 8  # turns of the loop
+LAWFUL_ENDS = re.compile(
+    r"failed for good: (_FENCED|_STATE)"
+    r"|Kafka lost the end of"
+    r"|aborted 20 times in a row"
+    r"|can neither be committed nor aborted"
+)
+"""What a worker may end with under these faults, to be started again; anything else is a finding."""
+
+
+class Endings:
+    """Satisfies `CallWatchdog`: the simulated producer itself ends the process whose call hangs."""
+
+    def begin(self, call: str) -> None: ...
+    def end(self) -> None: ...
+    def hurry(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+class SimulatedWorker:
+    """One worker, over all its lives. `processor`: of the present life, None before it has one."""
+
+    def __init__(self, simulation: Simulation, name: str, rng: random.Random) -> None:
+        self._simulation = simulation
+        self._rng = rng
+        self.process = Process(name, self._main, self._died)
+        self.disk = SimulatedDisk(simulation.clock, self.process, simulation.scenario.row_cache_bytes, rng)
+        self.processor: Processor | None = None
+        self.producer: SimulatedProducer | None = None
+        self.stopping = False
+        self.member_id = ""
+        self._life = 0
+
+    def _main(self) -> None:
+        try:
+            self._live()
+        except Fatal as why:
+            self._simulation.ended(self.process.name, str(why), lawful=LAWFUL_ENDS.search(str(why)) is not None)
+            self.process.crash()  # the supervisor starts it again
+
+    def _live(self) -> None:
+        self._life += 1
+        self.member_id = f"{self.process.name}-{self._life}"
+        simulation, scenario = self._simulation, self._simulation.scenario
+        processor = self._processor()
+        folder = Folder(CODEC, Limits(scenario.horizon_ms, scenario.entries_max), scenario.partitions)
+        while True:
+            try:
+                processor.start()
+            except Retriable:
+                continue
+            break
+        self.processor = processor
+        turns = 0
+        while True:
+            batch = processor.poll()
+            if batch is not None:
+                try:
+                    if processor.commit(batch, folder.fold(batch)):
+                        simulation.committed(self, batch)
+                except Retriable:  # told to stop, and Kafka does not answer
+                    break
+            if any(stage is not Stage.READY for stage in processor.stages().values()):
+                processor.restore(batch is None)
+            turns += 1
+            if turns % CHORES_EVERY == 0:
+                processor.lag()
+                if batch is None:
+                    processor.settle()
+            if self.stopping and batch is None:
+                break
+        processor.close()
+        self.processor, self.stopping = None, False
+
+    def _processor(self) -> Processor:
+        simulation = self._simulation
+        clients = partial(SimulatedConsumer, simulation.cluster, simulation.clock, self.process, self._rng)
+        producer = SimulatedProducer(simulation.cluster, simulation.clock, self.process, self.process.name)
+        self.producer = producer
+        world = World(
+            consumer=clients(group=GROUP, member_id=self.member_id),
+            follower=clients(ends=True),
+            ends=clients(committed=False),
+            producer=producer,
+            watchdog=Endings(),
+            clock=simulation.clock,
+            open_store=lambda number: PartitionStore(Path(str(number)), self.disk, "g0"),
+        )
+        return Processor(world, simulation.topics, simulation.scenario.batch_events_max)
+
+    def _died(self) -> None:
+        self.disk.die()
+        self.processor, self.stopping = None, False
+
+    def ready(self) -> dict[int, PartitionStore]:
+        """The stores of the partitions that it serves."""
+        if self.processor is None:
+            return {}
+        stages = self.processor.stages()
+        return {n: a.store for n, a in self.processor._assigned.items() if stages[n] is Stage.READY}
+
+
+class SimulatedView:
+    """One API process: the view of the rows that it answers from. `view`: of the present life."""
+
+    def __init__(self, simulation: Simulation, name: str, rng: random.Random) -> None:
+        self._simulation = simulation
+        self._rng = rng
+        self.process = Process(name, self._main, self._died)
+        self.disk = SimulatedDisk(simulation.clock, self.process, 0, rng)
+        self.view: GenerationView | None = None
+        self.stopping = False
+        self._life = 0
+
+    def _main(self) -> None:
+        try:
+            self._live()
+        except Fatal as why:
+            self._simulation.ended(self.process.name, str(why), lawful=False)
+            self.process.crash()
+
+    def _live(self) -> None:
+        self._life += 1
+        simulation = self._simulation
+        stock = simulation.topics[STOCK.name]
+        partitions = [ViewPartition(number, Path(str(number)), self.disk, "g0") for number in range(stock.partitions)]
+        consumer = SimulatedConsumer(simulation.cluster, simulation.clock, self.process, self._rng, ends=True)
+        view = GenerationView(stock, partitions, consumer, cast("Ends", None), simulation.clock)
+        for partition in partitions:  # what `GenerationView.ask` is told by Kafka
+            partition.target = simulation.cluster.log(stock.name, partition.number).end
+        view.begin()
+        self.view = view
+        while not self.stopping:
+            view.follow(0.1)
+        view.close()
+        self.view, self.stopping = None, False
+
+    def _died(self) -> None:
+        self.disk.die()
+        self.view, self.stopping = None, False
+
+
+def topics(partitions: int) -> dict[str, Deployed]:
+    """As deployed."""
+    return {t.name: Deployed(t.name, partitions, "g0") for t in (UPDATES, STOCK, DEAD_LETTERS)}

@@ -1,0 +1,310 @@
+"""One run: a deployment of simulated processes, to which a schedule's actions happen while it is looked at."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+
+from schemas.keys import partition_of
+from schemas.topics import STOCK, UPDATES
+from streams.batch import Batch
+from tests.simulation import checks
+from tests.simulation.auditor import Auditor
+from tests.simulation.kafka.cluster import Cluster, State
+from tests.simulation.process import Clock
+from tests.simulation.schedule import Action
+from tests.simulation.worker import GROUP, SimulatedView, SimulatedWorker, topics
+from tests.simulation.workload import Told, told
+
+DAY_MS = 86_400_000
+ROUNDS_MAX = 300
+TIMEOUT_ROUNDS = 30  # of a transaction that nobody works on
+TURN_STEPS = 120
+RESTARTS_LATE = 0.6  # the share of them
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """The sizes of a run: few of everything, so that things meet."""
+
+    partitions: int
+    workers: int
+    skus: int
+    events: int
+    batch_events_max: int
+    row_cache_bytes: int
+    horizon_ms: int
+    entries_max: int
+
+    @classmethod
+    def drawn(cls, rng: random.Random) -> Scenario:
+        """Of a seed."""
+        return cls(
+            partitions=rng.choice((1, 2, 2, 3)),
+            workers=rng.choice((1, 2, 2, 3)),
+            skus=rng.randint(2, 10),
+            events=rng.randint(200, 240),
+            batch_events_max=rng.choice((1, 5, 20, 1_000)),
+            row_cache_bytes=rng.choice((0, 1_500, 6_000, 1 << 20)),
+            horizon_ms=rng.choice((8_000, 20_000, 10 * DAY_MS)),
+            entries_max=rng.choice((2, 5, 256)),
+        )
+
+
+class Finding(AssertionError):
+    """Something that must hold does not."""
+
+
+@dataclass
+class Tally:
+    """What was injected and met."""
+
+    faults: Counter[str] = field(default_factory=Counter)
+    reached: Counter[str] = field(default_factory=Counter)
+    ends: Counter[str] = field(default_factory=Counter)
+    events: int = 0
+
+    def add(self, other: Tally) -> None:
+        """Of another run."""
+        self.faults += other.faults
+        self.reached += other.reached
+        self.ends += other.ends
+        self.events += other.events
+
+
+class Simulation:
+    """The deployment of one seed.
+
+    Args:
+        seed: of everything.
+        scenario: its sizes.
+    """
+
+    def __init__(self, seed: int, scenario: Scenario) -> None:
+        self.scenario = scenario
+        self.clock = Clock()
+        self.cluster = Cluster()
+        self.topics = topics(scenario.partitions)
+        for name in self.topics:
+            self.cluster.create(name, scenario.partitions)
+        self.auditor = Auditor(scenario.partitions, scenario.horizon_ms, scenario.entries_max)
+        self.tally = Tally()
+        self.watch = checks.Watch(self)
+        rng = random.Random(f"{seed} workload")
+        self._unsent = told(scenario.events, scenario.skus, self.clock.now_ms(), rng)[::-1]
+        self.workers = [
+            SimulatedWorker(self, f"worker-{n}", random.Random(f"{seed} worker-{n}")) for n in range(scenario.workers)
+        ]
+        self.views = [SimulatedView(self, "api", random.Random(f"{seed} api"))]
+        everybody: list[SimulatedWorker | SimulatedView] = [*self.workers, *self.views]
+        self._by_name = {each.process.name: each for each in everybody}
+        self._rng = random.Random(f"{seed} world")
+        self.trimmed = False
+        for each in self._by_name.values():
+            each.process.start()
+
+    # -- what happens
+
+    def act(self, action: Action) -> None:
+        """Let one thing happen; what makes no sense now is passed over."""
+        match action.what:
+            case "feed":
+                self._feed(action.number)
+            case "run":
+                self._run(action.who, action.number)
+            case "fault":
+                self._fault(action)
+            case "marker":
+                self._write_marker(action.number)
+            case _:
+                self._befall(action)
+        self.watch.look()
+
+    def _befall(self, action: Action) -> None:
+        """One of `schedule.WORLD_FAULTS`."""
+        match action.what:
+            case "session_expired":
+                self._expire_session(action.who)
+            case "worker_stopped":
+                self._stop(action.who)
+            case "killed_anywhere":
+                self._kill(action.who, action.number % 50)
+            case "transaction_timed_out":
+                self._time_out(action.number)
+            case "compacted":
+                self._compact(action.number)
+            case "updates_trimmed":
+                self._trim()
+            case "away_for_a_day":
+                self._leave_for_a_day(action.who)
+            case "disk_wiped":
+                self._wipe(action.who)
+
+    def _feed(self, number: int) -> None:
+        for _ in range(min(number, len(self._unsent))):
+            self._send(self._unsent.pop())
+        if self._rng.random() < 0.2:  # a connector's transaction leaves a marker, which is no event
+            log = self._rng.choice(self.cluster.topics[UPDATES.name])
+            log.mark(-1, commit=True)
+
+    def _send(self, message: Told) -> None:
+        number = partition_of(message.key, self.scenario.partitions)
+        log = self.cluster.log(UPDATES.name, number)
+        offset = log.append(message.key, message.value, [("sent", b"by simulation")], self.clock.now_ms())
+        self.auditor.accepted(number, offset, message)
+        self.tally.events += 1
+
+    def _run(self, who: str, steps: int) -> None:
+        self._started(who).process.turn(steps)
+
+    def _fault(self, action: Action) -> None:
+        each = self._started(action.who)
+        each.process.turn(TURN_STEPS, (action.call, action.number, action.fault))
+        if each.process.hit is not None:
+            self._count(f"{action.call}: {action.fault}")
+
+    def _started(self, who: str) -> SimulatedWorker | SimulatedView:
+        each = self._by_name[who]
+        if not each.process.alive:
+            if self._rng.random() < RESTARTS_LATE:  # when the session of the former self is over
+                self._drop_dead_members()
+            each.process.start()
+        return each
+
+    def _write_marker(self, at: int) -> None:
+        ending = [known for known in self.cluster.transactions.values() if known.ending]
+        if ending:
+            known = ending[at % len(ending)]
+            if known.places or known.groups:
+                self.cluster.write_marker(known, at)
+            else:
+                self.cluster.finish(known)
+
+    def _kill(self, who: str, steps: int) -> None:
+        self._run(who, steps)
+        process = self._by_name[who].process
+        if process.alive:
+            process.kill()
+            self._count("killed_anywhere")
+
+    def _stop(self, who: str) -> None:
+        """In order, as by SIGTERM."""
+        each = self._by_name[who]
+        if each.process.alive:
+            each.stopping = True
+            if not each.process.turn(TURN_STEPS):
+                self._count("worker_stopped")
+
+    def _expire_session(self, who: str) -> None:
+        each = self._by_name[who]
+        if isinstance(each, SimulatedWorker) and each.member_id in self.cluster.group(GROUP).members:
+            self.cluster.group(GROUP).leave(each.member_id)
+            self._count("session_expired")
+
+    def _time_out(self, at: int) -> None:
+        ongoing = [known for known in self.cluster.transactions.values() if known.state is State.ONGOING]
+        if ongoing:
+            self.cluster.expire(ongoing[at % len(ongoing)])
+            self._count("transaction_timed_out")
+
+    def _compact(self, at: int) -> None:
+        log = self._rng.choice(self.cluster.topics[STOCK.name])
+        if log.compact(log.start + at % (log.end - log.start + 1)):
+            self._count("compacted")
+
+    def _trim(self) -> None:
+        """As `checkpoint trim` does: not beyond what is folded."""
+        for number in range(self.scenario.partitions):
+            folded = checks.visible(self, number).next_update
+            log = self.cluster.log(UPDATES.name, number)
+            if folded > log.start:
+                log.trim(folded)
+                self.trimmed = True
+                self._count("updates_trimmed")
+
+    def _leave_for_a_day(self, who: str) -> None:
+        process = self._by_name[who].process
+        if process.alive:
+            process.kill()
+            self._drop_dead_members()
+            self.clock.pass_ms(DAY_MS + 3_600_000)
+            self._count("away_for_a_day")
+
+    def _wipe(self, who: str) -> None:
+        each = self._by_name[who]
+        if each.process.alive:
+            each.process.kill()
+            each.disk.wipe()
+            self._count("disk_wiped")
+
+    def _count(self, fault: str) -> None:
+        self.tally.faults[fault] += 1
+
+    # -- what processes tell
+
+    def committed(self, worker: SimulatedWorker, batch: Batch) -> None:
+        """A worker's commit came back, and its disk has been written."""
+        self.watch.committed(worker.process.name, batch.parts[-1])
+
+    def ended(self, who: str, why: str, *, lawful: bool) -> None:
+        """A process ended with an error."""
+        self.tally.ends[why.split(":")[0][:60]] += 1
+        if not lawful:
+            raise Finding(f"{who} ended: {why}")
+
+    # -- the end
+
+    def finish(self) -> None:
+        """No more faults: everything is sent, started, folded and followed, and is then looked at as a whole."""
+        self._feed(len(self._unsent))
+        self._settle()
+        if self._undo_what_was_torn():
+            for told_again in self._last_words():
+                self._send(told_again)
+            self._settle()
+        for each in self._by_name.values():
+            self.tally.reached += each.process.reached
+        checks.at_rest(self)
+
+    def close(self) -> None:
+        """End every process, so that nothing of the run is left."""
+        for each in self._by_name.values():
+            each.process.kill()
+
+    def _settle(self) -> None:
+        for n in range(ROUNDS_MAX):
+            self._drop_dead_members()
+            if n == TIMEOUT_ROUNDS:
+                self._undo_what_was_torn()
+            for each in self._by_name.values():
+                each.stopping = False
+                self._run(each.process.name, TURN_STEPS)
+            for known in self.cluster.transactions.values():
+                self.cluster.finish(known)
+            if checks.all_folded(self):
+                return
+        raise Finding("not everything is folded and followed: " + checks.what_waits(self))
+
+    def _drop_dead_members(self) -> None:
+        alive = {worker.member_id for worker in self.workers if worker.process.alive}
+        group = self.cluster.group(GROUP)
+        for member_id in [member for member in group.members if member not in alive]:
+            group.leave(member_id)
+
+    def _undo_what_was_torn(self) -> bool:
+        """A transaction that is open although nobody works on it: Kafka undoes it after its timeout."""
+        left = [known for known in self.cluster.transactions.values() if known.torn and known.state is State.ONGOING]
+        for known in left:
+            self.cluster.expire(known)
+            self.cluster.finish(known)
+        return bool(left)
+
+    def _last_words(self) -> list[Told]:
+        """A message for each partition: a worker learns of a torn commit with its next one."""
+        words: dict[int, Told] = {}
+        rng = random.Random("last words")
+        while len(words) < self.scenario.partitions:
+            for message in told(20, 40, self.clock.now_ms(), rng):
+                words.setdefault(partition_of(message.key, self.scenario.partitions), message)
+        return list(words.values())
