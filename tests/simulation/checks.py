@@ -15,7 +15,6 @@ from schemas.rows import Position, decode_position, decode_row
 from schemas.topics import DEAD_LETTERS, STOCK, UPDATES
 from state.follower import Follower
 from state.store import PartitionStore
-from stockweave.errors import Retriable
 from stockweave.replay.facts import Facts
 from stockweave.replay.refold import refold
 from stockweave.replay.verify.verify import compare, tally_problems
@@ -68,14 +67,13 @@ class Watch:
         self._simulation = simulation
         self._looks = self._commits = 0
         self._folded: dict[int, int] = {}
-        self._answered: dict[tuple[str, bytes], int] = {}
-        self._view_at: dict[tuple[str, int], int] = {}
+        self._answered: dict[int, dict[bytes, int]] = {}  # versions, by partition
+        self._view_at: dict[int, int] = {}
 
     def look(self) -> None:
         """After an action: now and then at the topic, always at the views."""
         self._looks += 1
-        for view in self._simulation.views:
-            self._look_at_view(view)
+        self._look_at_view(self._simulation.view)
         if self._looks % LOOK_EVERY == 0:
             for number in range(self._simulation.scenario.partitions):
                 self._look_at_topic(number)
@@ -98,30 +96,30 @@ class Watch:
 
     def _look_at_view(self, each: SimulatedView) -> None:
         view = each.view
-        if view is None:
-            return
-        for partition in view.partitions:
+        for partition in () if view is None else view.partitions:
             if not partition.caught_up:
                 continue
-            place = (each.process.name, partition.number)
-            at = view.next_update(partition.number)
-            if at < self._view_at.get(place, 0):
-                raise Wrong(f"the view of partition {partition.number} went back from {self._view_at[place]} to {at}")
-            self._view_at[place] = at
-            try:
-                page = partition.page(b"", 1_000)
-            except Retriable:
-                continue
-            for key, value in page:
-                version = decode_row(value).version
-                before = self._answered.get((each.process.name, key), 0)
-                if version < before:
-                    raise Wrong(f"the view went back with {key!r}: from version {before} to {version}")
-                self._answered[each.process.name, key] = version
-            missing = [k for (who, k) in self._answered if who == each.process.name and k not in dict(page)]
-            here = [k for k in missing if keys.partition_of(k, len(view.partitions)) == partition.number]
-            if here:
-                raise Wrong(f"the view has lost {here}")
+            number = partition.number
+            at = partition.next_update(UPDATES.name)
+            if at < self._view_at.get(number, 0):
+                raise Wrong(f"the view of partition {number} went back from {self._view_at[number]} to {at}")
+            self._view_at[number] = at
+            answers = dict(partition.page(b"", 1_000))
+            versions = {key: decode_row(row).version for key, row in answers.items()}
+            for key, before in self._answered.get(number, {}).items():
+                if versions.get(key, 0) < before:
+                    raise Wrong(f"the view went back with {key!r}: from version {before} to {versions.get(key)}")
+            self._answered[number] = versions
+            if self._looks % LOOK_EVERY == 0:
+                self._hold_against(number, at, {k.decode(): row_in_words(row) for k, row in answers.items()})
+
+    def _hold_against(self, number: int, at: int, answers: dict[str, Row]) -> None:
+        """No row of a view may be behind the position that it tells; one may be ahead, within a transaction."""
+        for sku, expected in self._simulation.auditor.predict(number, at).rows.items():
+            found = answers.get(sku, {"sources": {}})["sources"]
+            for where, source in expected["sources"].items():
+                if where not in found or found[where]["offset"] < source["offset"]:
+                    raise Wrong(f"the view of partition {number} is behind its position {at} with {sku}, {where!r}")
 
 
 def stored_rows(store: PartitionStore) -> dict[str, Row]:
@@ -172,7 +170,7 @@ def what_waits(simulation: Simulation) -> str:
     for worker in simulation.workers:
         for number in worker.ready():
             served[number] = worker.process.name
-    view = simulation.views[0].view
+    view = simulation.view.view
     for number in range(simulation.scenario.partitions):
         last = simulation.auditor.end(number)
         if number not in served:
@@ -199,12 +197,11 @@ def at_rest(simulation: Simulation) -> None:
                 rows = dict(store.rows())
                 check_rows(simulation, f"at rest, the store of {worker.process.name}", number, rows, store.position)
                 same_bytes(f"the store of {worker.process.name}, partition {number}", rows, seen.rows)
-        for view in simulation.views:
-            assert view.view is not None
-            partition = view.view.partitions[number]
-            rows = dict(partition.page(b"", 1_000))
-            check_rows(simulation, f"at rest, the view of partition {number}", number, rows, partition.position)
-            same_bytes(f"the view of partition {number}", rows, seen.rows)
+        assert simulation.view.view is not None
+        partition = simulation.view.view.partitions[number]
+        rows = dict(partition.page(b"", 1_000))
+        check_rows(simulation, f"at rest, the view of partition {number}", number, rows, partition.position)
+        same_bytes(f"the view of partition {number}", rows, seen.rows)
         _rebuilt_from_topic(simulation, number, seen)
         if not simulation.trimmed:
             _verified(simulation, number)

@@ -42,18 +42,23 @@ class SimulatedDisk:
         self.row_cache_bytes = row_cache_bytes
         self.clock = clock
         self.process = process
+        self.in_use: set[Path] = set()
         self._rng = rng
         self._folders: dict[Path, _Folder] = {}
 
     def open(self, path: Path) -> SimulatedDatabase:
         """The database in a folder."""
         fault = self.reach("open_folder")
-        database = SimulatedDatabase(self, self._folders.setdefault(path, _Folder()))
+        if path in self.in_use:
+            raise Fatal(f"the store {path} cannot be opened: it is in use")
+        self.in_use.add(path)
+        database = SimulatedDatabase(self, path, self._folders.setdefault(path, _Folder()))
         self.reached_end(fault)
         return database
 
     def die(self) -> None:
         """The process died."""
+        self.in_use.clear()
         for folder in self._folders.values():
             folder.forget(self._rng.randint(0, len(folder.since)))
 
@@ -74,9 +79,10 @@ class SimulatedDisk:
 class SimulatedDatabase:
     """Satisfies `stockweave.world.Database`."""
 
-    def __init__(self, disk: SimulatedDisk, folder: _Folder) -> None:
+    def __init__(self, disk: SimulatedDisk, path: Path, folder: _Folder) -> None:
         self.broken: Fatal | None = None
         self._disk = disk
+        self._path = path
         self._folder = folder
         for changed in folder.since:
             _apply(folder.safe, changed)
@@ -124,7 +130,8 @@ class SimulatedDatabase:
         self._disk.reached_end(fault)
 
     def close(self) -> None:
-        """Nobody else may use it meanwhile."""
+        """Another may open it."""
+        self._disk.in_use.discard(self._path)
 
 
 def _apply(content: Content, changed: Mapping[bytes, bytes | None]) -> None:

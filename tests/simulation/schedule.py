@@ -83,7 +83,20 @@ def drawn(rng: random.Random, workers: list[str], views: list[str], length: int)
             actions.append(Action("feed", "", rng.randint(1, 6)))  # something to do, so that the call is reached
             if call in FIRST:
                 actions.append(Action(*FIRST[call](worker)))
-            actions.append(Action("fault", worker, rng.randint(1, 3), call, rng.choice(CALLS[call])))
+            fault = rng.choice(CALLS[call])
+            actions.append(Action("fault", worker, rng.randint(1, 3), call, fault))
+            if fault == "tear":  # what was torn shows when something is undone
+                actions.append(Action("feed", "", rng.randint(1, 6)))
+                actions.append(
+                    rng.choice(
+                        (
+                            Action("fault", worker, 1, "send_offsets_to_transaction", "abortable"),
+                            Action("fault", worker, 1, "flush", "delivery_failed"),
+                            Action("transaction_timed_out", "", rng.randrange(8)),
+                            Action("killed_anywhere", worker, 3),
+                        )
+                    )
+                )
         elif shape < 0.78:  # held up in the midst of something, while the world goes on
             call = rng.choice(
                 ("deliver", "send_offsets_to_transaction", "commit_transaction", "write_batch", "committed")

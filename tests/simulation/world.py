@@ -26,7 +26,7 @@ RESTARTS_LATE = 0.6  # the share of them
 
 @dataclass(frozen=True)
 class Scenario:
-    """The sizes of a run: few of everything, so that things meet."""
+    """The sizes of a run: few of everything, so that things meet. `trims`: the log of updates loses its beginning."""
 
     partitions: int
     workers: int
@@ -36,6 +36,7 @@ class Scenario:
     row_cache_bytes: int
     horizon_ms: int
     entries_max: int
+    trims: bool = False
 
     @classmethod
     def drawn(cls, rng: random.Random) -> Scenario:
@@ -49,6 +50,7 @@ class Scenario:
             row_cache_bytes=rng.choice((0, 1_500, 6_000, 1 << 20)),
             horizon_ms=rng.choice((8_000, 20_000, 10 * DAY_MS)),
             entries_max=rng.choice((2, 5, 256)),
+            trims=rng.random() < 0.3,
         )
 
 
@@ -96,8 +98,8 @@ class Simulation:
         self.workers = [
             SimulatedWorker(self, f"worker-{n}", random.Random(f"{seed} worker-{n}")) for n in range(scenario.workers)
         ]
-        self.views = [SimulatedView(self, "api", random.Random(f"{seed} api"))]
-        everybody: list[SimulatedWorker | SimulatedView] = [*self.workers, *self.views]
+        self.view = SimulatedView(self, "api", random.Random(f"{seed} api"))
+        everybody: list[SimulatedWorker | SimulatedView] = [*self.workers, self.view]
         self._by_name = {each.process.name: each for each in everybody}
         self._rng = random.Random(f"{seed} world")
         self.trimmed = False
@@ -215,7 +217,7 @@ class Simulation:
 
     def _trim(self) -> None:
         """As `checkpoint trim` does: not beyond what is folded."""
-        for number in range(self.scenario.partitions):
+        for number in range(self.scenario.partitions if self.scenario.trims else 0):
             folded = checks.visible(self, number).next_update
             log = self.cluster.log(UPDATES.name, number)
             if folded > log.start:

@@ -17,7 +17,7 @@ from tests.simulation.kafka.producer import metadata
 from tests.simulation.process import Clock, Process
 
 FAULTS = {
-    "consume": ("slow", "interrupted"),
+    "consume": ("slow", "interrupted", "ran_ahead", "came_again"),
     "committed": ("timeout",),
     "offsets_for_times": ("timeout",),
     "seek": ("not_there_yet",),
@@ -30,11 +30,16 @@ Callback = Callable[..., None]
 
 @dataclass
 class _Fetch:
-    """A partition that is assigned. `position`: the next offset to look at; `told_end`: the last end that was told."""
+    """A partition that is assigned.
+
+    `position`: the next offset to look at; `told_end`: the last end that was told; `misled`: how many of its next
+    fetches are from another place than they should be, or come right after one.
+    """
 
     position: int
     paused: bool = False
     told_end: int = -1
+    misled: int = 0
     seen: tuple[int, int] | None = None
 
 
@@ -158,12 +163,26 @@ class SimulatedConsumer:
         self._beat()
         if fault == "interrupted":
             return [Message(error=KafkaError(KafkaError._TRANSPORT, "simulated"))]
+        if fault in ("ran_ahead", "came_again"):
+            self._mislead(3 if fault == "ran_ahead" else -3)
         found = [] if fault == "slow" else self._fetch(num_messages)
         if not found and timeout > 0:
             self._clock.pass_ms(timeout * 1_000)
             self._process.wait()
         self._process.reached_end(fault)
         return found
+
+    def _mislead(self, by: int) -> None:
+        """Go on at another place than the next, in each partition where that was not so just before.
+
+        The product does not rely on a consumer that brings every message once and in turn: it seeks, and the second
+        time it believes what it is brought.
+        """
+        for place, fetch in self._fetches.items():
+            if not self._tells_ends and not fetch.misled and not fetch.paused:
+                log = self._cluster.log(*place)
+                fetch.position = min(max(fetch.position + by, log.start), self._end(log))
+                fetch.misled = 2
 
     def _fetch(self, wanted: int) -> list[Message]:
         found: list[Message] = []
@@ -187,6 +206,7 @@ class SimulatedConsumer:
             error = KafkaError(KafkaError._AUTO_OFFSET_RESET, f"no offset {fetch.position}")
             fetch.paused = True  # librdkafka fetches no more of it
             return [Message(topic=topic, partition=number, offset=fetch.position, error=error)]
+        fetch.misled = max(0, fetch.misled - 1) if fetch.position < end else fetch.misled
         records, fetch.position = log.read(fetch.position, records_max, committed=self._is_committed)
         found = [
             Message(
