@@ -1,7 +1,7 @@
 # Stockweave. `make` alone lists what can be made; every target does its own set-up first.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-online lint format bench chaos lock clean
+.PHONY: help setup run test test-online lint format bench simulate mutants chaos lock clean
 
 PYTHON_MIN := 3.11
 # The system's own build first: it is optimised by profile, which those of version managers often are not, and an eighth
@@ -41,6 +41,13 @@ format: $(STAMP) ## Mend style and format where that can be done by itself
 bench: $(STAMP) ## Measure: updates to rows beside Kafka Streams (needs mvn), and the time from 202 to a read
 	@$(BIN)/python -m benchmarks latency --rates 1000 --runs 3
 	@$(BIN)/python -m benchmarks ingest
+
+simulate: $(STAMP) ## Run simulated worlds, seed by seed, until stopped (SEED=n: that one; SEEDS=n START=s JOBS=j: just those)
+	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) \
+		$(if $(START),--start $(START)) $(if $(JOBS),--jobs $(JOBS))
+
+mutants: $(STAMP) ## Plant defects in copies of the code, one at a time, and print which check sees each (NAMES="...")
+	@$(BIN)/python -m tests.mutants $(NAMES)
 
 chaos: $(STAMP) ## Kill worker, API and broker at random under load, then compare every number
 	@$(BIN)/python -m tests.system.chaos
