@@ -118,14 +118,6 @@ class Log:
         self.records = kept
         return removed
 
-    def drop_tombstones(self, upto: int) -> int:
-        """Remove the tombstones below `upto`, as after delete.retention.ms; how many went."""
-        upto = min(upto, self.stable_end)
-        kept = [r for r in self.records if r.offset >= upto or r.value is not None]
-        removed = len(self.records) - len(kept)
-        self.records = kept
-        return removed
-
     def trim(self, before: int) -> None:
         """Delete what lies below an offset."""
         self.start = max(self.start, min(before, self.stable_end))
