@@ -49,8 +49,8 @@ simulate: $(STAMP) ## Run simulated worlds, seed by seed, until stopped (SEED=n:
 mutants: $(STAMP) ## Plant defects in copies of the code, one at a time, and print which check sees each (NAMES="...")
 	@$(BIN)/python -m tests.mutants $(NAMES)
 
-chaos: $(STAMP) ## Kill worker, API and broker at random under load, then compare every number
-	@$(BIN)/python -m tests.system.chaos
+chaos: $(STAMP) ## Let everything go wrong at random under load, then compare every number (ARGS="--faults 50 --seed 7")
+	@$(BIN)/python -m tests.system.chaos $(ARGS)
 
 lock: | $(STAMP) ## Pin the newest versions that fit pyproject.toml, with their hashes (needs .venv)
 	@$(LOCK) --all-extras pyproject.toml --output-file requirements.lock

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from stockweave.ports import free_port
 
@@ -19,29 +20,27 @@ STARTING = re.compile(r"^(\S+)\s+starting \(pid (\d+)\)")
 READY = re.compile(r"^(\S+)\s+ready")
 
 
-class Stack:
-    """`stockweave up` on free ports; a context manager that stops it.
+class Supervised:
+    """A program of ours that keeps child processes running, and says of each when it starts and is ready.
+
+    A context manager that stops it.
 
     Args:
-        data_dir: kept, so that a second Stack may go on from it.
-        workers: worker processes.
-        arguments: of `stockweave up`, after those.
+        command: to run.
+        first: the child that is waited for at the start.
+        environment: on top of ours, from which our settings are left out.
     """
 
-    def __init__(self, data_dir: Path, workers: int = 2, arguments: Sequence[str] = (), **environment: str) -> None:
-        self.data_dir = data_dir
-        self.workers = workers
-        self.api_port, self.broker_port = free_port(), free_port()
-        self.url = f"http://127.0.0.1:{self.api_port}"
-        self.bootstrap_servers = f"127.0.0.1:{self.broker_port}"
-        self._arguments = arguments
+    def __init__(self, command: Sequence[str], first: str, environment: dict[str, str]) -> None:
+        self._command = command
+        self._first = first
         self._environment = environment
         self.lines: list[str] = []
         self.pids: dict[str, int] = {}
         self._ready: dict[str, int] = {}
         self._changed = threading.Condition()
 
-    def __enter__(self) -> Stack:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -51,18 +50,13 @@ class Stack:
         self.stop()
 
     def start(self, timeout_s: float = 120.0) -> None:
-        """Start, and wait until the API has caught up."""
-        command = [
-            *(sys.executable, "-m", "stockweave", "up", "--data-dir", str(self.data_dir)),
-            *("--api-port", str(self.api_port), "--broker-port", str(self.broker_port), "--workers", str(self.workers)),
-            *self._arguments,
-        ]
+        """Start, and wait until the first child is ready: of `stockweave up` the API, once it has caught up."""
         environment = {k: v for k, v in os.environ.items() if not k.startswith("STOCKWEAVE_")} | self._environment
         self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+            self._command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
         )
         threading.Thread(target=self._read, daemon=True).start()
-        self.await_ready("api", timeout_s)
+        self.await_ready(self._first, timeout_s)
 
     def stop(self, timeout_s: float = 60.0) -> int:
         """Ask it to stop; its exit code."""
@@ -77,11 +71,25 @@ class Stack:
 
     def kill(self, name: str) -> None:
         """SIGKILL one child; the supervisor starts it again."""
+        pid = self.pids[name]
+        self.signal(name, signal.SIGKILL)
+        self.await_restart(name, pid)
+
+    def signal(self, name: str, number: signal.Signals) -> bool:
+        """Send a signal to one child; False when it is dead already."""
         with self._changed:
             pid = self.pids[name]
-            self._ready.pop(name, None)
-        os.kill(pid, signal.SIGKILL)
-        self._await(lambda: self.pids[name] != pid, 30.0, f"{name} was not started again")
+            if number is signal.SIGKILL:
+                self._ready.pop(name, None)
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def await_restart(self, name: str, pid: int, timeout_s: float = 30.0) -> None:
+        """Wait until a child is another process than `pid`."""
+        self._await(lambda: self.pids[name] != pid, timeout_s, f"{name} was not started again")
 
     def await_ready(self, name: str, timeout_s: float = 60.0) -> None:
         """Wait until the present process of a child said that it is ready."""
@@ -111,3 +119,35 @@ class Stack:
                     self._ready[match[1]] = self.pids[match[1]]
                 self._changed.notify_all()
         self.process.stdout.close()
+
+
+class Stack(Supervised):
+    """`stockweave up` on free ports.
+
+    Args:
+        data_dir: kept, so that a second Stack may go on from it.
+        workers: worker processes.
+        arguments: of `stockweave up`, after those.
+        wrapper: a command that runs it.
+        environment: settings; with STOCKWEAVE_BOOTSTRAP_SERVERS it starts no broker.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        workers: int = 2,
+        arguments: Sequence[str] = (),
+        wrapper: Sequence[str] = (),
+        **environment: str,
+    ) -> None:
+        self.data_dir = data_dir
+        self.workers = workers
+        self.api_port, self.broker_port = free_port(), free_port()
+        self.url = f"http://127.0.0.1:{self.api_port}"
+        self.bootstrap_servers = environment.get("STOCKWEAVE_BOOTSTRAP_SERVERS", f"127.0.0.1:{self.broker_port}")
+        command = [
+            *(*wrapper, sys.executable, "-m", "stockweave", "up", "--data-dir", str(self.data_dir)),
+            *("--api-port", str(self.api_port), "--broker-port", str(self.broker_port), "--workers", str(self.workers)),
+            *arguments,
+        ]
+        super().__init__(command, "api", environment)
