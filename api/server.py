@@ -133,10 +133,21 @@ async def serve(
         for other in others:
             other.cancel()
         await asyncio.wait({following, *others})
+        reasons = [task.exception() for task in (following, *others) if not task.cancelled()]
+        reason = next(filter(None, reasons), None)
+        _close(view, reason)
+    if reason is not None:
+        raise reason
+
+
+def _close(view: View, reason: BaseException | None) -> None:
+    """Close the view; where it ended for a reason, the close may fail for the same one, which is told as the first."""
+    try:
         view.close()
-    for task in (following, *others):
-        if not task.cancelled():
-            task.result()
+    except Fatal as error:
+        if reason is None:
+            raise
+        log.warning("view_not_closed", why=str(error))
 
 
 async def _listen(runner: web.AppRunner, host: str, port: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import os
 import signal
@@ -15,9 +17,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import pytest
+from aiohttp import web
+
+from api.server import serve
+from api.view import View
 from stockweave.broker.kafka import EmbeddedKafka
+from stockweave.errors import Fatal
 from stockweave.ports import free_port
 from tests.api.stock import WAIT_S, Stock, row
 from tests.api.test_view import delete_stock
@@ -125,6 +133,35 @@ async def test_a_view_that_can_no_longer_follow_ends_the_process_with_the_reason
     assert code == os.EX_CONFIG
     assert "is gone" in line
     assert "restart" in line
+
+
+class FullDisk:
+    """A view whose disk is full: following ends, and closing fails as well."""
+
+    async def run(self) -> None:
+        raise Fatal("the disk is full; free some of it")
+
+    def stop(self) -> None:
+        pass
+
+    def close(self) -> None:
+        raise Fatal("the last rows cannot be written")
+
+
+async def test_a_view_that_ends_and_cannot_be_closed_either_tells_the_first_reason_and_leaves_none_unheard() -> None:
+    unheard: list[dict[str, Any]] = []
+    loop, interval_s = asyncio.get_running_loop(), sys.getswitchinterval()
+    loop.set_exception_handler(lambda _, context: unheard.append(context))
+    try:
+        with pytest.raises(Fatal, match="the disk is full; free some of it"):
+            await serve(web.Application(), cast("View", FullDisk()), "127.0.0.1", 0)
+        gc.collect()
+        assert unheard == []
+    finally:
+        loop.set_exception_handler(None)
+        sys.setswitchinterval(interval_s)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
 
 
 def test_without_kafka_it_goes_on_serving_and_says_since_when_and_catches_up(
