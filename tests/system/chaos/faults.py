@@ -157,19 +157,17 @@ class Faults:
     async def _delay(self) -> None:
         rng = self.world.rng
         most_s = rng.uniform(0.03, 0.4)
-        ways = rng.choice([frozenset(Way), frozenset({Way.TO_BROKER}), frozenset({Way.TO_CLIENT})])
-        trouble = Trouble(Kind.DELAY, self._whom(), ways, (most_s / 4, most_s))
-        which = " and ".join(sorted(way.name.lower() for way in ways))
-        await self._trouble("delay", trouble, rng.uniform(3, 8), f", {most_s * 1_000:.0f} ms at most, {which}")
+        trouble = Trouble(Kind.DELAY, self._whom(), self._ways(), (most_s / 4, most_s))
+        await self._trouble("delay", trouble, rng.uniform(3, 8), f", {most_s * 1_000:.0f} ms at most")
 
     async def _cut(self) -> None:
         await self._trouble("cut", Trouble(Kind.CUT, self._whom()), self.world.rng.uniform(1, 6))
 
     async def _half_open(self) -> None:
-        await self._trouble("half-open", Trouble(Kind.SWALLOW, self._whom()), self._half_open_s())
+        await self._trouble("half-open", Trouble(Kind.SWALLOW, self._whom(), self._ways()), self._half_open_s())
 
     async def _late(self) -> None:
-        await self._trouble("late", Trouble(Kind.HOLD, self._whom()), self._half_open_s())
+        await self._trouble("late", Trouble(Kind.HOLD, self._whom(), self._ways()), self._half_open_s())
 
     def _half_open_s(self) -> float:
         return self.world.rng.uniform(*self.world.half_open_s)
@@ -177,11 +175,21 @@ class Faults:
     def _whom(self) -> str | None:
         return self.world.rng.choice([None, API, *self.world.workers])
 
+    def _ways(self) -> frozenset[Way]:
+        return self.world.rng.choice([frozenset(Way), frozenset(Way), *(frozenset({way}) for way in Way)])
+
     async def _trouble(self, kind: str, trouble: Trouble, lasts_s: float, more: str = "") -> None:
-        self._count(kind, f"{trouble.whom or 'all'}, {lasts_s:.1f} s{more}")
         async with self.world.proxy.trouble(trouble):
             await asyncio.sleep(lasts_s)
+        whom = trouble.whom or "all"
+        if not trouble.touched:
+            return self._missed(kind, f"nothing of {whom} came by in {lasts_s:.1f} s")
+        more += "" if len(trouble.ways) > 1 else f", {next(iter(trouble.ways)).name.replace('_', ' ').lower()} alone"
+        what = "connections" if trouble.kind is Kind.CUT else "pieces"
+        self._count(kind, f"{whom}, {lasts_s:.1f} s{more}, {trouble.touched} {what}")
+        self.world.report.note(kind, whom)
         await self._measure(kind)
+        return None
 
     # -- processes that stand still
 

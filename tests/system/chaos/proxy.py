@@ -42,13 +42,17 @@ class Way(enum.Enum):
 
 @dataclass(eq=False)
 class Trouble:
-    """Something wrong with the network, as long as it is in force. `whom`: a process by name, None for all."""
+    """Something wrong with the network, as long as it is in force.
+
+    `whom`: a process by name, None for all; `touched`: connections reset, or pieces that did not pass as ever.
+    """
 
     kind: Kind
     whom: str | None = None
     ways: frozenset[Way] = frozenset(Way)
     delay_s: tuple[float, float] = (0.0, 0.0)
     over: asyncio.Event = field(default_factory=asyncio.Event)
+    touched: int = 0
 
 
 @dataclass(eq=False)
@@ -112,11 +116,11 @@ class Proxy:
     async def trouble(self, trouble: Trouble) -> AsyncIterator[None]:
         """Within the block the network is wrong in this way."""
         self._troubles.append(trouble)
-        hit = [c for c in self.connections if trouble.whom in (None, c.owner)]
         if trouble.kind is Kind.CUT:
             if trouble.whom is None:
                 self._shut()
-            for connection in hit:
+            for connection in [c for c in self.connections if c.is_of(trouble.whom)]:
+                trouble.touched += 1
                 connection.reset()
         try:
             yield
@@ -131,8 +135,12 @@ class Proxy:
 
     def delay_s(self, connection: _Connection, way: Way) -> float:
         """How long what comes now is to take."""
-        delays = [t for t in self._troubles if t.kind is Kind.DELAY and way in t.ways and connection.is_of(t.whom)]
-        return sum(self._rng.uniform(*t.delay_s) for t in delays)
+        total_s = 0.0
+        for trouble in self._troubles:
+            if trouble.kind is Kind.DELAY and way in trouble.ways and connection.is_of(trouble.whom):
+                trouble.touched += 1
+                total_s += self._rng.uniform(*trouble.delay_s)
+        return total_s
 
     def in_force(self, kind: Kind, connection: _Connection, way: Way) -> Trouble | None:
         """The first such trouble of a connection."""
@@ -165,7 +173,9 @@ class Proxy:
         connection = _Connection(self, reader, writer)
         self.connections.add(connection)
         try:
-            if self.in_force(Kind.CUT, connection, Way.TO_BROKER) is None:
+            if (cut := self.in_force(Kind.CUT, connection, Way.TO_BROKER)) is not None:
+                cut.touched += 1
+            else:
                 await connection.run()
         finally:
             self.connections.discard(connection)
@@ -261,12 +271,14 @@ class _Lane:
             if at_s > loop.time():
                 await asyncio.sleep(at_s - loop.time())
             while held := self._proxy.in_force(Kind.HOLD, self._connection, self._way):
+                held.touched += 1
                 await held.over.wait()
             if piece == _END:
                 while gone := self._proxy.in_force(Kind.SWALLOW, self._connection, self._way):
                     await gone.over.wait()  # nobody hears that the other side has gone
                 return
-            if self._proxy.in_force(Kind.SWALLOW, self._connection, self._way):
+            if gone := self._proxy.in_force(Kind.SWALLOW, self._connection, self._way):
+                gone.touched += 1
                 self._connection.torn = True
             elif not await self._pass(piece):
                 return
