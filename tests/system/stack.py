@@ -56,7 +56,11 @@ class Supervised:
             self._command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
         )
         threading.Thread(target=self._read, daemon=True).start()
-        self.await_ready(self._first, timeout_s)
+        try:
+            self.await_ready(self._first, timeout_s)
+        except AssertionError:
+            self.stop()
+            raise
 
     def stop(self, timeout_s: float = 60.0) -> int:
         """Ask it to stop; its exit code."""

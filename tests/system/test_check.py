@@ -129,6 +129,21 @@ def test_an_update_that_is_in_the_log_more_often_than_it_was_sent_is_doubled(fla
     assert numbers(evidence) == (0, 1, 0, 0)
 
 
+def test_a_partition_that_is_folded_twice_from_some_offset_on_is_doubled(flawless: Evidence) -> None:
+    evidence = tampered(flawless)
+    evidence.commits[1][5] = evidence.commits[1][5]._replace(next_offset=evidence.commits[1][6].next_offset + 1)
+    assert numbers(evidence)[1] == 1
+
+
+def test_a_version_that_is_committed_twice_is_wrong(flawless: Evidence) -> None:
+    evidence = tampered(flawless)
+    earlier, later = evidence.commits[1][5].versions, evidence.commits[1][-1].versions
+    sku = next(iter(later.keys() & earlier.keys()))
+    later[sku] = earlier[sku]
+    evidence.answers = []
+    assert numbers(evidence) == (0, 0, 0, 1)
+
+
 def test_a_second_outcome_or_dead_letter_of_one_update_is_doubled(flawless: Evidence) -> None:
     evidence = tampered(flawless)
     evidence.outcomes["supplier-1"][1] += 1

@@ -32,7 +32,7 @@ def main() -> int:
     CLIENT_LOGGER.setLevel(logging.CRITICAL)  # the watchers' own clients complain of every broker that is killed
     print(f"seed {given.seed}", flush=True)
     options = Options(given.faults, given.seed, kinds, given.minutes * 60, given.rate)
-    with tempfile.TemporaryDirectory(prefix="stockweave-chaos-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix="stockweave-chaos-") as folder:
         report, _ = asyncio.run(run(given.data_dir or Path(folder), options))
     print(report)
     return 0 if report.clean else 1

@@ -118,6 +118,7 @@ def check(evidence: Evidence) -> Verdict:
     _check_outcomes(evidence.outcomes, reference.outcomes, verdict)
     _check_letters(evidence.letters, reference.refused, verdict)
     _check_rows(evidence.rows, reference.sources, verdict)
+    _check_commits(evidence.commits, verdict)
     _check_last_words(evidence, verdict)
     _Answers(reference, evidence.commits).check(evidence.answers, verdict)
     return verdict
@@ -173,6 +174,23 @@ def _check_rows(rows: Mapping[str, StockRow], sources: Mapping[tuple[str, str], 
     verdict.wrong += [
         f"a row of {sku}, of which no update is in the log" for sku in rows.keys() - {s for s, _ in sources}
     ]
+
+
+def _check_commits(commits: Sequence[Sequence[Commit]], verdict: Verdict) -> None:
+    """A partition's position never goes back, for that would be a second fold; nor does a row's version."""
+    versions: dict[str, int] = {}
+    for partition, of_partition in enumerate(commits):
+        folded = 0
+        for commit in of_partition:
+            if commit.next_offset < folded:
+                verdict.doubled.append(f"partition {partition} was folded up to {folded}, then to {commit.next_offset}")
+            folded = commit.next_offset
+            verdict.wrong += [
+                f"version {version} of {sku} was committed after {versions[sku]}"
+                for sku, version in commit.versions.items()
+                if version <= versions.get(sku, 0)
+            ]
+            versions.update(commit.versions)
 
 
 def _standing(source: Source) -> Counter[Event]:

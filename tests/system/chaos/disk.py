@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -39,6 +40,9 @@ class SmallDisks:
         self._pid = 0
         refusals = []
         for self.way, namespace in WAYS.items():
+            if shutil.which(namespace[0]) is None:
+                refusals.append(f"{self.way}: there is no {namespace[0]}")
+                continue
             with tempfile.TemporaryDirectory() as folder:
                 tried = subprocess.run(
                     [*_wrapper(namespace, [folder]), "true"], capture_output=True, text=True, check=False
