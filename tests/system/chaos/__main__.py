@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 
 from stockweave.clients import CLIENT_LOGGER
-from tests.system.chaos.run import KINDS, Options, run
+from tests.system.chaos.plan import KINDS, Options
+from tests.system.chaos.run import run
 
 
 def main() -> int:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import aiohttp
 
@@ -100,18 +101,32 @@ class Readers:
 
 
 async def last_answers(
-    url: str, tokens: dict[str, Token], reader: int
+    url: str, tokens: dict[str, Token], reader: int, deadline_s: float
 ) -> tuple[list[Answer], dict[str, dict[str, int]]]:
     """Every SKU once more, at its newest update: what is available, and on hand by supplier."""
     answers: list[Answer] = []
     on_hand: dict[str, dict[str, int]] = {}
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)) as session:
         for sku, token in tokens.items():
-            params = {"sku": sku, "min_offset": f"{token.partition}-{token.offset}"}
-            async with session.get(f"{url}/api/v1/inventory", params=params) as response:
-                assert response.status == HTTPStatus.OK, (sku, response.status, await response.text())
-                said = await response.json()
-            version = int(said["version"].rpartition("-")[2])
-            answers.append(Answer(reader, sku, said["available_quantity"], version, token))
-            on_hand[sku] = {s["supplierId"]: s["quantity"] for s in said["suppliers"]}
+            said = await _last_answer(session, url, sku, token, deadline_s)
+            if said is not None:
+                version = int(said["version"].rpartition("-")[2])
+                answers.append(Answer(reader, sku, said["available_quantity"], version, token))
+                on_hand[sku] = {s["supplierId"]: s["quantity"] for s in said["suppliers"]}
     return answers, on_hand
+
+
+async def _last_answer(
+    session: aiohttp.ClientSession, url: str, sku: str, token: Token, deadline_s: float
+) -> dict[str, Any] | None:
+    params = {"sku": sku, "min_offset": f"{token.partition}-{token.offset}"}
+    while True:
+        try:
+            async with session.get(f"{url}/api/v1/inventory", params=params) as response:
+                if response.status == HTTPStatus.OK:
+                    return cast("dict[str, Any]", await response.json())
+        except (aiohttp.ClientError, TimeoutError):
+            pass  # the last fault may have ended it
+        if time.monotonic() > deadline_s:
+            return None
+        await asyncio.sleep(0.1)

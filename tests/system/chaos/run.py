@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -25,6 +24,7 @@ from tests.system.chaos.check import Evidence, Logged, check
 from tests.system.chaos.disk import NoSmallDisk, SmallDisks
 from tests.system.chaos.faults import Faults, World
 from tests.system.chaos.feed import Feed, endless
+from tests.system.chaos.plan import Options, Plan
 from tests.system.chaos.proxy import Proxy
 from tests.system.chaos.readers import Readers, last_answers
 from tests.system.chaos.report import TAKEOVER_S_MAX, Report
@@ -36,30 +36,8 @@ READERS, READ_SKUS = 4, 40
 FOLDED_S = 120.0
 SCHEMA = Path(__file__).parents[3] / "schemas" / "avro" / "StockUpdate.1.avsc"
 
-KINDS = (
-    *("kill-worker", "kill-api", "kill-broker", "kill-in-commit", "delay", "cut", "half-open", "late", "zombie"),
-    *("freeze-broker", "disk-worker", "disk-api"),
-)
-HARDEST = ("kill-in-commit", "zombie")
-NETWORK = ("delay", "cut", "half-open", "late")
-BESIDES = ("delay", "cut", "kill-worker", "kill-api", "kill-broker")  # what may happen while the network is wrong
-
 # So that stores write to their disks all the time, and not only after the first hundred megabytes of rows.
 SMALL_STORES = {"STOCKWEAVE_WRITE_BUFFER_BYTES": str(4 << 20), "STOCKWEAVE_ROW_CACHE_BYTES": str(1 << 20)}
-
-
-@dataclass(frozen=True)
-class Options:
-    """`faults`: how many; `kinds`: each comes once before one comes again; `seconds`: no fault is begun after them;
-    `rate`: updates a second; `gap_s`: between two faults; `half_open_s`: how long nothing comes through."""
-
-    faults: int
-    seed: int
-    kinds: Sequence[str] = KINDS
-    seconds: float = float("inf")
-    rate: int = 1_000
-    gap_s: tuple[float, float] = (0.5, 4.0)
-    half_open_s: tuple[float, float] = (11.0, 18.0)  # longer than a write may take, and than a transaction
 
 
 async def run(data_dir: Path, options: Options) -> tuple[Report, Evidence]:
@@ -73,6 +51,7 @@ async def run(data_dir: Path, options: Options) -> tuple[Report, Evidence]:
             WORKERS,
             wrapper=disks.wrapper if disks else (),
             STOCKWEAVE_BOOTSTRAP_SERVERS=f"127.0.0.1:{broker.proxy_port}",
+            STOCKWEAVE_TRANSACTION_TIMEOUT_MS=str(options.transaction_timeout_ms),
             **SMALL_STORES,
         )
         owner_of = _Owners(stack)
@@ -88,7 +67,8 @@ async def run(data_dir: Path, options: Options) -> tuple[Report, Evidence]:
         faults = Faults(World(stack, broker, proxy, disks, watch, rng, report, options.half_open_s, workers))
         feed = Feed(stack.url, endless(options.seed, SKUS, SUPPLIERS), options.rate, PARTITIONS)
         readers = Readers(stack.url, feed.tokens, [f"sku-{n}" for n in range(READ_SKUS)], READERS, options.seed)
-        await _all_at_once(feed, readers, _inject_all(faults, disks, options, rng, began_s))
+        kinds = [kind for kind in options.kinds if disks or not kind.startswith("disk-")]
+        await _all_at_once(feed, readers, Plan(faults, kinds, options, rng, report))
         evidence = await _gather(stack, broker, watch, feed, readers)
         code = await asyncio.to_thread(stack.stop)
     _judge(report, evidence, feed, readers)
@@ -127,8 +107,9 @@ def _disks(data_dir: Path, kinds: Sequence[str]) -> SmallDisks | None:
     return disks
 
 
-async def _all_at_once(feed: Feed, readers: Readers, injecting: asyncio.Task[None]) -> None:
+async def _all_at_once(feed: Feed, readers: Readers, plan: Plan) -> None:
     """Feed and read as long as there are faults; what fails first ends all."""
+    injecting = asyncio.create_task(plan.carry_out())
     going = [asyncio.create_task(feed.run()), asyncio.create_task(readers.run())]
     try:
         await asyncio.wait({*going, injecting}, return_when=asyncio.FIRST_COMPLETED)
@@ -143,49 +124,16 @@ async def _all_at_once(feed: Feed, readers: Readers, injecting: asyncio.Task[Non
             raise result
 
 
-def _inject_all(
-    faults: Faults, disks: SmallDisks | None, options: Options, rng: random.Random, began_s: float
-) -> asyncio.Task[None]:
-    kinds = [kind for kind in options.kinds if disks or not kind.startswith("disk-")]
-
-    async def inject() -> None:
-        besides: asyncio.Task[None] | None = None
-        async with asyncio.TaskGroup() as group:
-            for kind in plan(kinds, options.faults, rng):
-                await asyncio.sleep(rng.uniform(*options.gap_s))
-                if time.monotonic() - began_s > options.seconds:
-                    break
-                if besides is not None and (kind not in BESIDES or besides.done()):
-                    await besides
-                    besides = None
-                if kind in NETWORK and besides is None and rng.random() < 0.5:
-                    besides = group.create_task(faults.inject(kind))
-                else:
-                    await faults.inject(kind)
-        await asyncio.gather(*faults.recoveries)
-
-    return asyncio.create_task(inject())
-
-
-def plan(kinds: Sequence[str], faults: int, rng: random.Random) -> list[str]:
-    """Every kind once, in the order given, before any comes again; then at random, the hardest twice as often."""
-    weighted = [*kinds, *(kind for kind in kinds if kind in HARDEST)]
-    return [kinds[number] if number < len(kinds) else rng.choice(weighted) for number in range(faults)]
-
-
 async def _gather(stack: Stack, broker: Broker, watch: Watch, feed: Feed, readers: Readers) -> Evidence:
-    await asyncio.to_thread(stack.await_ready, "api", 60.0)
-    last, on_hand = await last_answers(stack.url, feed.tokens, READERS)
+    """What is not folded, or not answered, after `FOLDED_S` is left to the judgement."""
     deployment = Deployment(broker.bootstrap_servers, stack.data_dir, PARTITIONS, prefix="")
     log = await asyncio.to_thread(_read_log, deployment)
-    snapshot = await asyncio.to_thread(deployment.wait_folded, len(log), FOLDED_S)
-    letters = await asyncio.to_thread(deployment.dead_letters)
-    ends = await asyncio.to_thread(watch.ends)
+    ends = [1 + max((one.offset for one in log if one.partition == p), default=-1) for p in range(PARTITIONS)]
     deadline_s = time.monotonic() + FOLDED_S
-    while ends is None or not watch.has_folded(ends):
-        assert time.monotonic() < deadline_s, "the watch does not come to the end"
-        await asyncio.sleep(0.05)
-        ends = ends or await asyncio.to_thread(watch.ends)
+    await asyncio.to_thread(watch.wait_folded, ends, deadline_s)
+    last, on_hand = await last_answers(stack.url, feed.tokens, READERS, deadline_s)
+    snapshot = await asyncio.to_thread(deployment.stock)
+    letters = await asyncio.to_thread(deployment.dead_letters)
     return Evidence(
         feed.acknowledged,
         feed.attempts,

@@ -74,9 +74,11 @@ class Watch(threading.Thread):
             took = max(took, at - since)
         return took
 
-    def has_folded(self, ends: list[int]) -> bool:
-        """Whether every partition is folded up to `ends`."""
-        return all(end == 0 or (c and c[-1].next_offset >= end) for c, end in zip(self.commits, ends, strict=True))
+    def wait_folded(self, ends: list[int], deadline_s: float) -> None:
+        """Wait until every partition is folded up to `ends`, or it is too late."""
+        while time.monotonic() < deadline_s and not self._stopping.wait(0.05):
+            if all(end == 0 or (c and c[-1].next_offset >= end) for c, end in zip(self.commits, ends, strict=True)):
+                return
 
     def stop(self) -> None:
         self._stopping.set()
