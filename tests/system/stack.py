@@ -18,6 +18,7 @@ from stockweave.ports import free_port
 
 STARTING = re.compile(r"^(\S+)\s+starting \(pid (\d+)\)")
 READY = re.compile(r"^(\S+)\s+ready")
+ENDED = re.compile(r"^(\S+)\s+(died after|cannot start)")
 
 
 class Supervised:
@@ -121,6 +122,8 @@ class Supervised:
                     self.pids[match[1]] = int(match[2])
                 elif match := READY.match(line):
                     self._ready[match[1]] = self.pids[match[1]]
+                elif match := ENDED.match(line):
+                    self._ready.pop(match[1], None)
                 self._changed.notify_all()
         self.process.stdout.close()
 
