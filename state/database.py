@@ -36,6 +36,8 @@ log = structlog.get_logger(__name__)
 MEMTABLE_BYTES = (
     16 << 20
 )  # small: sorted batches into a small memtable cost least (measured), and little is left to re-read
+NO_SPACE = "No space left on device"
+"""In whatever RocksDB and the system say of a full disk."""
 REBUILDABLE = ("Corruption:", "Invalid argument:", "IO error: No such file")
 """How RocksDB's messages begin when a folder cannot be used; rocksdict raises them all as plain Exception."""
 BROKEN = "broken"
@@ -197,7 +199,10 @@ class RocksDatabase:
             if not why.startswith(REBUILDABLE):
                 raise self._refused("failed", error, "see to the disk, and restart") from error
             self.broken = Fatal(f"the store {self.path} is damaged: {why}; restart, and it is deleted and read anew")
-            (self.path / BROKEN).write_text(why)
+            try:
+                (self.path / BROKEN).write_text(why)
+            except OSError as unmarked:
+                raise self._refused(f"is damaged ({why}), and cannot be marked so", unmarked, "delete it") from error
             raise self.broken from error
 
     def _refused(self, what: str, error: Exception, remedy: str) -> Fatal:
@@ -206,6 +211,8 @@ class RocksDatabase:
                 f"this process may have {open_files.limit()} files open: raise the limit (ulimit -n; LimitNOFILE of a "
                 "systemd unit, --ulimit nofile of a container)"
             )
+        elif NO_SPACE in str(error):
+            remedy = "free some space on its disk: it goes on with the next start, and nothing is lost"
         return Fatal(f"the store {self.path} {what}: {error}; {remedy}")
 
     def _check_end(self, last: bytes) -> None:

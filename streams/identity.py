@@ -10,6 +10,7 @@ import uuid
 from pathlib import Path
 from types import TracebackType
 
+from stockweave.errors import Fatal
 from stockweave.folder_lock import lock_folder
 
 
@@ -26,11 +27,18 @@ class Identity:
     def __init__(self, data_dir: Path) -> None:
         self._lock = lock_folder(data_dir, "worker")
         path = data_dir / "worker-id"
-        if not path.exists() or not path.read_text().strip():
-            partial = data_dir / "worker-id.new"
-            partial.write_text(uuid.uuid4().hex[:12])
-            partial.replace(path)  # whole or not at all, whenever we are killed
-        self.worker_id = path.read_text().strip()
+        try:
+            if not path.exists() or not path.read_text().strip():
+                partial = data_dir / "worker-id.new"
+                partial.write_text(uuid.uuid4().hex[:12])
+                partial.replace(path)  # whole or not at all, whenever we are killed
+            self.worker_id = path.read_text().strip()
+        except OSError as error:
+            self._lock.close()
+            raise Fatal(
+                f"cannot keep the worker's id in {path}: {error.strerror}; free some space on its disk, or choose "
+                "another folder with STOCKWEAVE_DATA_DIR"
+            ) from error
 
     def release(self) -> None:
         """Let another process work in the folder."""

@@ -263,6 +263,19 @@ def test_a_write_that_meets_damage_is_fatal_and_the_next_start_begins_empty(
     again.close()
 
 
+def test_a_full_disk_is_named_with_the_remedy_also_where_damage_cannot_be_marked(
+    tmp_path: Path, resources: Resources
+) -> None:
+    file = on_disk(tmp_path / "0", resources)
+    damage(file, file.stat().st_size // 2)
+    store = PartitionStore(tmp_path / "0", resources, "g1")
+    (tmp_path / "0" / "broken").symlink_to("/dev/full")
+    said = error_of(store, "get_many")
+    assert "is damaged (Corruption: block checksum mismatch" in said
+    assert "No space left on device; free some space on its disk" in said
+    store._database.close()
+
+
 def test_a_store_that_takes_no_write_any_more_can_be_reset(tmp_path: Path, resources: Resources) -> None:
     file = on_disk(tmp_path / "0", resources)
     damage(file, file.stat().st_size // 2)

@@ -75,6 +75,15 @@ def test_suppliers_beyond_the_cap_share_a_tally_whatever_the_batches(
         }
 
 
+def test_a_folder_that_cannot_keep_the_workers_id_is_named_with_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "worker-id.new").symlink_to("/dev/full")
+    with pytest.raises(Fatal, match=r"worker-id: No space left on device; free some space .* STOCKWEAVE_DATA_DIR"):
+        Identity(tmp_path)
+    (tmp_path / "worker-id.new").unlink()
+    with Identity(tmp_path) as identity:
+        assert identity.worker_id
+
+
 def test_offsets_without_an_event_are_passed(deployment: Deployment) -> None:
     """A producer's transaction leaves a marker in the updates, which takes an offset and is no event."""
     transactional = Producer(
