@@ -10,21 +10,24 @@ import secrets
 from collections.abc import Sequence
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyruhvro import deserialize_array
 
 from schemas.registry import Schema
 from schemas.zigzag import zigzag
 
 GUARD = "end_of_body"
+BYTES_MAX = 1 << 30  # of a batch: pyruhvro ends the process where a column's text passes 2 GiB, its offsets' range
 
 
 class ColumnDecoder:
-    """Decodes bodies written with `schema`.
+    """Decodes bodies written with `schema`, if no array of theirs has more than `entries_max` entries.
 
     Every body is followed by a guard, read as one more field, for pyruhvro itself ignores bytes that follow a body.
     """
 
-    def __init__(self, schema: Schema) -> None:
+    def __init__(self, schema: Schema, entries_max: int) -> None:
+        self._entries_max = entries_max
         self._schema = json.dumps(schema | {"fields": [*schema["fields"], {"name": GUARD, "type": "long"}]})
         self._guard = secrets.randbits(62)  # drawn, so that no body can hold it but by chance
         self._guard_bytes = zigzag(self._guard)
@@ -38,12 +41,25 @@ class ColumnDecoder:
         """
         guard = self._guard_bytes
         bodies = [value.removeprefix(frame) + guard for value in values]
-        framed = sum(map(len, values)) + len(values) * (len(guard) - len(frame)) == sum(map(len, bodies))
-        if not framed:
+        bodies_bytes = sum(map(len, bodies))
+        framed = sum(map(len, values)) + len(values) * (len(guard) - len(frame)) == bodies_bytes
+        if not framed or bodies_bytes > BYTES_MAX:
             return None
         try:
             batch = deserialize_array(bodies, self._schema)
             batch.validate(full=True)  # pyruhvro does not look whether a string is UTF-8
         except ValueError:
             return None
-        return batch if (batch.column(GUARD).to_numpy() == self._guard).all() else None
+        if not (batch.column(GUARD).to_numpy() == self._guard).all():
+            return None
+        return None if any(_longest(column) > self._entries_max for column in batch.columns) else batch
+
+
+def _longest(column: pa.Array) -> int:
+    """The most entries that an array in the column has, at any depth."""
+    if pa.types.is_struct(column.type):
+        return max(map(_longest, column.flatten()), default=0)
+    if not pa.types.is_list(column.type) or len(column.flatten()) == 0:
+        return 0
+    longest: int = pc.max(column.value_lengths()).as_py()
+    return max(longest, _longest(column.flatten()))

@@ -10,16 +10,18 @@ import base64
 import hashlib
 import http.client
 import json
+import re
 import sys
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from schemas.compatibility import incompatibilities
+from schemas.shape import Shape
 from schemas.topics import subjects
 from stockweave.errors import Fatal, Rejected, Retriable
 from stockweave.settings import Settings
@@ -28,6 +30,9 @@ AVRO_DIR = Path(__file__).parent / "avro"
 UNUSABLE_S = 10.0  # for so long an id that names no usable schema is not asked for again
 UNUSABLE_MAX = 10_000  # such ids
 MESSAGE_BYTES_MAX = 4_096  # of a refusal's text
+ANSWER_BYTES_MAX = FILE_BYTES_MAX = 4 << 20  # of a registry's answer, of a file: a schema is some kilobytes
+NESTED_MAX = 100  # of a file's JSON; a schema has a tenth of it
+IDS_END = 1 << 32  # an id has four bytes in a message
 
 Schema = dict[str, Any]
 
@@ -59,39 +64,138 @@ def fingerprint(schema: Schema) -> str:
 
 
 def versions(directory: Path = AVRO_DIR) -> dict[str, list[Schema]]:
-    """Every released schema by name, oldest version first (`Name.1.avsc`, `Name.2.avsc`, …)."""
+    """Every released schema by name, oldest version first (`Name.1.avsc`, `Name.2.avsc`, …).
+
+    Raises:
+        Fatal: a file cannot be read, or is no schema of its name.
+    """
     found: dict[str, dict[int, Schema]] = {}
     for path in directory.glob("*.avsc"):
-        name, version, _ = path.name.split(".")
-        found.setdefault(name, {})[int(version)] = json.loads(path.read_text())
+        named = _FILE_NAME.fullmatch(path.name)
+        if named is None:
+            raise Fatal(f"{path} is named in another way than Name.1.avsc; rename or remove it")
+        schema = _json_of(path, RESTORE)
+        try:
+            Shape(schema, 1, skipped=False)
+        except Rejected as why:
+            raise Fatal(f"{path} is no schema that can be used: {why}; {RESTORE}") from why
+        if not isinstance(schema, dict) or schema.get("name") != named["name"]:
+            raise Fatal(f"{path} is not the schema of {named['name']}; {RESTORE}")
+        found.setdefault(named["name"], {})[int(named["version"])] = schema
     for name, by_version in found.items():
         if sorted(by_version) != list(range(1, len(by_version) + 1)):
             raise Fatal(f"{directory}: versions of {name} are {sorted(by_version)}; number them from 1 without a gap")
     return {name: [found[name][v] for v in sorted(found[name])] for name in sorted(found)}
 
 
+_FILE_NAME = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)\.(?P<version>[1-9][0-9]{0,5})\.avsc")
+RESTORE = "restore it, or install the package again"
+
+
+class _Entry(NamedTuple):
+    """What ids.json says of an id."""
+
+    name: str
+    version: int
+    sha256: str
+
+
+def _ids_of(path: Path) -> dict[int, _Entry]:
+    """The ids in a file, each a version of a schema that no other id names.
+
+    Raises:
+        Fatal: it cannot be read, or says something else.
+    """
+    read = _json_of(path, RESTORE)
+    if not isinstance(read, dict):
+        raise Fatal(f"{path} has no JSON object of ids; {RESTORE}")
+    ids: dict[int, _Entry] = {}
+    for schema_id, said in read.items():
+        entry = _Entry(**said) if isinstance(said, dict) and said.keys() == set(_Entry._fields) else None
+        if (
+            not (schema_id.isascii() and schema_id.isdigit() and len(schema_id) <= 10 and schema_id[0] != "0")
+            or int(schema_id) >= IDS_END
+            or entry is None
+            or not (isinstance(entry.name, str) and type(entry.version) is int and isinstance(entry.sha256, str))
+            or entry.version < 1
+        ):
+            raise Fatal(f"{path}: the entry of id {schema_id[:20]!r} is not a name, a version and a sha256; {RESTORE}")
+        ids[int(schema_id)] = entry
+    if len({(entry.name, entry.version) for entry in ids.values()}) < len(ids):
+        raise Fatal(f"{path} names one version of a schema under two ids; {RESTORE}")
+    return ids
+
+
+def _json_of(path: Path, remedy: str) -> Any:  # noqa: ANN401 - whatever the file holds
+    try:
+        with path.open("rb") as file:
+            content = file.read(FILE_BYTES_MAX + 1)
+        if len(content) > FILE_BYTES_MAX:
+            raise Fatal(f"{path} is larger than {FILE_BYTES_MAX} bytes, which no schema is; {remedy}")
+        return _shallow(json.loads(content, object_pairs_hook=_once))
+    except OSError as error:
+        raise Fatal(f"{path} cannot be read ({error.strerror}); {remedy}") from error
+    except (ValueError, RecursionError) as error:
+        raise Fatal(f"{path} is not JSON ({str(error)[:MESSAGE_BYTES_MAX]}); {remedy}") from error
+
+
+def _shallow(whole: Any) -> Any:  # noqa: ANN401 - JSON
+    """The JSON as it is, if it is nested no deeper than what walks through it can follow."""
+    level = [whole]
+    for _ in range(NESTED_MAX):
+        level = [part for each in level for part in _parts(each)]
+    if level:
+        raise ValueError(f"it is nested more than {NESTED_MAX} deep")
+    return whole
+
+
+def _parts(of: Any) -> Iterable[Any]:  # noqa: ANN401 - JSON
+    return of.values() if isinstance(of, dict) else of if isinstance(of, list) else ()
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose names are each there once; a merge of two branches easily leaves one twice."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise ValueError("a name is there twice in one object")
+    return made
+
+
 class FileRegistry:
-    """The packaged registry: schemas/avro with the ids in ids.json."""
+    """The packaged registry: schemas/avro with the ids in ids.json.
+
+    Raises:
+        Fatal: a file of it cannot be used; which, and what to do.
+    """
 
     def __init__(self, directory: Path = AVRO_DIR) -> None:
-        ids = json.loads((directory / "ids.json").read_text())
         schemas = versions(directory)
+        self._ids_file = directory / "ids.json"
         self._by_id: dict[int, Schema] = {}
-        self._newest: dict[str, int] = {}
-        for schema_id, entry in ((int(i), e) for i, e in ids.items()):
-            name, version = entry["name"], entry["version"]
+        newest: dict[str, tuple[int, int]] = {}
+        for schema_id, (name, version, sha256) in _ids_of(self._ids_file).items():
             if version > len(schemas.get(name, ())):
-                raise Fatal(f"{directory}/{name}.{version}.avsc is missing, and has an id; install the package again")
+                raise Fatal(
+                    f"{directory}/{name[:MESSAGE_BYTES_MAX]}.{version}.avsc is missing, and has an id; "
+                    "install the package again"
+                )
             schema = schemas[name][version - 1]
-            if fingerprint(schema) != entry["sha256"]:
+            if fingerprint(schema) != sha256:
                 raise Fatal(
                     f"{directory}/{name}.{version}.avsc was changed after its release; restore it, add a version"
                 )
             self._by_id[schema_id] = schema
-            self._newest[name] = schema_id
+            newest[name] = max(newest.get(name, (0, 0)), (version, schema_id))
+        self._newest = {name: schema_id for name, (_, schema_id) in newest.items()}
 
     def id_of(self, name: str) -> int:
-        """See `Registry.id_of`."""
+        """See `Registry.id_of`.
+
+        Raises:
+            Fatal: it has none.
+        """
+        if name not in self._newest:
+            raise Fatal(f"{self._ids_file} has no id of {name}; {RESTORE}")
         return self._newest[name]
 
     def schema_of(self, schema_id: int) -> Schema:
@@ -144,7 +248,7 @@ class ConfluentRegistry:
             schema = self._released[name][-1]
             path = f"/subjects/{subject}/versions"
             answer = self._call("POST", path, {"schema": json.dumps(schema)})
-            if not isinstance(answer.get("id"), int):
+            if type(answer.get("id")) is not int or not 0 <= answer["id"] < IDS_END:
                 raise self._no_registry(path, "an answer without an id")
             self._ids[name] = answer["id"]
             self._by_id[self._ids[name]] = schema
@@ -173,6 +277,8 @@ class ConfluentRegistry:
             raise Rejected("unknown_schema_id", f"schema id {schema_id} is {answer['schemaType']}; AVRO is expected")
         try:
             schema = json.loads(answer["schema"])
+        except RecursionError as error:
+            raise Rejected("unknown_schema_id", f"schema id {schema_id} is nested too deep to be read") from error
         except (KeyError, TypeError, ValueError) as error:
             raise self._no_registry(path, "an answer without a schema") from error
         return schema if isinstance(schema, dict) else {"type": schema}
@@ -188,7 +294,10 @@ class ConfluentRegistry:
         request = urllib.request.Request(self._base + path, data, self._headers, method=method)  # noqa: S310 - http(s), checked above
         try:
             with urllib.request.urlopen(request, timeout=self._timeout_s) as answer:  # noqa: S310 - as above
-                got = json.load(answer)
+                content = _read(answer)
+            if len(content) > ANSWER_BYTES_MAX and method == "GET":
+                raise Rejected("unknown_schema_id", f"{path} is larger than {ANSWER_BYTES_MAX} bytes; no schema is")
+            got = json.loads(content)
         except urllib.error.HTTPError as error:
             said = _words(error)
             if error.code == 404 and method == "GET":
@@ -206,11 +315,19 @@ class ConfluentRegistry:
             raise Retriable(f"the registry at {self._base} does not answer ({error}); is it running?") from error
         except http.client.HTTPException as error:
             raise self._no_registry(path, f"half an answer, or none of HTTP ({error!r})") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self._no_registry(path, f"something that is not JSON ({error})") from error
         if not isinstance(got, dict):
             raise self._no_registry(path, "JSON that is no object")
         return got
+
+
+def _read(answer: http.client.HTTPResponse) -> bytes:
+    """What it says, and a byte more than is taken where it says too much; raises where it breaks off before."""
+    content = answer.read(ANSWER_BYTES_MAX + 1)
+    if len(content) <= ANSWER_BYTES_MAX and answer.length:
+        raise http.client.IncompleteRead(content, answer.length)
+    return content
 
 
 def _words(error: urllib.error.HTTPError) -> str:
@@ -237,19 +354,22 @@ def release(directory: Path = AVRO_DIR) -> list[str]:
     """Give every schema without an id the next one; the names of what was added.
 
     Raises:
-        Fatal: a new version is not BACKWARD compatible with each earlier one.
+        Fatal: a new version is not BACKWARD compatible with each earlier one, or a file cannot be used.
     """
     ids_file = directory / "ids.json"
-    ids: dict[str, Any] = json.loads(ids_file.read_text()) if ids_file.exists() else {}
+    ids = {i: entry._asdict() for i, entry in _ids_of(ids_file).items()} if ids_file.exists() else {}
     known = {(entry["name"], entry["version"]) for entry in ids.values()}
     added = []
     for name, schemas in versions(directory).items():
         for version, schema in enumerate(schemas, 1):
             for earlier in range(1, version):
                 if problems := incompatibilities(reader=schema, writer=schemas[earlier - 1]):
-                    raise Fatal(f"{name}.{version} cannot read what {name}.{earlier} wrote: {'; '.join(problems)}")
+                    raise Fatal(
+                        f"{name}.{version} cannot read what {name}.{earlier} wrote: {'; '.join(problems)}; "
+                        f"mend {directory}/{name}.{version}.avsc"
+                    )
             if (name, version) not in known:
-                ids[str(len(ids) + 1)] = {"name": name, "version": version, "sha256": fingerprint(schema)}
+                ids[max(ids, default=0) + 1] = {"name": name, "version": version, "sha256": fingerprint(schema)}
                 added.append(f"{name}.{version}")
     ids_file.write_text(json.dumps(ids, indent=1) + "\n")
     return added

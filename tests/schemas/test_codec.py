@@ -88,15 +88,6 @@ def test_bytes_that_stray_over_a_border_spoil_both_messages_in_a_batch_too(moved
     assert all(isinstance(decoded, Rejected) for decoded in UPDATES.decode(messages))
 
 
-def test_the_guard_between_bodies_is_compared_and_not_just_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("schemas.codec.secrets.token_bytes", lambda count: b"guardian"[:count])  # readable as text
-    codec = Codec("StockUpdate", REGISTRY)
-    first, second = body_of(sample()), body_of(sample(update_id="u2"))
-    whole, border = first + second, len(first) - 2
-    messages: list[bytes | None] = [framed(UPDATES.schema_id, part) for part in (whole[:border], whole[border:])]
-    assert all(isinstance(decoded, Rejected) for decoded in codec.decode(messages))
-
-
 @pytest.mark.parametrize("spoil", [lambda b, i: b[:i], lambda b, i: b[i:], lambda b, i: b[:i] + b[i + 1 :]])
 def test_truncated_and_shifted_bodies_are_rejected_and_spare_their_neighbours(
     spoil: Callable[[bytes, int], bytes],

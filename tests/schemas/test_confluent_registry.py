@@ -278,3 +278,38 @@ def test_user_and_password_in_the_address_are_sent_as_basic_authentication(gate:
     assert Gate.told["Authorization"] == "Basic " + base64.b64encode(b"me:p@ss").decode()
     assert "p@ss" not in str(caught.value)
     assert "p%40ss" not in str(caught.value)
+
+
+def answered(body: bytes) -> bytes:
+    return b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+
+
+@pytest.mark.parametrize("schema_id", [b"-1", b"4294967296", b"true", b"1.5", b'"7"', b"null"])
+def test_an_id_that_no_message_can_carry_is_no_answer(
+    answers: str, schema_id: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Answers, "raw", answered(b'{"id": ' + schema_id + b"}"))
+    with pytest.raises(Retriable, match="an answer without an id"):
+        ConfluentRegistry(answers, subjects("")).id_of("StockUpdate")
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"schema": "' + b"[" * 100_000 + b'"}', "nested too deep"),
+        (b'{"schema": "' + b"x" * (5 << 20) + b'"}', "is larger than"),
+    ],
+)
+def test_a_schema_that_nobody_can_read_does_not_hold_up_what_follows_its_messages(
+    answers: str, body: bytes, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Answers, "raw", answered(body))
+    with pytest.raises(Rejected, match=said) as refused:
+        ConfluentRegistry(answers, subjects("")).schema_of(7)
+    assert refused.value.reason == "unknown_schema_id"
+
+
+def test_an_answer_nested_beyond_reading_is_worth_another_try(answers: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Answers, "raw", answered(b"[" * 100_000))
+    with pytest.raises(Retriable, match="not JSON"):
+        ConfluentRegistry(answers, subjects("")).schema_of(7)
