@@ -29,14 +29,14 @@ def _named(schema: Any, found: dict[str, Any] | None = None) -> dict[str, Any]: 
         for branch in schema:
             _named(branch, found)
     elif isinstance(schema, dict):
-        if "name" in schema and schema.get("type") in ("record", "enum", "fixed"):
+        kind = schema["type"]
+        if kind in ("record", "enum", "fixed"):
             found[schema["name"]] = schema
-        for field in schema.get("fields", ()):
+        for field in schema["fields"] if kind == "record" else ():
             _named(field["type"], found)
-        for inner in ("items", "values"):
-            _named(schema.get(inner), found)
-        if isinstance(schema.get("type"), dict | list):
-            _named(schema["type"], found)
+        inner = {"array": "items", "map": "values"}.get(kind) if isinstance(kind, str) else "type"
+        if inner is not None:
+            _named(schema[inner], found)
     return found
 
 
@@ -46,8 +46,7 @@ class _Comparison:
         self.seen: set[tuple[str, str]] = set()
 
     def compare(self, reader: Any, writer: Any, path: str) -> list[str]:  # noqa: ANN401
-        reader = self.reader_names.get(reader, reader) if isinstance(reader, str) else reader
-        writer = self.writer_names.get(writer, writer) if isinstance(writer, str) else writer
+        reader, writer = _bare(reader, self.reader_names), _bare(writer, self.writer_names)
         if isinstance(writer, list):
             return [problem for branch in writer for problem in self.compare(reader, branch, path)]
         if isinstance(reader, list):
@@ -79,6 +78,13 @@ class _Comparison:
             elif "default" not in field:
                 problems.append(f"{here}: new, without a default")
         return problems
+
+
+def _bare(schema: Any, names: dict[str, Any]) -> Any:  # noqa: ANN401
+    """The type itself, of a name, and of what says no more than that its type is another."""
+    while isinstance(schema, dict) and isinstance(schema["type"], dict | list):
+        schema = schema["type"]
+    return names.get(schema, schema) if isinstance(schema, str) else schema
 
 
 def _enums(reader: dict[str, Any], writer: dict[str, Any], path: str) -> list[str]:

@@ -17,6 +17,15 @@ ROW_FIRST = b"\x20"  # the lowest byte that a row's key can begin with
 SOURCE_SEPARATOR = "\x1f"
 ID_CHARACTERS_MAX = 128
 
+_CONTROL = r"\u0000-\u001f\u007f-\u009f"
+_SPACE = r" \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_EDGE, _INSIDE = f"[^{_CONTROL}{_SPACE}]", f"[^{_CONTROL}]"
+_PART_EDGE, _PART = f"[^{_CONTROL}{_SPACE},]", f"[^{_CONTROL},]"
+ID_PATTERN = f"^{_EDGE}({_INSIDE}{{0,{ID_CHARACTERS_MAX - 2}}}{_EDGE})?$"
+"""What `id_problem` lets pass, but for the composed form, which no pattern can tell; for descriptions, as ECMA-262."""
+IDS_PATTERN = "^{0}(,{0})*$".format(f"{_PART_EDGE}({_PART}{{0,{ID_CHARACTERS_MAX - 2}}}{_PART_EDGE})?")
+"""One or more ids without commas, with commas between them."""
+
 
 def hold_key(sku: str, reservation_id: str) -> bytes:
     """Key of a hold: all holds of a SKU are neighbours."""

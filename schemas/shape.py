@@ -117,6 +117,8 @@ class Shape:
         names = [_text(f.get("name"), "the name of a field") for f in fields]
         if len(set(names)) < len(names):
             raise _unusable(f"record {_shown(name)} has a field twice")
+        if not all(_is_aliases(f.get("aliases", [])) for f in fields):
+            raise _unusable(f"a field of {_shown(name)} has aliases that are no names")
         inner_namespace = name.rpartition(".")[0]
         types = [self._type(f.get("type"), inner_namespace, depth + 1) for f in fields]
         parts = 1 + sum(t.parts for t in types)
@@ -285,6 +287,10 @@ def _deepest(types: list[Type]) -> int:
 
 def _full(name: str, namespace: str) -> str:
     return f"{namespace}.{name}" if namespace and "." not in name else name
+
+
+def _is_aliases(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(alias, str) for alias in value)
 
 
 def _text(value: object, what: str) -> str:

@@ -98,3 +98,15 @@ def test_an_incompatible_change_is_named_with_its_field(
     reader: dict[str, Any], writer: dict[str, Any], said: str
 ) -> None:
     assert any(said in problem for problem in incompatibilities(reader, writer))
+
+
+def test_a_type_is_the_same_however_many_times_it_is_said_to_be_one() -> None:
+    array = {"type": "array", "items": "long"}
+    assert incompatibilities(record({"name": "n", "type": {"type": array}}), record({"name": "n", "type": array})) == []
+    assert incompatibilities(record({"name": "n", "type": {"type": LONG}}), record(TEXT)) == ["n: was string, is long"]
+
+
+@pytest.mark.parametrize("stray", [{"fields": 5}, {"fields": [["a"]]}, {"items": 5}, {"values": {}}])
+def test_what_belongs_to_another_kind_of_type_is_not_looked_at(stray: dict[str, Any]) -> None:
+    kind: dict[str, Any] = {"type": "long", **stray}
+    assert incompatibilities(record({"name": "n", "type": kind}), record(LONG)) == []

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import secrets
 import unicodedata
 import uuid
@@ -7,7 +8,7 @@ import uuid
 import pytest
 from confluent_kafka import Message, Producer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import keys
@@ -113,3 +114,19 @@ def test_the_holds_of_a_sku_are_neighbours() -> None:
 def test_a_source_key_tells_supplier_from_location(supplier: str, location: str) -> None:
     if keys.id_problem(supplier) is None and keys.id_problem(location) is None:
         assert keys.source_key(supplier, location).split(keys.SOURCE_SEPARATOR) == [supplier, location]
+
+
+_edgy = st.text(st.one_of(st.characters(), st.sampled_from(" \t\n\x1f\x7f\x85\u00a0\u2003\u3000\ufeff,a")), max_size=6)
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.one_of(_edgy, _edgy.map(lambda text: "x" + text * 40 + "y")))
+def test_the_pattern_in_descriptions_takes_what_the_rule_takes_but_for_the_composed_form(value: str) -> None:
+    surrogates = any(unicodedata.category(c) == "Cs" for c in value)  # which no JSON in UTF-8 can hold
+    problem = keys.id_problem(value)
+    if not surrogates and (problem is None or "NFC" not in problem):
+        assert (re.fullmatch(keys.ID_PATTERN, value) is not None) == (problem is None)
+        several = re.fullmatch(keys.IDS_PATTERN, value) is not None
+        assert several == all(
+            keys.id_problem(part) is None or "NFC" in str(keys.id_problem(part)) for part in value.split(",")
+        )

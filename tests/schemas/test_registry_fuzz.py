@@ -26,7 +26,7 @@ def packaged(tmp_path: Path) -> Path:
 
 
 def test_hostile_files_end_in_one_line_that_says_what_to_do() -> None:
-    assert child("registry", SEED, 150).cases == 150
+    assert child("registry", SEED, 80).cases == 80
 
 
 def entry(**fields: object) -> bytes:
