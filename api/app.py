@@ -48,6 +48,7 @@ def make_app(
         reads.close()
 
     app.on_cleanup.append(close)
+    app.on_response_prepare.append(problems.unexpected)
     return app
 
 
@@ -58,7 +59,7 @@ def _describe(app: web.Application, document: openapi.Document) -> None:
         return web.Response(body=as_json, content_type="application/json")
 
     async def page(request: web.Request) -> web.Response:
-        text = docs_page.render(document, f"{request.scheme}://{request.host}")
+        text = docs_page.render(document, problems.tellable(f"{request.scheme}://{request.host}"))
         return web.Response(text=text, content_type="text/html", headers=_PAGE_HEADERS)
 
     app.router.add_get("/openapi.json", description)

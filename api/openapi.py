@@ -14,9 +14,10 @@ import msgspec
 
 from api.answers import Item as OneItem
 from api.answers import Items, Page, RowAnswer
-from api.params import LIMIT_DEFAULT, LIMIT_MAX, SKUS_MAX
+from api.params import DIGITS_MAX, LIMIT_DEFAULT, LIMIT_MAX, SKUS_MAX
 from api.routes import ROOT
 from api.system import Health, Readiness, Stats
+from schemas.keys import ID_PATTERN, IDS_PATTERN
 from stockweave.errors import Fatal
 
 Document = dict[str, Any]
@@ -78,7 +79,9 @@ def _own() -> Document:
     ready = _simple("readiness", "Whether every partition of the view can be read.", readiness)
     ready["responses"]["503"] = _answer("Not yet.", readiness)
     metrics: Document = {"operationId": "metrics", "summary": "Metrics for Prometheus."}
-    metrics["responses"] = {"200": {"description": "Text.", "content": {"text/plain": {}}}}
+    metrics["responses"] = {
+        "200": {"description": "Text.", "content": {"text/plain": {}, "application/openmetrics-text": {}}}
+    }
     availability = {ROOT: _inventory({"oneOf": [item, items, page]}), ROOT + "/{sku}": _whole_row(row)}
     operations = {
         "/api/v1/stats": _simple("stats", "What became of every supplier's events.", stats),
@@ -104,13 +107,13 @@ def _inventory(answers: Document) -> Document:
         "Without `sku` it is a page of the list, ordered by SKU; go on with `next` as `cursor` until that is null. "
         "A page may be short, or empty, before the last one, as every request looks at a bounded number of rows.",
         "parameters": [
-            _query("sku", "One SKU, or several.", {"type": "array", "items": _TEXT}),
-            _query("supplier", "List: only SKUs that this supplier has a source of.", _TEXT),
-            _query("location", "List: only SKUs with a source there (of `supplier`, if given).", _TEXT),
+            _query("sku", "One SKU, or several; in place of all that is for the list.", _SKUS),
+            _query("supplier", "List: only SKUs that this supplier has a source of.", _ID),
+            _query("location", "List: only SKUs with a source there (of `supplier`, if given).", _ID),
             _query("in_stock", "List: only SKUs that have something to sell, or that have not.", {"type": "boolean"}),
-            _query("updated_since", "List: only SKUs changed since; RFC 3339 or milliseconds.", _TEXT),
+            _query("updated_since", "List: only SKUs changed since; RFC 3339 or milliseconds.", _SINCE),
             _query("limit", "List: items on a page.", _LIMIT),
-            _query("cursor", "List: `next` of the page before.", _TEXT),
+            _query("cursor", "List: `next` of the page before.", _CURSOR),
             _MIN_OFFSET,
             _IF_NONE_MATCH,
         ],
@@ -129,7 +132,7 @@ def _whole_row(row: Document) -> Document:
     return {
         "operationId": "readRow",
         "summary": "Everything that is known of a SKU, source by source.",
-        "parameters": [sku | {"schema": _TEXT}, _MIN_OFFSET, _IF_NONE_MATCH],
+        "parameters": [sku | {"schema": _ID}, _MIN_OFFSET, _IF_NONE_MATCH],
         "responses": {
             "200": _answer("The row.", row),
             "304": {"description": "The row is as the client has it."},
@@ -156,9 +159,18 @@ def _simple(operation: str, summary: str, schema: Document) -> Document:
     return {"operationId": operation, "summary": summary, "responses": {"200": _answer(summary, schema)}}
 
 
-_TEXT = {"type": "string"}
+_ID = {"type": "string", "minLength": 1, "pattern": ID_PATTERN}
+_SKUS = {"type": "array", "minItems": 1, "maxItems": SKUS_MAX, "items": {"type": "string", "pattern": IDS_PATTERN}}
+_CURSOR = {"type": "string", "pattern": "^[A-Za-z0-9_-]+$"}
+_TOKEN = {"type": "string", "pattern": "^[0-9]{1,18}-[0-9]{1,18}(,[0-9]{1,18}-[0-9]{1,18})*$"}
+_SINCE = {
+    "anyOf": [
+        {"type": "string", "format": "date-time"},
+        {"type": "integer", "minimum": 0, "maximum": 10**DIGITS_MAX - 1},
+    ]
+}
 _LIMIT = {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT}
-_MIN_OFFSET = _query("min_offset", "The `token` of a write: wait, for a bounded time, until the answer has it.", _TEXT)
+_MIN_OFFSET = _query("min_offset", "The `token` of a write: wait, for a bounded time, until the answer has it.", _TOKEN)
 _IF_NONE_MATCH = {
     "name": "If-None-Match",
     "in": "header",

@@ -17,6 +17,7 @@ from stockweave.errors import Rejected
 
 SKUS_MAX = 1_000
 LIMIT_DEFAULT, LIMIT_MAX = 100, 1_000
+DIGITS_MAX = 18  # of a whole number; it fits 64 bits then
 
 T = TypeVar("T")
 
@@ -132,7 +133,7 @@ def _time_ms(name: str, text: str) -> int:
     if number is not None:
         return number
     try:
-        at = datetime.fromisoformat(text)
+        at = datetime.fromisoformat(text.upper())
     except ValueError:
         at = None
     if at is None or at.tzinfo is None:
@@ -146,4 +147,4 @@ def _time_ms(name: str, text: str) -> int:
 
 
 def _whole(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= DIGITS_MAX else None

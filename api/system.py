@@ -7,11 +7,12 @@ import time
 from collections.abc import Iterable
 from importlib.metadata import version
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 from msgspec import Struct
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.aiohttp import make_aiohttp_handler
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from api.answers import IDS, Time, encode_json, rfc3339
@@ -98,7 +99,7 @@ class SystemRoutes:
         """Register the routes."""
         app.router.add_get("/healthz", self.health)
         app.router.add_get("/readyz", self.ready)
-        app.router.add_get("/metrics", make_aiohttp_handler(_registry()))
+        app.router.add_get("/metrics", _metrics(make_aiohttp_handler(_registry())))
         app.router.add_get("/api/v1/stats", self.stats)
 
     async def health(self, request: web.Request) -> web.Response:
@@ -157,6 +158,19 @@ async def measure(request: web.Request, handler: Handler) -> web.StreamResponse:
     metrics.HTTP_SECONDS.labels(route).observe(time.perf_counter() - began_s)
     metrics.HTTP_REQUESTS.labels(route, str(response.status)).inc()
     return response
+
+
+def _metrics(told: Handler) -> Handler:
+    """GET /metrics. What a client wants that cannot be read is passed over, as RFC 9110 (12.5.1) allows."""
+
+    async def metrics_told(request: web.Request) -> web.StreamResponse:
+        try:
+            choose_encoder(",".join(request.headers.getall(hdrs.ACCEPT, [])))
+        except TypeError:  # of a version that is no number
+            request = request.clone(headers={k: v for k, v in request.headers.items() if k != hdrs.ACCEPT})
+        return await told(request)
+
+    return metrics_told
 
 
 def _registry() -> CollectorRegistry:

@@ -37,7 +37,7 @@ def problem(
         retry_after_s: becomes the header of that name.
         members: anything more to say; JSON values.
     """
-    body = standard_members(status, reason, detail) | ({} if field is None else {"field": field}) | members
+    body = standard_members(status, reason, detail) | ({} if field is None else {"field": tellable(field)}) | members
     headers = {} if retry_after_s is None else {hdrs.RETRY_AFTER: str(retry_after_s)}
     return web.Response(body=orjson.dumps(body), status=status, content_type=MEDIA_TYPE, headers=headers)
 
@@ -48,9 +48,14 @@ def standard_members(status: int, reason: str, detail: str) -> dict[str, object]
         "type": TYPE + reason,
         "title": HTTPStatus(status).phrase,
         "status": status,
-        "detail": detail,
+        "detail": tellable(detail),
         "reason": reason,
     }
+
+
+def tellable(text: str) -> str:
+    """The text as UTF-8 can say it: what a header held that is not UTF-8 comes in as lone surrogates."""
+    return text.encode(errors="replace").decode()
 
 
 @web.middleware
@@ -62,6 +67,8 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
         return problem(422, error.reason, str(error), field=error.field)
     except Retriable as error:
         return problem(503, "try_again", str(error), retry_after_s=error.retry_after_s)
+    except ConnectionResetError:  # the client's, in the middle of its body or of our answer: no defect, no 500
+        return problem(400, "connection_lost", "the client closed the connection; send it again")
     except web.HTTPException as error:
         if error.status < 400:
             raise

@@ -16,7 +16,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
 from inventory.stock import INCOMING_MAX, QUANTITY_MAX
-from schemas.keys import ID_CHARACTERS_MAX, id_problem
+from schemas.keys import ID_CHARACTERS_MAX, ID_PATTERN, id_problem
 
 OBSERVED_AT_MIN_MS = 946_684_800_000  # 2000-01-01; what is before it was sent in seconds
 OBSERVED_AT_MAX_MS = 253_402_300_799_999  # the end of the year 9999, where RFC 3339 ends too
@@ -76,20 +76,45 @@ def _id_message(problem: str) -> Any:  # noqa: ANN401 - PydanticCustomError want
     return problem + remedy
 
 
-_ID_SCHEMA: dict[str, Any] = {"minLength": 1, "maxLength": ID_CHARACTERS_MAX}
+ID_SCHEMA: dict[str, Any] = {"minLength": 1, "maxLength": ID_CHARACTERS_MAX, "pattern": ID_PATTERN}
 _TIME_SCHEMA = WithJsonSchema(
     {
         "oneOf": [
-            {"type": "string", "format": "date-time"},
+            {"type": "string", "format": "date-time", "pattern": "^[2-9][0-9]{3}-"},
             {"type": "integer", "minimum": OBSERVED_AT_MIN_MS, "maximum": OBSERVED_AT_MAX_MS},
         ]
     }
 )
 
-Id = Annotated[str, Field(strict=True, json_schema_extra=_ID_SCHEMA), AfterValidator(_id)]
-Sku = Annotated[str, Field(strict=True, json_schema_extra=_ID_SCHEMA), AfterValidator(_sku)]
+Id = Annotated[str, Field(strict=True, json_schema_extra=ID_SCHEMA), AfterValidator(_id)]
+Sku = Annotated[str, Field(strict=True, json_schema_extra=ID_SCHEMA), AfterValidator(_sku)]
 Time = Annotated[int, PlainValidator(to_ms), _TIME_SCHEMA]
 _CAMEL_CASE = ConfigDict(extra="forbid", alias_generator=to_camel)
+
+
+def _of_kind(kind: str, then: dict[str, Any], otherwise: dict[str, Any] | None = None) -> dict[str, Any]:
+    condition: dict[str, Any] = {"properties": {"kind": {"const": kind}}}
+    if kind != "COUNT":
+        condition["required"] = ["kind"]  # COUNT is what it is without one
+    return {"if": condition, "then": then} | ({} if otherwise is None else {"else": otherwise})
+
+
+_NO_COUNT: dict[str, Any] = {"incoming": {"maxItems": 0}, "staleAfterMs": {"type": "null"}}
+_TOGETHER: dict[str, Any] = {
+    "allOf": [
+        _of_kind("COUNT", {"properties": {"quantity": {"type": "integer", "minimum": 0}}, "required": ["quantity"]}),
+        _of_kind(
+            "DELTA",
+            {
+                "properties": {"quantity": {"type": "integer", "not": {"const": 0}}, **_NO_COUNT},
+                "required": ["quantity"],
+            },
+            {"properties": {"orderRef": {"type": "null"}}},
+        ),
+        _of_kind("WITHDRAWN", {"properties": {"quantity": {"enum": [0, None]}, **_NO_COUNT}}),
+    ]
+}
+"""What fields say together, for the description; `validation.record_of` is what checks it."""
 
 
 class Incoming(BaseModel):
@@ -104,7 +129,7 @@ class Incoming(BaseModel):
 class InventoryUpdate(BaseModel):
     """What a supplier says of one SKU at one location."""
 
-    model_config = _CAMEL_CASE
+    model_config = ConfigDict(extra="forbid", alias_generator=to_camel, json_schema_extra=_TOGETHER)
 
     sku: Sku = Field(description="The shop's id of the article; brought to Unicode's composed form (NFC).")
     quantity: Annotated[int, Field(strict=True, ge=-QUANTITY_MAX, le=QUANTITY_MAX)] | None = Field(

@@ -9,7 +9,7 @@ from typing import Any
 
 from connectors.push.app import BATCH_PATH, ROOT, UPDATE_PATH
 from connectors.push.body import JSON, NDJSON
-from connectors.push.models import InventoryUpdate
+from connectors.push.models import ID_SCHEMA, InventoryUpdate
 from stockweave.problems import MEDIA_TYPE
 from stockweave.settings import Settings
 
@@ -37,7 +37,7 @@ def openapi_paths(settings: Settings) -> Document:
         "in": "path",
         "required": True,
         "description": "Who says it; percent-encoded.",
-        "schema": {"type": "string", "minLength": 1, "maxLength": 128},
+        "schema": _STRING | ID_SCHEMA,
     }
     trace = {"name": "traceparent", "in": "header", "description": "W3C trace context.", "schema": _STRING}
     shared = {"tags": ["push"], "parameters": [supplier, trace]}
@@ -111,7 +111,8 @@ def openapi_components() -> Document:
     stopped = _object("The account of a batch that was cut short.", lastLine=last_line, **account)
     schemas["StoppedBatch"] = {"allOf": [_ref("Problem"), stopped]}
     fault = _object("A fault of the update.", reason=_REASON, field=_FIELD, detail=_DETAIL)
-    faults = _object("All that is wrong.", errors={"type": "array", "minItems": 1, "items": fault})
+    errors = {"type": "array", "minItems": 1, "items": fault, "description": "Left out where the address is at fault."}
+    faults = {"type": "object", "description": "All that is wrong.", "properties": {"errors": errors}}
     schemas["InvalidUpdate"] = {"allOf": [_ref("Problem"), faults]}
     return {"schemas": schemas}
 

@@ -1,0 +1,135 @@
+"""Hostile requests, byte by byte, to a served API: what no client library would send."""
+
+from __future__ import annotations
+
+import random
+import socket
+from collections.abc import Callable
+
+import orjson
+
+from connectors.push.body import JSON, NDJSON
+from tests.fuzz.junk import SCALARS, TEXTS, spoilt, spoilt_json
+
+ANSWERS_S = 5.0
+ENDS_S = 0.2  # how long a request that is cut short is waited for, until its end is told
+READS = (
+    b"/api/v1/inventory?sku=milk", b"/api/v1/inventory?sku=milk,tea&min_offset=0-0", b"/api/v1/inventory/tea",
+    b"/api/v1/inventory?limit=2&in_stock=true&supplier=acme&location=default", b"/api/v1/inventory?updated_since=1",
+    b"/api/v1/inventory?cursor=kqFnoWE", b"/api/v1/stats", b"/healthz", b"/readyz", b"/metrics?name[]=x",
+    b"/openapi.json", b"/docs", b"/nothing",
+)  # fmt: skip
+HEADERS = (
+    b"If-None-Match", b"Accept", b"Content-Type", b"Content-Encoding", b"Transfer-Encoding", b"Content-Length", b"Host",
+    b"traceparent", b"Cookie", b"Range", b"Accept-Encoding", b"Connection", b"Upgrade",
+)  # fmt: skip
+VALUES = (
+    b"\xff", b"", b'W/"\xff', b"*", b"text/plain;version=1.x.0",
+    b"application/openmetrics-text; version=a; escaping=\xff",
+    b"application/json; charset=\xff", b"application/json; charset*=x'y'%ff", b";;;=", b"gzip", b"chunked", b"-1", b"7",
+    b"[", b"x:99999999", b"<script>", b"\x00", b"a" * 9_000, b"application/x-ndjson", b"websocket",
+)  # fmt: skip
+UPDATE = {"sku": "tea", "quantity": 3, "timestamp": "2026-01-05T09:00:00Z", "updateId": "u-1", "kind": "COUNT",
+          "incoming": [{"expectedAt": 1_800_000_000_000, "quantity": 5}], "staleAfterMs": 60_000}  # fmt: skip
+
+
+def get(path: bytes, *headers: bytes) -> bytes:
+    return b"\r\n".join((b"GET " + path + b" HTTP/1.1", b"Connection: close", *_host(headers), *headers, b"", b""))
+
+
+def post(path: bytes, body: bytes, media: str = JSON, *headers: bytes) -> bytes:
+    own = [f"Content-Type: {media}".encode()] if not any(h.startswith(b"Content-Type") for h in headers) else []
+    length = b"Content-Length: %d" % len(body)
+    head = (b"POST /api/v1/suppliers/" + path + b" HTTP/1.1", b"Connection: close", *_host(headers), *own, length)
+    return b"\r\n".join((*head, *headers, b"", body))
+
+
+def _host(headers: tuple[bytes, ...]) -> list[bytes]:
+    return [] if any(h.startswith(b"Host:") for h in headers) else [b"Host: x"]
+
+
+def status(port: int, request: bytes) -> int | None:
+    """Of the answer; None where the connection ends without one, as it may where the request never ends."""
+    with socket.create_connection(("127.0.0.1", port), ANSWERS_S) as connection:
+        try:
+            connection.sendall(request)
+            connection.settimeout(ENDS_S)
+            answer = _received(connection)
+            if answer is None:
+                connection.shutdown(socket.SHUT_WR)
+                connection.settimeout(ANSWERS_S)
+                answer = _received(connection)
+            while answer and _received(connection):
+                pass  # to its end: an answer that nobody reads is an error to the server
+        except ConnectionError:
+            return None  # what was sent is no request, and was not read to its end
+    return int(answer.split(b" ", 2)[1]) if answer else None
+
+
+def _received(connection: socket.socket) -> bytes | None:
+    try:
+        return connection.recv(64 << 10)
+    except TimeoutError:
+        return None
+
+
+def request(drawn: random.Random) -> bytes:
+    """One request, spoilt somewhere."""
+    headers = [
+        drawn.choice(HEADERS) + b": " + spoilt(drawn, drawn.choice(VALUES))[:9_000].replace(b"\n", b"")
+        for _ in range(drawn.choice((0, 1, 1, 3)))
+    ]
+    match drawn.randrange(6):
+        case 0 | 1:
+            path = drawn.choice(READS)
+            return get(spoilt(drawn, path)[:2_000] if drawn.randrange(2) else path + _percent(drawn), *headers)
+        case 2:
+            return post(b"acme/inventory-update", _update(drawn), JSON, *headers)
+        case 3:
+            items = b"[" + b",".join(_update(drawn) for _ in range(drawn.randint(0, 3))) + b"]"
+            return post(_percent(drawn) + b"/inventory-batch-update", items, JSON, *headers)
+        case 4:
+            lines = b"\n".join(spoilt(drawn, _update(drawn)) for _ in range(drawn.randint(0, 5)))
+            return post(b"acme/inventory-batch-update", lines, NDJSON, *headers)
+    return spoilt(drawn, post(b"acme/inventory-update", orjson.dumps(UPDATE), JSON, *headers))
+
+
+def _percent(drawn: random.Random) -> bytes:
+    return b"".join(b"%%%02x" % byte for byte in drawn.choice(TEXTS)[:200])
+
+
+def _update(drawn: random.Random) -> bytes:
+    match drawn.randrange(4):
+        case 0:
+            return spoilt(drawn, orjson.dumps(UPDATE))
+        case 1:
+            return (
+                orjson.dumps(UPDATE)[:-1]
+                + b',"a":'
+                + drawn.choice((b"[" * 9_000, b"9" * 5_000, b"1e999", b"NaN"))
+                + b"}"
+            )
+    changed = spoilt_json(drawn, UPDATE) if drawn.randrange(2) else UPDATE | {"sku": drawn.choice(SCALARS)}
+    return orjson.dumps(changed, default=str) if _is_utf8(changed) else b'{"sku": "\\ud800"}'
+
+
+def _is_utf8(value: object) -> bool:
+    try:
+        orjson.dumps(value)
+    except TypeError:
+        return False
+    return True
+
+
+def hostile(port: int, count: Callable[[int | None], object]) -> Callable[[random.Random, int], int]:
+    """Requests to the API at `port`: each is answered, or its connection ends, and no answer is 500."""
+
+    def run(drawn: random.Random, cases: int) -> int:
+        for _ in range(cases):
+            sent = request(drawn)
+            answered = status(port, sent)
+            count(answered)
+            assert answered != 500, sent
+        return cases
+
+    return run
