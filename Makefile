@@ -1,7 +1,7 @@
 # Stockweave. `make` alone lists what can be made; every target does its own set-up first.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-online lint format bench simulate mutants chaos lock clean
+.PHONY: help setup run test test-online lint format bench simulate mutants chaos fuzz lock clean
 
 PYTHON_MIN := 3.11
 # The system's own build first: it is optimised by profile, which those of version managers often are not, and an eighth
@@ -51,6 +51,9 @@ mutants: $(STAMP) ## Plant defects in copies of the code, one at a time, and pri
 
 chaos: $(STAMP) ## Let everything go wrong at random under load, then compare every number (ARGS="--faults 50 --seed 7")
 	@$(BIN)/python -m tests.system.chaos $(ARGS)
+
+fuzz: $(STAMP) ## Feed fresh hostile input of every kind to a running API and to the decoder, for SECONDS=120
+	@$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),120)
 
 lock: | $(STAMP) ## Pin the newest versions that fit pyproject.toml, with their hashes (needs .venv)
 	@$(LOCK) --all-extras pyproject.toml --output-file requirements.lock
