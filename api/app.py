@@ -62,5 +62,5 @@ def _describe(app: web.Application, document: openapi.Document) -> None:
         text = docs_page.render(document, problems.tellable(f"{request.scheme}://{request.host}"))
         return web.Response(text=text, content_type="text/html", headers=_PAGE_HEADERS)
 
-    app.router.add_get("/openapi.json", description)
-    app.router.add_get("/docs", page)
+    app.router.add_get("/openapi.json", description, expect_handler=problems.expectation)
+    app.router.add_get("/docs", page, expect_handler=problems.expectation)

@@ -21,6 +21,7 @@ from api.params import Params, identifier
 from api.view import View
 from inventory.availability import availability
 from schemas.keys import partition_of
+from stockweave import problems
 from stockweave.errors import Retriable
 from stockweave.problems import problem
 
@@ -53,8 +54,8 @@ class ReadRoutes:
 
     def add_to(self, app: web.Application) -> None:
         """Register the routes; HEAD comes with GET."""
-        app.router.add_get(ROOT, self.inventory)
-        app.router.add_get(ROOT + "/{sku:.+}", self.row)
+        app.router.add_get(ROOT, self.inventory, expect_handler=problems.expectation)
+        app.router.add_get(ROOT + "/{sku:.+}", self.row, expect_handler=problems.expectation)
 
     async def inventory(self, request: web.Request) -> web.Response:
         """GET /api/v1/inventory: one SKU, several, or the list."""

@@ -20,7 +20,7 @@ from api.partition import ViewPartition
 from api.view import View
 from schemas.rows import OUTCOMES
 from schemas.topics import UPDATES
-from stockweave import metrics
+from stockweave import metrics, problems
 
 
 class Health(Struct):
@@ -97,10 +97,10 @@ class SystemRoutes:
 
     def add_to(self, app: web.Application) -> None:
         """Register the routes."""
-        app.router.add_get("/healthz", self.health)
-        app.router.add_get("/readyz", self.ready)
-        app.router.add_get("/metrics", _metrics(make_aiohttp_handler(_registry())))
-        app.router.add_get("/api/v1/stats", self.stats)
+        app.router.add_get("/healthz", self.health, expect_handler=problems.expectation)
+        app.router.add_get("/readyz", self.ready, expect_handler=problems.expectation)
+        app.router.add_get("/metrics", _metrics(make_aiohttp_handler(_registry())), expect_handler=problems.expectation)
+        app.router.add_get("/api/v1/stats", self.stats, expect_handler=problems.expectation)
 
     async def health(self, request: web.Request) -> web.Response:
         """GET /healthz."""

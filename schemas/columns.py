@@ -17,7 +17,7 @@ from schemas.registry import Schema
 from schemas.zigzag import zigzag
 
 GUARD = "end_of_body"
-BYTES_MAX = 1 << 30  # of a batch: pyruhvro ends the process where a column's text passes 2 GiB, its offsets' range
+BYTES_MAX = 1 << 30  # of a batch: where a column's text passes 2 GiB, pyruhvro panics, which no `except` expects
 
 
 class ColumnDecoder:

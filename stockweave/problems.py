@@ -9,7 +9,7 @@ from __future__ import annotations
 from http import HTTPStatus
 
 import orjson
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.typedefs import Handler
 
 from stockweave.errors import Rejected, Retriable
@@ -83,6 +83,22 @@ def _refused(request: web.Request, error: web.HTTPException) -> web.Response:
     if hdrs.ALLOW in error.headers:
         response.headers[hdrs.ALLOW] = error.headers[hdrs.ALLOW]
     return response
+
+
+async def expectation(request: web.Request) -> web.StreamResponse | None:
+    """For `expect_handler` of every route: asks for the body, or refuses what else a client expects.
+
+    aiohttp's own tells the header back as it is, which fails where it is not UTF-8, and outside of every middleware.
+    """
+    expected = request.headers.get(hdrs.EXPECT, "")
+    if expected.lower() != "100-continue":
+        return problem(
+            417, "expectation_failed", f"Expect is {expected}; send 100-continue, or none", field=hdrs.EXPECT
+        )
+    if request.version == HttpVersion11:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # the answer's own headers have not begun
+    return None
 
 
 async def unexpected(_: web.Request, response: web.StreamResponse) -> None:

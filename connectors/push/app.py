@@ -45,8 +45,8 @@ def create_app(settings: Settings, publisher: Publisher, clock: Clock | None = N
     """
     app = web.Application(middlewares=[problems.middleware])
     routes = PushRoutes(settings, publisher, clock or SystemClock())
-    app.router.add_post(UPDATE_PATH, routes.update)
-    app.router.add_post(BATCH_PATH, routes.batch)
+    app.router.add_post(UPDATE_PATH, routes.update, expect_handler=problems.expectation)
+    app.router.add_post(BATCH_PATH, routes.batch, expect_handler=problems.expectation)
     app.on_response_prepare.append(problems.unexpected)
     app.on_shutdown.append(routes.on_shutdown)
     return app

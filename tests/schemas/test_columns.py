@@ -96,3 +96,12 @@ def test_a_length_beyond_all_memory_is_left_to_the_record_decoder() -> None:
     huge = bytes([0xFE] + [0xFF] * 8 + [0x01])  # zigzag of 2**63 - 1
     for body in (huge, huge + b"abc", b"\xff" * 9 + b"\x01", b"\x80" * 40):
         assert not check([framed(UPDATES.schema_id, body)])
+
+
+def test_a_batch_beyond_the_range_of_arrows_offsets_is_left_to_the_record_decoder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    good = UPDATES.encode(RICH)
+    monkeypatch.setattr("schemas.columns.BYTES_MAX", 3 * len(good))
+    assert check([good, good])
+    assert not check([good] * 4), "pyruhvro panics where a column's text passes 2 GiB, which is no Exception"
