@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyruhvro import deserialize_array
 
 from schemas.registry import Schema
+from schemas.shape import Shape
 from schemas.zigzag import zigzag
 
 GUARD = "end_of_body"
@@ -28,7 +30,9 @@ class ColumnDecoder:
 
     def __init__(self, schema: Schema, entries_max: int) -> None:
         self._entries_max = entries_max
-        self._schema = json.dumps(schema | {"fields": [*schema["fields"], {"name": GUARD, "type": "long"}]})
+        plain = Shape(schema, entries_max, skipped=False).plain
+        self._is_columnar = _is_columnar(plain)
+        self._schema = json.dumps(plain | {"fields": [*plain["fields"], {"name": GUARD, "type": "long"}]})
         self._guard = secrets.randbits(62)  # drawn, so that no body can hold it but by chance
         self._guard_bytes = zigzag(self._guard)
 
@@ -39,6 +43,8 @@ class ColumnDecoder:
             frame: that each value begins with, if it is not malformed.
             values: each a frame and a body.
         """
+        if not self._is_columnar:
+            return None
         guard = self._guard_bytes
         bodies = [value.removeprefix(frame) + guard for value in values]
         bodies_bytes = sum(map(len, bodies))
@@ -53,6 +59,20 @@ class ColumnDecoder:
         if not (batch.column(GUARD).to_numpy() == self._guard).all():
             return None
         return None if any(_longest(column) > self._entries_max for column in batch.columns) else batch
+
+
+COLUMNAR = ("int", "long", "float", "double", "boolean", "string")
+
+
+def _is_columnar(kind: Any) -> bool:  # noqa: ANN401 - Avro schemas are JSON
+    """Whether pyruhvro decodes the type in the way that was compared with fastavro's; at some others it panics."""
+    if isinstance(kind, list):
+        return len(kind) == 2 and "null" in kind and all(k == "null" or _is_columnar(k) for k in kind)
+    if not isinstance(kind, dict):
+        return kind in COLUMNAR
+    if kind["type"] == "record":
+        return bool(kind["fields"]) and all(_is_columnar(field["type"]) for field in kind["fields"])
+    return kind["type"] == "enum" or (kind["type"] == "array" and _is_columnar(kind["items"]))
 
 
 def _longest(column: pa.Array) -> int:

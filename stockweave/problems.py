@@ -90,14 +90,14 @@ async def expectation(request: web.Request) -> web.StreamResponse | None:
 
     aiohttp's own tells the header back as it is, which fails where it is not UTF-8, and outside of every middleware.
     """
+    if request.version < HttpVersion11:
+        return None
     expected = request.headers.get(hdrs.EXPECT, "")
     if expected.lower() != "100-continue":
-        return problem(
-            417, "expectation_failed", f"Expect is {expected}; send 100-continue, or none", field=hdrs.EXPECT
-        )
-    if request.version == HttpVersion11:
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        request.writer.output_size = 0  # the answer's own headers have not begun
+        detail = f"Expect is {expected}; send 100-continue, or none"
+        return problem(417, "expectation_failed", detail, field=hdrs.EXPECT)
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0  # the answer's own headers have not begun
     return None
 
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.codec import Codec, Record
+from schemas.columns import ColumnDecoder
 from schemas.registry import FileRegistry
 from stockweave.errors import Rejected
 from tests.inventory.builders import DECODED
@@ -105,3 +106,31 @@ def test_a_batch_beyond_the_range_of_arrows_offsets_is_left_to_the_record_decode
     monkeypatch.setattr("schemas.columns.BYTES_MAX", 3 * len(good))
     assert check([good, good])
     assert not check([good] * 4), "pyruhvro panics where a column's text passes 2 GiB, which is no Exception"
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "bytes",
+        {"type": "fixed", "name": "F", "size": 12},
+        {"type": "fixed", "name": "F", "size": 12, "logicalType": "duration"},
+        {"type": "bytes", "logicalType": "decimal", "precision": 4, "scale": 2},
+        {"type": "string", "logicalType": "uuid"},
+        {"type": "int", "logicalType": "time-millis"},
+        {"type": "long", "logicalType": "timestamp-millis"},
+        {"type": "long", "logicalType": "local-timestamp-nanos"},
+        {"type": "map", "values": "bytes"},
+        {"type": "array", "items": {"type": "fixed", "name": "F", "size": 1}},
+        {"type": "record", "name": "E", "fields": []},
+        ["null", "long", "string"],
+        ["null", "bytes"],
+        "null",
+        "stockweave.Kind",
+    ],
+)
+def test_a_schema_with_any_type_of_avro_is_decoded_to_columns_or_left(kind: object) -> None:
+    schema = SCHEMA | {"fields": [*SCHEMA["fields"], {"name": "added", "type": kind}]}
+    decoder, frame = ColumnDecoder(schema, 200), UPDATES.encode(RICH)[:5]
+    for rest in (b"", b"\0", b"\x02", b"\0" * 12, b"\x02\x02\0\0"):
+        columns = decoder.decode(frame, [UPDATES.encode(RICH) + rest])
+        assert columns is None or columns.select(NAMES).to_pylist() == [RICH]

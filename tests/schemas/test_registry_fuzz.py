@@ -99,9 +99,13 @@ def test_a_schema_that_cannot_be_used_is_refused_by_its_file(packaged: Path, con
         assert str(path) in str(refused.value)
 
 
-def test_a_schema_that_only_the_decoder_refuses_is_refused_at_the_start(packaged: Path) -> None:
+@pytest.mark.parametrize(("field", "changed"), [(4, {"default": {}}), (5, {"type": {"type": "long"}})])
+def test_a_schema_that_only_the_decoder_refuses_is_refused_at_the_start(
+    packaged: Path, field: int, changed: dict[str, object]
+) -> None:
     schema = json.loads(UPDATE)
-    schema["fields"][4]["type"]["default"] = {}
+    kind = schema["fields"][field]["type"]
+    schema["fields"][field]["type"] = ({} if isinstance(kind, str) else kind) | changed
     (packaged / "StockUpdate.1.avsc").write_text(json.dumps(schema))
     (packaged / "ids.json").write_bytes(entry(sha256=fingerprint(schema)))
     registry = FileRegistry(packaged)

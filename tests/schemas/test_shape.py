@@ -170,6 +170,7 @@ def test_blocks_of_every_form_are_read_by_columns_as_by_records() -> None:
         ("bytes", varint(9)),
         ("double", b"1234567"),
         ({"type": "fixed", "name": "F", "size": 8}, b"1234567"),
+        ({"type": "array", "items": "long"}, varint(-1) + varint(0) + b"\0\0"),
         ({"type": "array", "items": "long"}, varint(-1) + varint(-40) + b"\0\0"),
         ({"type": "array", "items": "long"}, varint(-1) + varint(HUGE) + b"\0\0"),
         ({"type": "array", "items": "string"}, varint(-2) + varint(2) + text(b"a") + text(b"b") + b"\0"),
@@ -264,7 +265,11 @@ def test_what_has_no_name_is_the_wrong_schema(schema: dict[str, Any]) -> None:
 def test_a_writers_logical_types_change_nothing_for_a_reader_without_them(field: str, kind: object) -> None:
     for at in (0, 1, 2**31, HUGE, -HUGE):
         record = sample(**({field: at} if field.endswith(("_at", "_ms")) else {}))
-        assert decoded(body_of(record), changed(**{field: kind})) == record
+        schema = changed(**{field: kind})
+        assert decoded(body_of(record), schema) == record
+        frame = FRAME.pack(0, FOREIGN_ID)
+        spoilt = frame + text(b"\xff") + body_of(record)[4:]  # beside it, each is read by itself
+        assert Codec("StockUpdate", Foreign(schema)).decode([frame + body_of(record), spoilt])[0] == record
 
 
 def test_what_a_message_takes_is_bounded_by_its_length() -> None:
