@@ -21,7 +21,8 @@ from schemas.codec import FRAME, Codec, Record
 from schemas.registry import FileRegistry, Schema
 from schemas.rows import Position, decode_row
 from schemas.topics import UPDATES
-from state.store import PartitionStore, Resources
+from state.database import Resources
+from state.store import PartitionStore
 from stockweave.errors import Rejected
 from streams.batch import Batch, Folder, Part
 from tests.fuzz.junk import NUMBERS, TEXTS, spoilt, spoilt_json, text, varint
