@@ -86,6 +86,8 @@ class Processor:
         self._consumer = world.consumer
         self._updates, self._stock, self._dead_letters = (topics[t.name].name for t in (UPDATES, STOCK, DEAD_LETTERS))
         self._updates_generation = topics[UPDATES.name].generation
+        # Not the dead letters: what hangs there is better told twice than never.
+        self._rows_places = [(self._stock, number) for number in range(topics[STOCK.name].partitions)]
         self._events_max = events_max
         self._transaction = Transaction(world.producer, world.clock, world.watchdog)
         self._restorer = Restorer(
@@ -103,12 +105,15 @@ class Processor:
         self._taken: list[int] = []
 
     def start(self) -> None:
-        """Take over what a former self left open, then join the group.
+        """Take over what a former self left open, or Kafka left hanging, then join the group.
 
         Raises:
             Retriable: Kafka does not answer yet; call again.
         """
         self._transaction.take_over()
+        self._transaction.undo_what_hangs(
+            self._rows_places, TopicPartition(self._updates, 0, 0), self._consumer.consumer_group_metadata()
+        )
         self._consumer.subscribe(
             [self._updates], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )

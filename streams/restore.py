@@ -35,6 +35,11 @@ BARRIER_WAIT_S = 0.2  # per try; ready partitions wait meanwhile
 ENDS_WAIT_S = 2.0
 RECORDS_MAX = 5_000
 STUCK_S = 10.0  # in one stage, and it is told, again and again
+HANGING_S = 60.0  # in one stage: no transaction takes that long
+HANGING = (
+    "if this goes on, a transaction hangs in Kafka: restart all workers, which ends what is theirs, or see "
+    "docs/kafka.md, `Hanging transactions`"
+)
 
 
 class Stage(enum.Enum):
@@ -208,7 +213,8 @@ class Restorer:
         elif now_s - assigned.told_s > STUCK_S:
             assigned.told_s = now_s
             for_s = round(now_s - since_s, 1)
-            log.warning("partition_waits", partition=assigned.number, stage=stage.name, for_s=for_s)
+            hint = {"remedy": HANGING} if for_s > HANGING_S and stage in (Stage.BARRIER, Stage.FOLLOW) else {}
+            log.warning("partition_waits", partition=assigned.number, stage=stage.name, for_s=for_s, **hint)
 
     def _own(self, assigned: Assigned) -> None:
         self._follower.remove(assigned.number)

@@ -11,12 +11,13 @@ import math
 import os
 import struct
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
+from schemas import keys
 from schemas.topics import MESSAGE_BYTES_MAX
 from stockweave.clients import Config, client_config
 from stockweave.errors import Fatal, Retriable
@@ -136,6 +137,37 @@ class Transaction:
             if error.retriable() or error.code() == KafkaError._TIMED_OUT:
                 raise Retriable(f"Kafka does not answer: {error.str()}; is it running?") from raised
             _end("init_transactions", error, raised)
+
+    def undo_what_hangs(self, places: Iterable[tuple[str, int]], group_offset: TopicPartition, group: Any) -> None:  # noqa: ANN401
+        """End what a former transaction of this producer may have left open for ever; after `take_over`.
+
+        A broker that is killed and starts again was seen to decide the end of a transaction before it knew of the
+        partitions, to write no markers to some of them, and to take it for ended. The last stable offset then stands
+        still there, and no reader of committed data, nor a restore, gets past it. A transaction of the same producer
+        that touches the same partitions ends it, the same way as itself: so this one is undone. Whoever was told that
+        the former one was committed has to look at the topic again (`state.follower` does).
+
+        Args:
+            places: topics and partitions that this producer writes to.
+            group_offset: any offset, for the group's own partition is a place as well.
+            group: metadata of a consumer of the group that has not joined it.
+
+        Raises:
+            Retriable: a stop was asked for, and Kafka does not answer.
+            Fatal: this producer is fenced or broken.
+        """
+        self.begin()
+        try:
+            for topic, partition in places:
+                self.produce(topic, None, keys.UNDONE, partition)
+            self.flush()
+            self._call(
+                "send_offsets_to_transaction",
+                self._producer.send_offsets_to_transaction, [group_offset], group, CALL_S,
+            )  # fmt: skip
+        except Aborted as why:
+            log.info("not_all_of_what_may_hang_is_undone", why=str(why))
+        self.abort()
 
     def begin(self) -> None:
         """Open a transaction."""

@@ -25,7 +25,7 @@ def test_a_planted_defect_is_seen_and_none_is_where_none_is(tmp_path: Path) -> N
     assert (seen.check, seen.seeds >= 1) == ("simulation", True)
     harmless = tmp_path / "harmless.patch"
     harmless.write_text(
-        "Nothing.\n\ndiff --git a/state/__init__.py b/state/__init__.py\n"
-        "--- a/state/__init__.py\n+++ b/state/__init__.py\n@@ -0,0 +1 @@\n+# nothing\n"
+        "Nothing.\n\ndiff --git a/state/nothing.py b/state/nothing.py\nnew file mode 100644\n"
+        "--- /dev/null\n+++ b/state/nothing.py\n@@ -0,0 +1 @@\n+# nothing\n"
     )
     assert look(Mutant("harmless", "Nothing.", harmless, ()), seeds=5).check is None

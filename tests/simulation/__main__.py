@@ -6,18 +6,16 @@ Exit code 1 if any law was broken.
 from __future__ import annotations
 
 import argparse
-import gc
 import itertools
 import json
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
 from tests.simulation.report import Report
 from tests.simulation.run import Failure, play, quietly, scheduled, try_seed
+from tests.simulation.spread import CHUNK, processes, some
 
-CHUNK = 50
 TELL_EVERY_S = 10.0
 
 
@@ -65,7 +63,7 @@ def _many(start: int, seeds: int | None, jobs: int) -> int:
     end = sys.maxsize if seeds is None else start + seeds
     firsts = iter(range(start, end, CHUNK))
     try:
-        with ProcessPoolExecutor(jobs) as pool:
+        with processes(jobs) as pool:
             while under_way := list(itertools.islice(firsts, jobs)):
                 for of_chunk in pool.map(partial(some, end=end), under_way):
                     report.join(of_chunk)
@@ -78,17 +76,6 @@ def _many(start: int, seeds: int | None, jobs: int) -> int:
     report.seconds = time.monotonic() - began_s
     print(report)
     return 1 if report.failures else 0
-
-
-def some(first: int, end: int) -> Report:
-    """A chunk of seeds, from `first` on."""
-    report, began_s = Report(), time.process_time()
-    with quietly():
-        for seed in range(first, min(first + CHUNK, end)):
-            report.add(try_seed(seed))
-    gc.collect()  # each run is a heap of cycles
-    report.cpu_s = time.process_time() - began_s
-    return report
 
 
 if __name__ == "__main__":

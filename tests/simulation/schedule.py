@@ -35,6 +35,7 @@ WORLD_FAULTS = (
     "worker_stopped",
     "killed_anywhere",
     "transaction_timed_out",
+    "markers_lost",
     "compacted",
     "updates_trimmed",
     "away_for_a_day",

@@ -24,10 +24,18 @@ def played(*actions: Action) -> None:
 
 
 def test_what_an_abort_takes_back_of_a_commit_that_was_reported_before_is_folded_again() -> None:
-    """Kafka forgot the first commit, so the second transaction was one with it, and both were undone."""
+    """Kafka lost the first commit's markers, so the second transaction was one with it, and both were undone."""
     played(
         Action("feed", number=20),
         Action("fault", "worker-0", 1, "commit_transaction", "tear"),
         Action("feed", number=10),
         Action("fault", "worker-0", 1, "send_offsets_to_transaction", "abortable"),
+    )
+
+
+def test_a_transaction_that_kafka_left_hanging_ends_with_the_next_start_of_its_worker() -> None:
+    played(
+        Action("feed", number=20),
+        Action("fault", "worker-0", 1, "commit_transaction", "tear"),
+        Action("killed_anywhere", "worker-0", 0),
     )

@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.simulation.__main__ import CHUNK, some
 from tests.simulation.report import Report
 from tests.simulation.run import shortest
 from tests.simulation.schedule import Action
+from tests.simulation.spread import CHUNK, processes, some
 
 SEEDS = 1_000
 ROOT = Path(__file__).parents[2]
@@ -22,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_a_thousand_seeds_break_no_law_and_meet_every_fault_and_crash_point() -> None:
     report = Report()
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
+    with processes(os.cpu_count() or 1) as pool:
         for of_chunk in pool.map(partial(some, end=SEEDS), range(0, SEEDS, CHUNK)):
             report.join(of_chunk)
     assert not report.failures, str(report)

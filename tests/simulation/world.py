@@ -19,14 +19,17 @@ from tests.simulation.workload import Told, told
 
 DAY_MS = 86_400_000
 ROUNDS_MAX = 300
-TIMEOUT_ROUNDS = 30  # of a transaction that nobody works on
+STUCK_ROUNDS = 30
 TURN_STEPS = 120
 RESTARTS_LATE = 0.6  # the share of them
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """The sizes of a run: few of everything, so that things meet. `trims`: the log of updates loses its beginning."""
+    """The sizes of a run: few of everything, so that things meet.
+
+    `trims`: the log of updates loses its beginning; `tears`: Kafka loses markers of transactions.
+    """
 
     partitions: int
     workers: int
@@ -37,6 +40,7 @@ class Scenario:
     horizon_ms: int
     entries_max: int
     trims: bool = False
+    tears: bool = True
 
     @classmethod
     def drawn(cls, rng: random.Random) -> Scenario:
@@ -51,6 +55,7 @@ class Scenario:
             horizon_ms=rng.choice((8_000, 20_000, 10 * DAY_MS)),
             entries_max=rng.choice((2, 5, 256)),
             trims=rng.random() < 0.3,
+            tears=rng.random() < 0.4,
         )
 
 
@@ -86,7 +91,7 @@ class Simulation:
     def __init__(self, seed: int, scenario: Scenario) -> None:
         self.scenario = scenario
         self.clock = Clock()
-        self.cluster = Cluster()
+        self.cluster = Cluster(random.Random(f"{seed} cluster"))
         self.topics = topics(scenario.partitions)
         for name in self.topics:
             self.cluster.create(name, scenario.partitions)
@@ -134,6 +139,8 @@ class Simulation:
                 self._kill(action.who, action.number % 50)
             case "transaction_timed_out":
                 self._time_out(action.number)
+            case "markers_lost":
+                self._lose_markers(action.number)
             case "compacted":
                 self._compact(action.number)
             case "updates_trimmed":
@@ -162,9 +169,10 @@ class Simulation:
 
     def _fault(self, action: Action) -> None:
         each = self._started(action.who)
-        each.process.turn(TURN_STEPS, (action.call, action.number, action.fault))
+        fault = "timeout" if action.fault == "tear" and not self.scenario.tears else action.fault
+        each.process.turn(TURN_STEPS, (action.call, action.number, fault))
         if each.process.hit is not None:
-            self._count(f"{action.call}: {action.fault}")
+            self._count(f"{action.call}: {fault}")
 
     def _started(self, who: str) -> SimulatedWorker | SimulatedView:
         each = self._by_name[who]
@@ -209,6 +217,11 @@ class Simulation:
         if ongoing:
             self.cluster.expire(ongoing[at % len(ongoing)])
             self._count("transaction_timed_out")
+
+    def _lose_markers(self, at: int) -> None:
+        ending = [known for known in self.cluster.transactions.values() if known.ending]
+        if ending and self.scenario.tears and self.cluster.lose_markers(ending[at % len(ending)]):
+            self._count("markers_lost")
 
     def _compact(self, at: int) -> None:
         log = self._rng.choice(self.cluster.topics[STOCK.name])
@@ -261,10 +274,6 @@ class Simulation:
         """No more faults: everything is sent, started, folded and followed, and is then looked at as a whole."""
         self._feed(len(self._unsent))
         self._settle()
-        if self._undo_what_was_torn():
-            for told_again in self._last_words():
-                self._send(told_again)
-            self._settle()
         for each in self._by_name.values():
             self.tally.reached += each.process.reached
         checks.at_rest(self)
@@ -277,8 +286,9 @@ class Simulation:
     def _settle(self) -> None:
         for n in range(ROUNDS_MAX):
             self._drop_dead_members()
-            if n == TIMEOUT_ROUNDS:
-                self._undo_what_was_torn()
+            if n == STUCK_ROUNDS:  # somebody reads the log, and follows its advice
+                for worker in self.workers:
+                    worker.process.kill()
             for each in self._by_name.values():
                 each.stopping = False
                 self._run(each.process.name, TURN_STEPS)
@@ -293,20 +303,3 @@ class Simulation:
         group = self.cluster.group(GROUP)
         for member_id in [member for member in group.members if member not in alive]:
             group.leave(member_id)
-
-    def _undo_what_was_torn(self) -> bool:
-        """A transaction that is open although nobody works on it: Kafka undoes it after its timeout."""
-        left = [known for known in self.cluster.transactions.values() if known.torn and known.state is State.ONGOING]
-        for known in left:
-            self.cluster.expire(known)
-            self.cluster.finish(known)
-        return bool(left)
-
-    def _last_words(self) -> list[Told]:
-        """A message for each partition: a worker learns of a torn commit with its next one."""
-        words: dict[int, Told] = {}
-        rng = random.Random("last words")
-        while len(words) < self.scenario.partitions:
-            for message in told(20, 40, self.clock.now_ms(), rng):
-                words.setdefault(partition_of(message.key, self.scenario.partitions), message)
-        return list(words.values())

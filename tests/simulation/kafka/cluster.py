@@ -6,6 +6,7 @@ visible are written later, partition by partition.
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -29,8 +30,7 @@ class State(Enum):
 class Ongoing:
     """What the coordinator knows of one transactional.id.
 
-    `places`, `groups`: what the transaction touched, and once it is decided, whose markers are still on their way;
-    `torn`: its end was reported and is not known any more.
+    `places`, `groups`: what the transaction touched, and once it is decided, whose markers are still on their way.
     """
 
     producer: int
@@ -39,7 +39,6 @@ class Ongoing:
     began_ms: int = 0
     places: list[Place] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
-    torn: bool = False
 
     @property
     def ending(self) -> bool:
@@ -48,12 +47,14 @@ class Ongoing:
 
 
 class Cluster:
-    """Topics by name, each with its partitions' logs."""
+    """Topics by name, each with its partitions' logs. `rng`: what is lost."""
 
-    def __init__(self) -> None:
+    def __init__(self, rng: random.Random | None = None) -> None:
+        self._rng = rng or random.Random(0)
         self.topics: dict[str, list[Log]] = {}
         self.groups: dict[str, Group] = {}
         self.transactions: dict[str, Ongoing] = {}
+        self.torn = False  # whether a marker was ever lost
 
     def create(self, topic: str, partitions: int) -> None:
         """A topic."""
@@ -124,17 +125,23 @@ class Cluster:
     def end(self, known: Ongoing, *, commit: bool) -> None:
         """Decide; the markers are on their way from now on."""
         if known.state is State.ONGOING:
-            known.torn = False  # it goes with this one
             known.state = State.COMMITTING if commit else State.ABORTING
 
-    def forget_end(self, known: Ongoing) -> bool:
-        """The tear: what was decided and reported is not known any more, and no marker of it was written.
+    def lose_markers(self, known: Ongoing) -> bool:
+        """The tear: the end is decided and told, some of its markers are never written, and it is taken for ended.
 
-        Only where none was; whether it was done. The transaction is open again, and its producer knows nothing of it.
+        Whether there was any to lose. So it is after a kill of the broker, which begins again with the ends that it
+        finds before it knows of all partitions. The transaction hangs where its marker is missing, until another one of
+        the same producer ends there.
         """
-        if known.state is not State.COMMITTING:
+        if not known.ending or not (known.places or known.groups):
             return False
-        known.state, known.torn = State.ONGOING, True
+        ways: list[Place | str] = [*known.places, *known.groups]
+        lost = self._rng.sample(ways, self._rng.randint(1, len(ways)))
+        self.torn = True
+        known.places = [place for place in known.places if place not in lost]
+        known.groups = [group for group in known.groups if group not in lost]
+        self.finish(known)
         return True
 
     def write_marker(self, known: Ongoing, at: int) -> Place | str:

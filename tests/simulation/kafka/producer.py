@@ -25,7 +25,7 @@ FAULTS = {
     "deliver": (),
     "send_offsets_to_transaction": ("timeout", "lost_answer", "abortable", "hang"),
     "commit_transaction": ("timeout", "lost_answer", "abortable", "hang", "tear"),
-    "abort_transaction": ("timeout", "lost_answer"),
+    "abort_transaction": ("timeout", "lost_answer", "tear"),
 }
 """What can go wrong with each call, beside a kill before or after it."""
 
@@ -57,7 +57,6 @@ class SimulatedProducer:
         self._waiting: list[Waiting] = []
         self._failure: KafkaException | None = None
         self._reports: list[tuple[Callable[..., None], KafkaError | None, Message]] = []
-        self.torn = False  # a commit of it was forgotten
 
     def init_transactions(self, timeout: float = -1) -> None:
         """Fence former producers of the id."""
@@ -176,7 +175,7 @@ class SimulatedProducer:
         self._cluster.end(known, commit=commit)
         self._failure = None
         if fault == "tear":
-            self.torn = self._cluster.forget_end(known)
+            self._cluster.lose_markers(known)
         if fault == "lost_answer":
             self._phase = done
             raise retriable(KafkaError._TIMED_OUT)

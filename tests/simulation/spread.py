@@ -1,0 +1,29 @@
+"""Many seeds over several processes, a chunk at a time."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import time
+from concurrent.futures import ProcessPoolExecutor
+
+from tests.simulation.report import Report
+from tests.simulation.run import quietly, try_seed
+
+CHUNK = 50
+
+
+def processes(jobs: int) -> ProcessPoolExecutor:
+    """To run `some` in; each begins anew, for what else the present one has in memory may not bear to be copied."""
+    return ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"))
+
+
+def some(first: int, end: int) -> Report:
+    """A chunk of seeds, from `first` on."""
+    report, began_s = Report(), time.process_time()
+    with quietly():
+        for seed in range(first, min(first + CHUNK, end)):
+            report.add(try_seed(seed))
+    gc.collect()  # each run is a heap of cycles
+    report.cpu_s = time.process_time() - began_s
+    return report
