@@ -68,8 +68,8 @@ class Action:
                 return " ".join(str(part) for part in (self.what, self.who, self.number or "") if part)
 
 
-def drawn(rng: random.Random, workers: list[str], views: list[str], length: int) -> list[Action]:
-    """A schedule of about `length` actions."""
+def drawn(rng: random.Random, workers: list[str], views: list[str], length: int, *, tears: bool) -> list[Action]:
+    """A schedule of about `length` actions. `tears`: markers of transactions are lost in it."""
     actions = [Action("feed", "", rng.randint(5, 30)), *(Action("run", name, 30) for name in workers)]
     calls, weights = list(WEIGHTS), list(WEIGHTS.values())
     while len(actions) < length:
@@ -84,20 +84,9 @@ def drawn(rng: random.Random, workers: list[str], views: list[str], length: int)
             actions.append(Action("feed", "", rng.randint(1, 6)))  # something to do, so that the call is reached
             if call in FIRST:
                 actions.append(Action(*FIRST[call](worker)))
-            fault = rng.choice(CALLS[call])
-            actions.append(Action("fault", worker, rng.randint(1, 3), call, fault))
-            if fault == "tear":  # what was torn shows when something is undone
-                actions.append(Action("feed", "", rng.randint(1, 6)))
-                actions.append(
-                    rng.choice(
-                        (
-                            Action("fault", worker, 1, "send_offsets_to_transaction", "abortable"),
-                            Action("fault", worker, 1, "flush", "delivery_failed"),
-                            Action("transaction_timed_out", "", rng.randrange(8)),
-                            Action("killed_anywhere", worker, 3),
-                        )
-                    )
-                )
+            actions.append(Action("fault", worker, rng.randint(1, 3), call, rng.choice(CALLS[call])))
+        elif shape < 0.73 and tears:
+            actions += _torn(rng, worker)
         elif shape < 0.78:  # held up in the midst of something, while the world goes on
             call = rng.choice(
                 ("deliver", "send_offsets_to_transaction", "commit_transaction", "write_batch", "committed")
@@ -114,3 +103,19 @@ def drawn(rng: random.Random, workers: list[str], views: list[str], length: int)
         else:
             actions.append(Action(rng.choice(WORLD_FAULTS), rng.choice(workers + views), rng.randrange(1_000)))
     return actions
+
+
+def _torn(rng: random.Random, worker: str) -> list[Action]:
+    """A commit whose markers are lost, and something by which that may show."""
+    shown_by = (
+        Action("fault", worker, 1, "send_offsets_to_transaction", "abortable"),
+        Action("fault", worker, 1, "flush", "delivery_failed"),
+        Action("transaction_timed_out", "", rng.randrange(8)),
+        Action("killed_anywhere", worker, 3),
+    )
+    return [
+        Action("feed", "", rng.randint(1, 6)),
+        Action("fault", worker, 1, "commit_transaction", "tear"),
+        Action("feed", "", rng.randint(1, 6)),
+        rng.choices(shown_by, (3, 2, 1, 2))[0],
+    ]
