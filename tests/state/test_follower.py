@@ -19,7 +19,7 @@ from state.follower import AWAY_MS_MAX, CLOCK_BACK_MS_MAX, Follower, follower_co
 from state.store import PartitionStore
 from stockweave.broker.kafka import EmbeddedKafka
 from stockweave.errors import Fatal
-from tests.state.test_store import position
+from tests.state.stored import position
 
 HOUR_MS = 3_600_000
 

@@ -33,5 +33,5 @@ def test_a_large_buffer_on_another_thread_is_asked_of_the_kernel_once(shared: bo
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     first, second = map(int, done.stdout.split())
-    assert first >= BUFFER_PAGES
+    assert first > BUFFER_PAGES * 9 // 10  # some pages were there already
     assert (second < BUFFER_PAGES // 10) == shared  # without it, the test would show nothing
