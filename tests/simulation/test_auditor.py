@@ -29,12 +29,12 @@ def finished() -> Simulation:
 def last(simulation: Simulation, topic: str, of_position: bool = False) -> Record:
     """A record that counts still: of a row, or of a position."""
     [log, *_] = [log for log in simulation.cluster.topics[topic] if log.records]
-    latest = {record.key: record for record in log.records}
+    latest = {record.key: record for record in log.records if record.committed}
     position = latest.pop(keys.POSITION, None)
     if of_position:
         assert position is not None
         return position
-    return latest[min(key for key in latest if key is not None)]
+    return latest[min(key for key in latest if key is not None and key >= keys.ROW_FIRST)]
 
 
 def doubled(row: bytes) -> bytes:

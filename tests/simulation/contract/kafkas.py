@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
-from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from state.follower import follower_config
@@ -180,3 +180,28 @@ def read(kafka: Kafka, consumer: GroupConsumer, count: int) -> list[Message]:
 def nothing_comes(consumer: GroupConsumer, tries: int = 5) -> bool:
     """Whether a reader is brought nothing for a while."""
     return not [m for _ in range(tries) for m in consumer.consume(100, 0.1) if m.error() is None]
+
+
+def started(kafka: Kafka, transactional_id: str = "t") -> TransactionalProducer:
+    producer = kafka.producer(transactional_id)
+    producer.init_transactions(20)
+    return producer
+
+
+def write(producer: TransactionalProducer, topic: str, *values: bytes, key: bytes = b"k", partition: int = 0) -> None:
+    """A transaction of its own."""
+    producer.begin_transaction()
+    for value in values:
+        producer.produce(topic, value, key, partition)
+    assert producer.flush(20) == 0
+    producer.commit_transaction(20)
+
+
+def reader(kafka: Kafka, topic: str, at: int = OFFSET_BEGINNING, partition: int = 0) -> GroupConsumer:
+    consumer = kafka.follower()
+    consumer.incremental_assign([TopicPartition(topic, partition, at)])
+    return consumer
+
+
+def values(messages: list[Message]) -> list[bytes | None]:
+    return [message.value() for message in messages]

@@ -2,52 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_END, KafkaError, KafkaException, Message, TopicPartition
 
-from stockweave.broker.kafka import EmbeddedKafka
-from stockweave.world import GroupConsumer, TransactionalProducer
+from stockweave.world import TransactionalProducer
 from streams.transaction import is_member
-from tests.simulation.contract.kafkas import Kafka, Real, Simulated, nothing_comes, read, until
-
-
-@pytest.fixture(params=["simulated", "real"])
-def kafka(request: pytest.FixtureRequest) -> Iterator[Kafka]:
-    if request.param == "simulated":
-        yield Simulated()
-        return
-    broker: EmbeddedKafka = request.getfixturevalue("broker")
-    real = Real(broker.bootstrap_servers)
-    yield real
-    real.close()
-
-
-def started(kafka: Kafka, transactional_id: str = "t") -> TransactionalProducer:
-    producer = kafka.producer(transactional_id)
-    producer.init_transactions(20)
-    return producer
-
-
-def write(producer: TransactionalProducer, topic: str, *values: bytes, key: bytes = b"k", partition: int = 0) -> None:
-    """A transaction of its own."""
-    producer.begin_transaction()
-    for value in values:
-        producer.produce(topic, value, key, partition)
-    assert producer.flush(20) == 0
-    producer.commit_transaction(20)
-
-
-def reader(kafka: Kafka, topic: str, at: int = OFFSET_BEGINNING, partition: int = 0) -> GroupConsumer:
-    consumer = kafka.follower()
-    consumer.incremental_assign([TopicPartition(topic, partition, at)])
-    return consumer
-
-
-def values(messages: list[Message]) -> list[bytes | None]:
-    return [message.value() for message in messages]
+from tests.simulation.contract.kafkas import Kafka, nothing_comes, read, reader, started, until, values, write
 
 
 def error_of(raised: pytest.ExceptionInfo[KafkaException]) -> KafkaError:
@@ -328,66 +290,6 @@ def test_an_offset_beyond_the_end_is_an_error_and_not_another_place(kafka: Kafka
     write(producer, topic, b"a")
     codes: list[int] = []
     consumer = reader(kafka, topic, 100)
-
-    def told() -> bool:
-        codes.extend(e.code() for m in consumer.consume(10, 0.1) if (e := m.error()) is not None)
-        return bool(codes)
-
-    until(kafka, told)
-    assert codes[0] == KafkaError._AUTO_OFFSET_RESET
-
-
-# -- what goes
-
-
-def test_compaction_leaves_the_last_committed_record_of_each_key(kafka: Kafka) -> None:
-    topic, producer = kafka.topic(compacted=True), started(kafka)
-    write(producer, topic, b"a1", b"a2", key=b"a")
-    write(producer, topic, b"b1", key=b"b")
-    producer.begin_transaction()
-    producer.produce(topic, b"a-undone", b"a", 0)
-    producer.flush(20)
-    producer.abort_transaction(20)
-    write(producer, topic, b"a3", key=b"a")
-    before = [m.offset() for m in read(kafka, reader(kafka, topic), 4)]
-    assert before == [0, 1, 3, 7]
-    found: list[tuple[bytes | None, int | None]] = []
-
-    def compacted() -> bool:
-        kafka.compact(topic)
-        found[:] = [(m.value(), m.offset()) for m in read(kafka, reader(kafka, topic), 2)]
-        return (b"a1", 0) not in found
-
-    until(kafka, compacted)
-    assert [(value, offset) for value, offset in found if value in (b"a2", b"b1", b"a3")] == [(b"b1", 3), (b"a3", 7)]
-
-
-def test_compaction_spares_what_an_open_transaction_may_still_replace(kafka: Kafka) -> None:
-    topic, producer = kafka.topic(compacted=True), started(kafka)
-    write(producer, topic, b"a1", key=b"a")
-    write(producer, topic, b"a2", key=b"a")
-    read(kafka, reader(kafka, topic), 2)
-    producer.begin_transaction()
-    producer.produce(topic, b"a3", b"a", 0)
-    producer.flush(20)
-
-    def compacted() -> bool:
-        kafka.compact(topic)
-        return values(read(kafka, reader(kafka, topic), 1))[0] == b"a2"
-
-    until(kafka, compacted)
-    producer.abort_transaction(20)
-    assert values(read(kafka, reader(kafka, topic), 1))[0] == b"a2"
-
-
-def test_below_the_beginning_there_is_nothing_to_read(kafka: Kafka) -> None:
-    topic, producer = kafka.topic(), started(kafka)
-    write(producer, topic, b"a", b"b", b"c")
-    read(kafka, reader(kafka, topic), 3)
-    kafka.trim(topic, 2)
-    assert values(read(kafka, reader(kafka, topic), 1)) == [b"c"]
-    codes: list[int] = []
-    consumer = reader(kafka, topic, 0)
 
     def told() -> bool:
         codes.extend(e.code() for m in consumer.consume(10, 0.1) if (e := m.error()) is not None)
