@@ -17,14 +17,12 @@ def test_compaction_leaves_the_last_committed_record_of_each_key(compacting: Kaf
     producer.flush(20)
     producer.abort_transaction(20)
     write(producer, topic, b"a3", key=b"a")
-    before = [m.offset() for m in read(kafka, reader(kafka, topic), 4)]
-    assert before == [0, 1, 3, 7]
     found: list[tuple[bytes | None, int | None]] = []
 
     def compacted() -> bool:
         kafka.compact(topic)
         found[:] = [(m.value(), m.offset()) for m in read(kafka, reader(kafka, topic), 2)]
-        return (b"a1", 0) not in found
+        return not {(b"a1", 0), (b"a2", 1)} & set(found)
 
     until(kafka, compacted)
     assert [(value, offset) for value, offset in found if value in (b"a2", b"b1", b"a3")] == [(b"b1", 3), (b"a3", 7)]
@@ -35,7 +33,6 @@ def test_compaction_spares_what_an_open_transaction_may_still_replace(compacting
     topic, producer = kafka.topic(compacted=True), started(kafka)
     write(producer, topic, b"a1", key=b"a")
     write(producer, topic, b"a2", key=b"a")
-    read(kafka, reader(kafka, topic), 2)
     producer.begin_transaction()
     producer.produce(topic, b"a3", b"a", 0)
     producer.flush(20)

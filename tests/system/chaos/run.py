@@ -45,7 +45,7 @@ async def run(data_dir: Path, options: Options) -> tuple[Report, Evidence]:
     rng, report, began_s = random.Random(options.seed), Report(options.seed), time.monotonic()
     disks = _disks(data_dir, options.kinds)
     async with AsyncExitStack() as stop:
-        broker = stop.enter_context(Broker(data_dir))
+        broker = Broker(data_dir)
         stack = Stack(
             data_dir,
             WORKERS,
@@ -55,7 +55,9 @@ async def run(data_dir: Path, options: Options) -> tuple[Report, Evidence]:
             **SMALL_STORES,
         )
         owner_of = _Owners(stack)
+        # Before the broker, whose start takes seconds: nobody else is to take the port that it advertises.
         proxy = await stop.enter_async_context(Proxy(broker.proxy_port, broker.behind_port, owner_of, rng))
+        stop.enter_context(broker)
         await asyncio.to_thread(stack.start)
         stop.push_async_callback(asyncio.to_thread, stack.stop)  # the proxy goes on meanwhile
         if disks:
