@@ -21,8 +21,8 @@ from tests.simulation.kafka.consumer import SimulatedConsumer
 from tests.simulation.kafka.producer import SimulatedProducer
 from tests.simulation.process import Clock, Process
 
-PATIENCE_S = 40.0
-TRANSACTION_MS = 20_000
+PATIENCE_S = 100.0
+TRANSACTION_MS = 200_000
 
 
 class Kafka(Protocol):
