@@ -207,8 +207,8 @@ class Processor:
     def _restore_again(self) -> None:
         """Take every ready partition through its restore, as after a start.
 
-        What was undone may reach further back than this transaction: a broker that was killed after it had reported a
-        commit, and has forgotten it, takes what comes next into that same transaction.
+        What was undone may reach further back than this transaction: one whose commit was reported, and whose markers
+        Kafka lost, has ended with it (`Transaction.undo_what_hangs`).
         """
         for assigned in self._assigned.values():
             if assigned.stage in (Stage.READY, Stage.SEEK):

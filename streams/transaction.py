@@ -161,10 +161,7 @@ class Transaction:
             for topic, partition in places:
                 self.produce(topic, None, keys.UNDONE, partition)
             self.flush()
-            self._call(
-                "send_offsets_to_transaction",
-                self._producer.send_offsets_to_transaction, [group_offset], group, CALL_S,
-            )  # fmt: skip
+            self._send_offsets([group_offset], group)
         except Aborted as why:
             log.info("not_all_of_what_may_hang_is_undone", why=str(why))
         self.abort()
@@ -232,10 +229,7 @@ class Transaction:
             Fatal: this producer is fenced or broken.
         """
         self.flush()
-        self._call(
-            "send_offsets_to_transaction",
-            self._producer.send_offsets_to_transaction, offsets, group_metadata, CALL_S,
-        )  # fmt: skip
+        self._send_offsets(offsets, group_metadata)
         self._call("commit_transaction", self._producer.commit_transaction, CALL_S)
 
     def commit_records(self) -> None:
@@ -271,6 +265,12 @@ class Transaction:
         while self._call("flush", self._producer.flush, FLUSH_S):
             # Records that cannot be delivered fail after their timeout, and the commit then asks for an abort.
             self._be_patient("flush", "records wait to be sent", began_s)
+
+    def _send_offsets(self, offsets: list[TopicPartition], group_metadata: Any) -> None:  # noqa: ANN401
+        self._call(
+            "send_offsets_to_transaction",
+            self._producer.send_offsets_to_transaction, offsets, group_metadata, CALL_S,
+        )  # fmt: skip
 
     def _call(self, name: str, function: Callable[..., Any], *args: Any) -> Any:  # noqa: ANN401
         began_s = self._clock.monotonic_s()

@@ -31,11 +31,15 @@ if TYPE_CHECKING:
     from tests.simulation.world import Simulation
 
 LOOK_EVERY = 6
-UNREADABLE_REASONS = ("empty", "malformed", "unknown_schema", "not_framed")
 
 
 class Wrong(AssertionError):
     """A law is broken; the message says which, and where."""
+
+
+def folded_to(position: Position | None) -> int:
+    """The next offset of the updates."""
+    return 0 if position is None else position.offsets.get(UPDATES.name, 0)
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class Visible:
     @property
     def next_update(self) -> int:
         """How far the updates are folded."""
-        return 0 if self.position is None else self.position.offsets.get(UPDATES.name, 0)
+        return folded_to(self.position)
 
 
 def visible(simulation: Simulation, number: int) -> Visible:
@@ -83,8 +87,7 @@ class Watch:
         self._commits += 1
         if self._commits % LOOK_EVERY:
             return
-        at = 0 if part.store.position is None else part.store.position.offsets.get(UPDATES.name, 0)
-        expected = self._simulation.auditor.predict(part.partition, at)
+        expected = self._simulation.auditor.predict(part.partition, folded_to(part.store.position))
         same(f"the store of {who}, partition {part.partition}", stored_rows(part.store), expected.rows)
 
     def _look_at_topic(self, number: int) -> None:
@@ -137,8 +140,7 @@ def check_rows(
     simulation: Simulation, where: str, number: int, rows: dict[bytes, bytes], position: Position | None
 ) -> None:
     """Rows and position against the prediction for exactly that position."""
-    next_update = 0 if position is None else position.offsets.get(UPDATES.name, 0)
-    expected = simulation.auditor.predict(number, next_update)
+    expected = simulation.auditor.predict(number, folded_to(position))
     same(where, {key.decode(): row_in_words(row) for key, row in rows.items()}, expected.rows)
     tallies = {} if position is None else tallies_in_words(position)
     if tallies != expected.tallies:
@@ -166,19 +168,16 @@ def all_folded(simulation: Simulation) -> bool:
 
 def what_waits(simulation: Simulation) -> str:
     """In words; empty when nothing does."""
-    served: dict[int, str] = {}
-    for worker in simulation.workers:
-        for number in worker.ready():
-            served[number] = worker.process.name
+    served = {n: (worker.process.name, store) for worker in simulation.workers for n, store in worker.ready().items()}
     view = simulation.view.view
     for number in range(simulation.scenario.partitions):
         last = simulation.auditor.end(number)
         if number not in served:
             return f"partition {number} is served by nobody"
-        store = next(w for w in simulation.workers if w.process.name == served[number]).ready()[number]
-        at = 0 if store.position is None else store.position.offsets.get(UPDATES.name, 0)
+        who, store = served[number]
+        at = folded_to(store.position)
         if at < last:
-            return f"partition {number} is folded to {at} of {last} by {served[number]}"
+            return f"partition {number} is folded to {at} of {last} by {who}"
         if simulation.cluster.log(STOCK.name, number).open:
             return f"a transaction hangs in partition {number} of the rows"
         if view is None or not view.partitions[number].caught_up:
@@ -276,16 +275,11 @@ class _KeptFacts:
 
     def batches(self, events_max: int) -> list[list[Message]]:
         records, _ = self._log.read(0, events_max, committed=True)
-        return (
-            [
-                [
-                    Message(topic=UPDATES.name, partition=self.partition, offset=r.offset, key=r.key, value=r.value)
-                    for r in records
-                ]
-            ]
-            if records
-            else []
-        )
+        messages = [
+            Message(topic=UPDATES.name, partition=self.partition, offset=r.offset, key=r.key, value=r.value)
+            for r in records
+        ]
+        return [messages] if messages else []
 
 
 def _verified(simulation: Simulation, number: int) -> None:

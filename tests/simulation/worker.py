@@ -60,7 +60,6 @@ class SimulatedWorker:
         self.process = Process(name, self._main, self._died)
         self.disk = SimulatedDisk(simulation.clock, self.process, simulation.scenario.row_cache_bytes, rng)
         self.processor: Processor | None = None
-        self.producer: SimulatedProducer | None = None
         self.stopping = False
         self.member_id = ""
         self._life = 0
@@ -110,7 +109,6 @@ class SimulatedWorker:
         simulation = self._simulation
         clients = partial(SimulatedConsumer, simulation.cluster, simulation.clock, self.process, self._rng)
         producer = SimulatedProducer(simulation.cluster, simulation.clock, self.process, self.process.name)
-        self.producer = producer
         world = World(
             consumer=clients(group=GROUP, member_id=self.member_id),
             follower=clients(ends=True),

@@ -54,6 +54,13 @@ def damage(file: Path, at_byte: int) -> None:
         stream.write(b"\xff" * 64)
 
 
+def damaged(path: Path, resources: Resources) -> PartitionStore:
+    """An open store with a damaged block in the middle."""
+    file = on_disk(path, resources)
+    damage(file, file.stat().st_size // 2)
+    return PartitionStore(path, resources, "g1")
+
+
 def error_of(store: PartitionStore, how: str, key: bytes = b"") -> str:
     """What a use of the store says; nothing of it is left afterwards, as after a process's end."""
     try:
@@ -73,9 +80,7 @@ def error_of(store: PartitionStore, how: str, key: bytes = b"") -> str:
 def test_a_damaged_block_is_fatal_whoever_comes_upon_it_and_the_next_start_begins_empty(
     tmp_path: Path, resources: Resources, how: str
 ) -> None:
-    file = on_disk(tmp_path / "0", resources)
-    damage(file, file.stat().st_size // 2)
-    store = PartitionStore(tmp_path / "0", resources, "g1")
+    store = damaged(tmp_path / "0", resources)
     if how in ("get_many", "rows"):
         said = error_of(store, how)
     else:
@@ -107,9 +112,7 @@ def test_a_write_that_meets_damage_is_fatal_and_the_next_start_begins_empty(
     tmp_path: Path, resources: Resources
 ) -> None:
     """The compaction comes upon the block; from then on RocksDB takes no write."""
-    file = on_disk(tmp_path / "0", resources)
-    damage(file, file.stat().st_size // 2)
-    store = PartitionStore(tmp_path / "0", resources, "g1")
+    store = damaged(tmp_path / "0", resources)
     for n in range(5):
         with suppress(Exception):  # the first to be told is the compaction, and then whoever comes
             write_to_disk(store, {b"%04d" % i: b"x" for i in range(0, 400, 7)}, 401 + n)
@@ -127,9 +130,7 @@ def test_a_write_that_meets_damage_is_fatal_and_the_next_start_begins_empty(
 def test_a_full_disk_is_named_with_the_remedy_also_where_damage_cannot_be_marked(
     tmp_path: Path, resources: Resources
 ) -> None:
-    file = on_disk(tmp_path / "0", resources)
-    damage(file, file.stat().st_size // 2)
-    store = PartitionStore(tmp_path / "0", resources, "g1")
+    store = damaged(tmp_path / "0", resources)
     (tmp_path / "0" / "broken").symlink_to("/dev/full")
     said = error_of(store, "get_many")
     assert "is damaged (Corruption: block checksum mismatch" in said
@@ -138,9 +139,7 @@ def test_a_full_disk_is_named_with_the_remedy_also_where_damage_cannot_be_marked
 
 
 def test_a_store_that_takes_no_write_any_more_can_be_reset(tmp_path: Path, resources: Resources) -> None:
-    file = on_disk(tmp_path / "0", resources)
-    damage(file, file.stat().st_size // 2)
-    store = PartitionStore(tmp_path / "0", resources, "g1")
+    store = damaged(tmp_path / "0", resources)
     for n in range(5):
         with suppress(Exception):
             write_to_disk(store, {b"%04d" % i: b"x" for i in range(0, 400, 7)}, 401 + n)

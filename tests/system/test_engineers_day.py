@@ -129,8 +129,16 @@ class Client:
         return str(answer["token"])
 
     def listed(self) -> dict[str, int]:
-        """All SKUs with what can be sold."""
-        return {item["sku"]: item["available_quantity"] for item in self.get(LIST)["items"]}
+        """All SKUs with what can be sold, of one generation."""
+        status, page, _ = self.ask("GET", LIST)
+        found: dict[str, int] = {}
+        while status == 200:
+            found |= {item["sku"]: item["available_quantity"] for item in page["items"]}
+            if page["next"] is None:
+                return found
+            status, page, _ = self.ask("GET", f"{LIST}&cursor={page['next']}")
+        assert (status, page["reason"]) == (410, "cursor_of_another_generation"), page
+        return self.listed()
 
 
 @dataclass

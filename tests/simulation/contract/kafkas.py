@@ -177,6 +177,18 @@ def read(kafka: Kafka, consumer: GroupConsumer, count: int) -> list[Message]:
     return found
 
 
+def first_error(kafka: Kafka, consumer: GroupConsumer) -> int:
+    """The code of the first error that a reader is told."""
+    codes: list[int] = []
+
+    def told() -> bool:
+        codes.extend(e.code() for m in consumer.consume(10, 0.1) if (e := m.error()) is not None)
+        return bool(codes)
+
+    until(kafka, told)
+    return codes[0]
+
+
 def nothing_comes(consumer: GroupConsumer, tries: int = 5) -> bool:
     """Whether a reader is brought nothing for a while."""
     return not [m for _ in range(tries) for m in consumer.consume(100, 0.1) if m.error() is None]

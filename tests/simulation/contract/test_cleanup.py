@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from confluent_kafka import KafkaError
 
-from tests.simulation.contract.kafkas import Kafka, read, reader, started, until, values, write
+from tests.simulation.contract.kafkas import Kafka, first_error, read, reader, started, until, values, write
 
 pytestmark = pytest.mark.timeout(300)  # a cleaner comes when it likes
 
@@ -56,12 +56,4 @@ def test_below_the_beginning_there_is_nothing_to_read(kafka: Kafka) -> None:
     read(kafka, reader(kafka, topic), 3)
     kafka.trim(topic, 2)
     assert values(read(kafka, reader(kafka, topic), 1)) == [b"c"]
-    codes: list[int] = []
-    consumer = reader(kafka, topic, 0)
-
-    def told() -> bool:
-        codes.extend(e.code() for m in consumer.consume(10, 0.1) if (e := m.error()) is not None)
-        return bool(codes)
-
-    until(kafka, told)
-    assert codes[0] == KafkaError._AUTO_OFFSET_RESET
+    assert first_error(kafka, reader(kafka, topic, 0)) == KafkaError._AUTO_OFFSET_RESET

@@ -9,7 +9,17 @@ from confluent_kafka import OFFSET_END, KafkaError, KafkaException, Message, Top
 
 from stockweave.world import TransactionalProducer
 from streams.transaction import is_member
-from tests.simulation.contract.kafkas import Kafka, nothing_comes, read, reader, started, until, values, write
+from tests.simulation.contract.kafkas import (
+    Kafka,
+    first_error,
+    nothing_comes,
+    read,
+    reader,
+    started,
+    until,
+    values,
+    write,
+)
 
 
 def error_of(raised: pytest.ExceptionInfo[KafkaException]) -> KafkaError:
@@ -147,6 +157,16 @@ class Member:
         self.owned -= {p.partition for p in partitions}
 
 
+def of_whom_one_came_later(kafka: Kafka, topic: str) -> tuple[Member, Any, Member]:
+    """Two members with a partition each, and the first one's metadata of the time when it had both."""
+    first = Member(kafka, "g", topic)
+    until(kafka, lambda: bool(first.poll() or first.owned == {0, 1}))
+    before = first.consumer.consumer_group_metadata()
+    second = Member(kafka, "g", topic)
+    until(kafka, lambda: bool(first.poll() or second.poll() or (len(first.owned) == len(second.owned) == 1)))
+    return first, before, second
+
+
 def offer(producer: TransactionalProducer, topic: str, offset: int, metadata: Any, partition: int = 0) -> None:
     producer.begin_transaction()
     producer.produce(topic, b"v", b"k", 0)
@@ -212,11 +232,7 @@ def test_after_a_rebalance_metadata_of_before_is_good_for_what_the_member_kept_a
     kafka: Kafka,
 ) -> None:
     topic, producer = kafka.topic(2), started(kafka)
-    first = Member(kafka, "g", topic)
-    until(kafka, lambda: bool(first.poll() or first.owned == {0, 1}))
-    before = first.consumer.consumer_group_metadata()
-    second = Member(kafka, "g", topic)
-    until(kafka, lambda: bool(first.poll() or second.poll() or (len(first.owned) == len(second.owned) == 1)))
+    first, before, second = of_whom_one_came_later(kafka, topic)
     [kept], [gone] = first.owned, second.owned
     offer(producer, topic, 7, before, kept)
     producer.commit_transaction(20)
@@ -233,11 +249,7 @@ def test_after_a_rebalance_metadata_of_before_is_good_for_what_the_member_kept_a
 def test_metadata_of_a_former_time_in_the_group_is_good_for_nothing(kafka: Kafka) -> None:
     """The partition came back to the member, after another had it."""
     topic, producer = kafka.topic(2), started(kafka)
-    first = Member(kafka, "g", topic)
-    until(kafka, lambda: bool(first.poll() or first.owned == {0, 1}))
-    before = first.consumer.consumer_group_metadata()
-    second = Member(kafka, "g", topic)
-    until(kafka, lambda: bool(first.poll() or second.poll() or (len(first.owned) == len(second.owned) == 1)))
+    first, before, second = of_whom_one_came_later(kafka, topic)
     [gone] = second.owned
     second.consumer.close()
     until(kafka, lambda: bool(first.poll() or first.owned == {0, 1}))
@@ -288,12 +300,4 @@ def test_the_cached_end_is_that_of_the_last_fetch(kafka: Kafka) -> None:
 def test_an_offset_beyond_the_end_is_an_error_and_not_another_place(kafka: Kafka) -> None:
     topic, producer = kafka.topic(), started(kafka)
     write(producer, topic, b"a")
-    codes: list[int] = []
-    consumer = reader(kafka, topic, 100)
-
-    def told() -> bool:
-        codes.extend(e.code() for m in consumer.consume(10, 0.1) if (e := m.error()) is not None)
-        return bool(codes)
-
-    until(kafka, told)
-    assert codes[0] == KafkaError._AUTO_OFFSET_RESET
+    assert first_error(kafka, reader(kafka, topic, 100)) == KafkaError._AUTO_OFFSET_RESET
