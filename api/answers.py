@@ -1,8 +1,9 @@
 """What the read routes answer: the JSON types, which are also their documentation, and how rows become them.
 
 Times are RFC 3339 in UTC with milliseconds. The ETag names what a row means: generation and version, and how many of
-its sources count as nothing for their age, for that alone changes the number without changing the row (a row's sources
-grow stale in one order only, so the count names the set). It is weak, since ages move on. Called by the routes.
+its sources are stale, for that alone changes the number without changing the row (by one set of policies a row's
+sources grow stale in one order only, so the count names the set); and, once there are any, the policies' revision.
+It is weak, since ages move on. Called by the routes.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from inventory.availability import Availability, availability, is_stale, observed_at
-from schemas.keys import SOURCE_SEPARATOR
+from inventory.availability import Availability, Part, availability, observed_at
+from inventory.policies import Policies
 from schemas.rows import Source, StockRow
 
 IDS = {"supplier_id": "supplierId", "location_id": "locationId"}
@@ -37,7 +38,12 @@ class LocationQuantity(Struct, rename=IDS):
     """A location's part."""
 
     location_id: str
-    quantity: Annotated[int, Meta(description="What can be sold from there; these add up to available_quantity.")]
+    quantity: Annotated[
+        int,
+        Meta(
+            description="What it brings; these add up to available_quantity, safety stock and a channel's share apart."
+        ),
+    ]
 
 
 class SourceName(Struct, rename=IDS):
@@ -55,7 +61,8 @@ class Freshness(Struct):
     ]
     age_ms: Annotated[int | None, Meta(description="The time since then.")]
     stale_sources: Annotated[
-        list[SourceName], Meta(description="Past their own staleAfterMs: they count as nothing in the number.")
+        list[SourceName],
+        Meta(description="Past their own staleAfterMs, or their policy's: they count as nothing, or as its floor."),
     ]
     confirmed_at: Annotated[
         Time | None,
@@ -68,10 +75,21 @@ class Item(Struct):
 
     sku: str
     available_quantity: Annotated[
-        int, Meta(description="The sum over all sources that are not stale of their on hand, each at least zero.")
+        int,
+        Meta(
+            description="By the policies of the SKU and the channel; without any, the sum over all sources that are "
+            "not stale of their on hand, each at least zero."
+        ),
     ]
     suppliers: list[SupplierQuantity]
     locations: list[LocationQuantity]
+    certain_quantity: Annotated[
+        int, Meta(description="The same of fresh sources with a count alone: available_quantity is at least that.")
+    ]
+    hoped_for_quantity: Annotated[
+        int, Meta(description="The same as if no source were stale: available_quantity is at most that.")
+    ]
+    backorderable_quantity: Annotated[int, Meta(description="What may be sold beyond the stock, by policy.")]
     last_updated: Annotated[Time, Meta(description="When the latest update that changed the row was received.")]
     version: Annotated[str, Meta(description="Generation and version of the row; it changes with every change.")]
     freshness: Freshness
@@ -126,7 +144,14 @@ class SourceAnswer(Struct, rename=IDS):
     location_id: str
     on_hand: Annotated[int, Meta(description="count + carried + deltas; below zero when oversold at the supplier.")]
     anchored: Annotated[bool, Meta(description="Whether a count was ever heard; if not, on_hand is changes alone.")]
-    stale: Annotated[bool, Meta(description="Whether it counts as nothing for its age.")]
+    counts: Annotated[int, Meta(description="The units that it brings, safety stock of the SKU and share apart.")]
+    standing: Annotated[
+        str,
+        Meta(
+            description="COUNTED; STALE, which brings its floor; EXCLUDED by a policy; PASSED_OVER for another "
+            "supplier by the strategy."
+        ),
+    ]
     count: CountAnswer | None
     deltas: list[DeltaAnswer]
     carried: Annotated[int, Meta(description="Sum of the older deltas, which are no longer kept one by one.")]
@@ -141,12 +166,28 @@ class SourceAnswer(Struct, rename=IDS):
     offset: int
 
 
+class AppliedRules(Struct):
+    """What the policies decide for the SKU in the channel."""
+
+    channel: str
+    revision: Annotated[int, Meta(description="How much of the log of policies the answer is made by.")]
+    strategy: str
+    priority: list[str]
+    safety_units: int
+    safety_percent: int
+    channel_share_percent: int
+
+
 class RowAnswer(Struct):
     """Everything that is known of a SKU."""
 
     sku: str
     available_quantity: int
+    certain_quantity: int
+    hoped_for_quantity: int
+    backorderable_quantity: int
     on_hand: Annotated[int, Meta(description="The plain sum over all sources, below zero and stale ones too.")]
+    rules: AppliedRules
     last_updated: Time
     version: str
     freshness: Freshness
@@ -170,44 +211,67 @@ class Answers:
         updates: inventory.updates as deployed.
         now_ms: the moment.
         heard_at_ms: when Kafka was last heard from, 0 for never.
+        policies: that hold at the moment.
+        channel: that is asked for.
     """
 
-    def __init__(self, generation: str, updates: str, now_ms: int, heard_at_ms: int) -> None:
+    def __init__(
+        self, generation: str, updates: str, now_ms: int, heard_at_ms: int, policies: Policies, channel: str
+    ) -> None:
+        self._policies = policies
+        self._channel = channel
         self._generation = generation
         self._updates = updates
         self.now_ms = now_ms
         self._confirmed_at = rfc3339(heard_at_ms) if heard_at_ms else None
 
-    def item(self, row: StockRow, answer: Availability | None = None) -> Item:
-        """A row as an item of a list; `answer`: its availability at `now_ms`, where that is known already."""
-        if answer is None:
-            answer = availability(row, self.now_ms)
+    def available(self, row: StockRow) -> Availability:
+        """What can be sold of a row at the moment, in the channel."""
+        return availability(row, self._policies.rules(row.sku, self._channel), self.now_ms)
+
+    def item(self, row: StockRow, answer: Availability) -> Item:
+        """A row as an item of a list."""
         return Item(
             row.sku,
             answer.available,
             [SupplierQuantity(*part) for part in answer.by_supplier.items()],
             [LocationQuantity(*part) for part in answer.by_location.items()],
+            answer.certain,
+            answer.hoped_for,
+            answer.backorderable,
             rfc3339(row.changed_at),
             self._version(row),
             self._freshness(answer),
         )
 
-    def row(self, row: StockRow, partition: int) -> RowAnswer:
+    def row(self, row: StockRow, answer: Availability, partition: int) -> RowAnswer:
         """A whole row, which lies in `partition`."""
-        answer = availability(row, self.now_ms)
+        sources = zip(row.sources.values(), answer.parts, strict=True)
         return RowAnswer(
             row.sku,
             answer.available,
+            answer.certain,
+            answer.hoped_for,
+            answer.backorderable,
             row.on_hand,
+            self._rules(row.sku),
             rfc3339(row.changed_at),
             self._version(row),
             self._freshness(answer),
-            [self._source(key, source, partition) for key, source in row.sources.items()],
+            [self._source(source, part, partition) for source, part in sources],
         )
 
-    def etag(self, row: StockRow, stale_sources: int) -> str:
+    def etag(self, row: StockRow, answer: Availability) -> str:
         """The row's entity tag, without quotes and without the sign of weakness."""
-        return f"{self._version(row)}-s{stale_sources}" if stale_sources else self._version(row)
+        stale, revision = len(answer.stale), self._policies.revision
+        return self._version(row) + (f"-s{stale}" if stale else "") + (f"-p{revision}" if revision else "")
+
+    def _rules(self, sku: str) -> AppliedRules:
+        rules = self._policies.rules(sku, self._channel)
+        return AppliedRules(
+            self._channel, self._policies.revision, rules.strategy, list(rules.priority), rules.safety_units,
+            rules.safety_percent, rules.channel_share_percent,
+        )  # fmt: skip
 
     def _version(self, row: StockRow) -> str:
         return f"{self._generation}-{row.version}"
@@ -221,15 +285,15 @@ class Answers:
             self._confirmed_at,
         )
 
-    def _source(self, key: str, source: Source, partition: int) -> SourceAnswer:
-        supplier, _, location = key.partition(SOURCE_SEPARATOR)
+    def _source(self, source: Source, part: Part, partition: int) -> SourceAnswer:
         count = source.count
         return SourceAnswer(
-            supplier_id=supplier,
-            location_id=location,
-            on_hand=source.on_hand,
+            supplier_id=part.supplier,
+            location_id=part.location,
+            on_hand=part.on_hand,
             anchored=count is not None,
-            stale=is_stale(source, self.now_ms),
+            counts=part.units,
+            standing=part.standing,
             count=None
             if count is None
             else CountAnswer(COUNT_KINDS[count.kind], count.id, rfc3339(count.at), count.quantity),

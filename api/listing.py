@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 from api.answers import Answers, Item
 from api.partition import ViewPartition
-from inventory.availability import availability
 from schemas.keys import SOURCE_SEPARATOR
 from schemas.rows import PackedRow, decode_packed_row, decode_row
 
@@ -69,7 +68,7 @@ def page(
         if not filters.match(decode_packed_row(value)):
             continue
         row = decode_row(value)
-        answer = availability(row, answers.now_ms)
+        answer = answers.available(row)
         if filters.in_stock is None or filters.in_stock is (answer.available > 0):
             items.append(answers.item(row, answer))
     return items, None

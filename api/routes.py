@@ -19,7 +19,7 @@ from api.generation import GenerationView
 from api.listing import Filters, page
 from api.params import Params, identifier
 from api.view import View
-from inventory.availability import availability
+from inventory.policies import DEFAULT_CHANNEL
 from schemas.keys import partition_of
 from stockweave import problems
 from stockweave.errors import Retriable
@@ -27,8 +27,8 @@ from stockweave.problems import problem
 
 ROOT = "/api/v1/inventory"
 FILTERS = ("supplier", "location", "in_stock", "updated_since", "limit", "cursor")
-INVENTORY_PARAMS = ("sku", *FILTERS, "min_offset")
-ROW_PARAMS = ("min_offset",)
+INVENTORY_PARAMS = ("sku", *FILTERS, "channel", "min_offset")
+ROW_PARAMS = ("channel", "min_offset")
 
 SKUS_INLINE_MAX = 32  # about a millisecond of the event loop; more are answered on the thread
 WAITING_MAX = 32  # requests for the thread; one takes some tens of milliseconds at most
@@ -66,38 +66,33 @@ class ReadRoutes:
         params.refuse(FILTERS, "sku")
         await self._wait(params)
         if len(skus) == 1:
-            return self._one(request, skus[0])
+            return self._one(request, skus[0], self._answers(self._view.served, params))
         with self._view.lease() as served:
+            answers = self._answers(served, params)
             if len(skus) <= SKUS_INLINE_MAX:
-                return _json(self._many(served, skus))
-            return _json(await self._off_loop(lambda: self._many(served, skus)))
+                return _json(_many(served, skus, answers))
+            return _json(await self._off_loop(lambda: _many(served, skus, answers)))
 
     async def row(self, request: web.Request) -> web.Response:
         """GET /api/v1/inventory/{sku}: everything that is known of a SKU."""
         params = Params(request.query, ROW_PARAMS)
         sku = identifier("sku", request.match_info["sku"])
         await self._wait(params)
-        row, answers = self._view.row(sku), self._answers(self._view.served)
+        row, answers = self._view.row(sku), self._answers(self._view.served, params)
         if row is None:
             return _unknown(sku)
-        answer = answers.row(row, partition_of(sku.encode(), len(self._view.partitions)))
-        tag = ETag(answers.etag(row, len(answer.freshness.stale_sources)), is_weak=True)
+        available = answers.available(row)
+        tag = ETag(answers.etag(row, available), is_weak=True)
+        answer = answers.row(row, available, partition_of(sku.encode(), len(self._view.partitions)))
         return _not_modified(request, tag) or _json(encode_json(answer), tag)
 
-    def _one(self, request: web.Request, sku: str) -> web.Response:
-        row, answers = self._view.row(sku), self._answers(self._view.served)
+    def _one(self, request: web.Request, sku: str, answers: Answers) -> web.Response:
+        row = self._view.row(sku)
         if row is None:
             return _unknown(sku)
-        available = availability(row, answers.now_ms)
-        tag = ETag(answers.etag(row, len(available.stale)), is_weak=True)
+        available = answers.available(row)
+        tag = ETag(answers.etag(row, available), is_weak=True)
         return _not_modified(request, tag) or _json(encode_json(answers.item(row, available)), tag)
-
-    def _many(self, served: GenerationView, skus: list[str]) -> bytes:
-        answers = self._answers(served)
-        rows = served.rows(skus)
-        items = [answers.item(row) for row in rows if row is not None]
-        unknown = [sku for sku, row in zip(skus, rows, strict=True) if row is None]
-        return encode_json(Items(items, unknown))
 
     async def _list(self, params: Params) -> web.Response:
         filters = Filters(
@@ -117,14 +112,16 @@ class ReadRoutes:
             after = "" if cursor is None else cursor.last
 
             def scan() -> bytes:
-                items, last = page(served.partitions, filters, after, limit, self._answers(served))
+                items, last = page(served.partitions, filters, after, limit, self._answers(served, params))
                 return encode_json(Page(items, None if last is None else Cursor(generation, last).token()))
 
             return _json(await self._off_loop(scan))
 
-    def _answers(self, served: GenerationView) -> Answers:
+    def _answers(self, served: GenerationView, params: Params) -> Answers:
         view = self._view
-        return Answers(served.topic.generation, self._updates, view.clock.now_ms(), view.heard_at_ms)
+        channel = params.identifier("channel") or DEFAULT_CHANNEL
+        now_ms, heard_at_ms = view.clock.now_ms(), view.heard_at_ms
+        return Answers(served.topic.generation, self._updates, now_ms, heard_at_ms, view.policies, channel)
 
     async def _wait(self, params: Params) -> None:
         offsets = params.min_offset(len(self._view.partitions))
@@ -143,6 +140,13 @@ class ReadRoutes:
     def close(self) -> None:
         """End the thread, after the last request."""
         self._thread.shutdown()
+
+
+def _many(served: GenerationView, skus: list[str], answers: Answers) -> bytes:
+    rows = served.rows(skus)
+    items = [answers.item(row, answers.available(row)) for row in rows if row is not None]
+    unknown = [sku for sku, row in zip(skus, rows, strict=True) if row is None]
+    return encode_json(Items(items, unknown))
 
 
 def _unknown(sku: str) -> web.Response:

@@ -20,9 +20,12 @@ from aiohttp import web
 from api.ends import Ends
 from api.generation import GenerationView
 from api.partition import ViewPartition
+from api.policies import PolicyView
 from api.succession import Succession
 from api.view import View
 from schemas.admin import Deployed
+from schemas.codec import Codec
+from schemas.registry import open_registry
 from schemas.topics import UPDATES
 from state.database import Resources
 from state.follower import open_consumer
@@ -40,13 +43,15 @@ SWITCH_INTERVAL_S = 0.001  # how long the follower's thread may keep the event l
 def open_view(settings: Settings, bootstrap_servers: str, stock: Deployed) -> View:
     """Open a generation's stores below `<data_dir>/view` and a consumer for them; its successors come by themselves.
 
+    The policies are read to their end.
+
     Args:
         settings: of the deployment.
         bootstrap_servers: of its Kafka.
         stock: the generation to begin with.
 
     Raises:
-        Retriable: Kafka does not answer.
+        Retriable: Kafka or the registry does not answer.
         Fatal: another process has the folder, or the disk refuses.
     """
     folder = settings.data_dir / "view"
@@ -72,7 +77,8 @@ def open_view(settings: Settings, bootstrap_servers: str, stock: Deployed) -> Vi
     def look() -> Directions:
         return look_up(settings, bootstrap_servers, read(settings, bootstrap_servers))
 
-    return View(Succession(served, open_generation, records, look, folder), clock)
+    policies = PolicyView(settings, bootstrap_servers, Codec("Policy", open_registry(settings)))
+    return View(Succession(served, open_generation, records, look, folder), policies, clock)
 
 
 def _open_partitions(folder: Path, topic: Deployed, resources: Resources) -> list[ViewPartition]:

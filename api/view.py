@@ -1,4 +1,4 @@
-"""The view: what the routes answer from. The generation of rows that is served, and reads that wait for a write.
+"""The view: what the routes answer from. The generation of rows that is served, policies, reads that wait for a write.
 
 Which generation that is, `api.succession` decides; a request that takes long keeps the one that it began with. Whatever
 ends the following ends `run`, and so the process: a view that no longer follows must not answer as if it did.
@@ -12,8 +12,10 @@ from contextlib import contextmanager
 
 from api.generation import GenerationView
 from api.partition import ViewPartition
+from api.policies import PolicyView
 from api.succession import Succession
 from api.waiters import Waiters
+from inventory.policies import Policies
 from schemas import keys
 from schemas.rows import OUTCOMES, StockRow
 from state.follower import Progress
@@ -27,11 +29,13 @@ class View:
 
     Args:
         succession: with the generation to begin with; `run` runs it.
+        policies: read already; `run` follows them.
         clock: for ages.
     """
 
-    def __init__(self, succession: Succession, clock: Clock) -> None:
+    def __init__(self, succession: Succession, policies: PolicyView, clock: Clock) -> None:
         self.clock = clock
+        self._policies = policies
         self._succession = succession
         self._succession.on_served = self._served
         self._succession.on_look = self._measure
@@ -61,6 +65,11 @@ class View:
     def generation(self) -> str:
         """Of the rows that are served; every token that the API gives out carries it."""
         return self.served.topic.generation
+
+    @property
+    def policies(self) -> Policies:
+        """Those that hold at this moment."""
+        return self._policies.current
 
     @property
     def caught_up(self) -> bool:
@@ -112,11 +121,19 @@ class View:
             Fatal: following can never go on.
         """
         self._loop = asyncio.get_running_loop()
-        await self._succession.run()
+        parts = {asyncio.create_task(part.run()) for part in (self._succession, self._policies)}
+        try:
+            await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self.stop()
+            await asyncio.wait(parts)
+        for part in parts:
+            part.result()
 
     def stop(self) -> None:
         """Let `run` end."""
         self._succession.stop()
+        self._policies.stop()
 
     def close(self) -> None:
         """Close the stores, flushed; after `run` has ended."""

@@ -1,31 +1,76 @@
-"""What can be sold of a SKU: pure, row and time in, answer out. Called where rows are read.
+"""What can be sold of a SKU: pure; row, rules and time in, answer out. Called where rows are read.
 
-The number is the sum over sources of their on hand, each clamped at zero first: one supplier's oversell is not made
-good by another's stock. A source older than its own `stale_after_ms` counts as nothing, and the answer says so.
+Each source is clamped at zero before anything is summed: one supplier's oversell is not made good by another's stock.
+A source that is stale counts as nothing, or as its declared floor, and the answer says so. A supplier's number is the
+sum of its sources; a strategy makes one number of the suppliers'; safety stock comes off it, and a channel has its
+share of what is left.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from schemas.keys import SOURCE_SEPARATOR
+import msgspec
+
+from inventory.policies import Rules
+from schemas.policies import MAX, PRIORITY, SUM
 from schemas.rows import Source, StockRow
+
+COUNTED, STALE, EXCLUDED, PASSED_OVER = "COUNTED", "STALE", "EXCLUDED", "PASSED_OVER"
+NEVER = 1 << 63  # later than any time
+WHOLE = 100  # percent
+_WITHDRAWN = 1  # as a count's kind
+
+
+class Part(msgspec.Struct, frozen=True, gc=False):
+    """What one source brings. `units`: to the number, before safety stock and share; `standing`: as above.
+
+    `PASSED_OVER`: the strategy takes another supplier. A stale source brings its floor.
+    """
+
+    supplier: str
+    location: str
+    on_hand: int
+    units: int
+    standing: str
 
 
 class Availability(NamedTuple):
     """The answer for one SKU; units are whole, times ms since the epoch.
 
-    `available`: what can be sold now. `by_supplier`: what each supplier says is there, the on hand of all its sources
-    summed as it stands, below zero and stale too. `by_location`: what can be sold from each location, so these add up
-    to `available`. `stale`: (supplier, location) of each source that counts as nothing for its age.
-    `oldest_observed_at`: the oldest among the latest statements of the sources that count; None when none counts.
+    `available`: what can be sold now. `certain`, `hoped_for`: the same of fresh sources with a count alone, and of all
+    as if none were stale; `available` lies between them. `backorderable`: what may be sold beyond it. `parts`: of every
+    source, in the order of the row. `oldest_observed_at`: the oldest among the latest statements of the sources that
+    count; None when none counts.
     """
 
     available: int
-    by_supplier: dict[str, int]
-    by_location: dict[str, int]
-    stale: list[tuple[str, str]]
+    certain: int
+    hoped_for: int
+    backorderable: int
+    parts: list[Part]
     oldest_observed_at: int | None
+
+    @property
+    def by_supplier(self) -> dict[str, int]:
+        """What each supplier says is there: the on hand of all its sources, below zero and stale too."""
+        sums: dict[str, int] = {}
+        for part in self.parts:
+            sums[part.supplier] = sums.get(part.supplier, 0) + part.on_hand
+        return sums
+
+    @property
+    def by_location(self) -> dict[str, int]:
+        """What each location brings; safety stock and share apart, these add up to `available`."""
+        sums: dict[str, int] = {}
+        for part in self.parts:
+            sums[part.location] = sums.get(part.location, 0) + part.units
+        return sums
+
+    @property
+    def stale(self) -> list[tuple[str, str]]:
+        """(supplier, location) of each source that is stale."""
+        return [(part.supplier, part.location) for part in self.parts if part.standing == STALE]
 
 
 def observed_at(source: Source) -> int:
@@ -36,30 +81,98 @@ def observed_at(source: Source) -> int:
     return max(count_at, source.floor_at or 0)
 
 
-def is_stale(source: Source, now_ms: int) -> bool:
-    """Whether the latest statement is older than the source itself allows; never, when it sets no limit."""
-    return source.stale_after_ms is not None and now_ms - observed_at(source) > source.stale_after_ms
-
-
-def availability(row: StockRow, now_ms: int) -> Availability:
-    """What can be sold of `row` at `now_ms`."""
-    available = 0
-    by_supplier: dict[str, int] = {}
-    by_location: dict[str, int] = {}
-    stale: list[tuple[str, str]] = []
-    oldest: int | None = None
+def availability(row: StockRow, rules: Rules, now_ms: int) -> Availability:
+    """What can be sold of `row` at `now_ms` by `rules`."""
+    parts: list[Part] = []
+    if_fresh: list[int] = []  # what each would bring
+    available = certain = hoped_for = 0
+    oldest = NEVER
     for key, source in row.sources.items():
-        supplier, _, location = key.partition(SOURCE_SEPARATOR)
+        supplier, location, excluded, stale_after_ms, floor_units, safety_units, safety_percent = rules.source(key)
         on_hand = source.on_hand
-        by_supplier[supplier] = by_supplier.get(supplier, 0) + on_hand
-        if is_stale(source, now_ms):
-            stale.append((supplier, location))
-            sellable = 0
+        if excluded:
+            parts.append(Part(supplier, location, on_hand, 0, EXCLUDED))
+            if_fresh.append(0)
+            continue
+        units = on_hand if on_hand > 0 else 0
+        if safety_units or safety_percent:
+            units = held_back(units, safety_units, safety_percent)
+        at = observed_at(source)
+        if source.stale_after_ms is not None:
+            stale_after_ms = source.stale_after_ms
+        if stale_after_ms is not None and now_ms - at > stale_after_ms:
+            counts, standing = min(units, floor_units), STALE
         else:
-            sellable = on_hand if on_hand > 0 else 0
-            at = observed_at(source)
-            if oldest is None or at < oldest:
+            counts, standing = units, COUNTED
+            if source.count is not None:
+                certain += units
+            if at < oldest:
                 oldest = at
-        available += sellable
-        by_location[location] = by_location.get(location, 0) + sellable
-    return Availability(available, by_supplier, by_location, stale, oldest)
+        parts.append(Part(supplier, location, on_hand, counts, standing))
+        if_fresh.append(units)
+        available += counts
+        hoped_for += units
+    if rules.strategy != SUM:
+        return _chosen(row, rules, parts, if_fresh)
+    return _answer(rules, (available, certain, hoped_for), parts, oldest)
+
+
+def held_back(units: int, safety_units: int, safety_percent: int) -> int:
+    """What is left of `units` beside safety stock: the larger of the two, a percentage being rounded up."""
+    return max(0, units - max(safety_units, -(-units * safety_percent // WHOLE)))
+
+
+def _chosen(row: StockRow, rules: Rules, parts: list[Part], if_fresh: list[int]) -> Availability:
+    """The answer where a strategy takes one supplier's number."""
+    now, certain, hoped_for = _Suppliers(), _Suppliers(), _Suppliers()
+    for (key, source), part, units in zip(row.sources.items(), parts, if_fresh, strict=True):
+        if part.standing == EXCLUDED:
+            continue
+        offered = source.count is None or source.count.kind != _WITHDRAWN
+        fresh = part.standing == COUNTED
+        now.add(part.supplier, part.units, offered and (fresh or rules.source(key).stale_floor_units > 0))
+        hoped_for.add(part.supplier, units, offered)
+        if fresh and source.count is not None:
+            certain.add(part.supplier, units, offered)
+    taken, oldest = now.taken(rules), NEVER
+    for i, (source, part) in enumerate(zip(row.sources.values(), parts, strict=True)):
+        if part.supplier != taken and part.standing != EXCLUDED:
+            standing = PASSED_OVER if part.standing == COUNTED else part.standing
+            parts[i] = Part(part.supplier, part.location, part.on_hand, 0, standing)
+        elif part.standing == COUNTED:
+            oldest = min(oldest, observed_at(source))
+    return _answer(rules, (now.number(rules), certain.number(rules), hoped_for.number(rules)), parts, oldest)
+
+
+def _answer(rules: Rules, sums: tuple[int, int, int], parts: list[Part], oldest: int) -> Availability:
+    """Of the sums as they are, of certain sources, and as if none were stale."""
+    if rules.safety_units or rules.safety_percent or rules.channel_share_percent != WHOLE:
+        left = (held_back(units, rules.safety_units, rules.safety_percent) for units in sums)
+        now, certain, hoped_for = (units * rules.channel_share_percent // WHOLE for units in left)
+        sums = now, certain, hoped_for
+    observed = None if oldest == NEVER else oldest
+    return Availability(sums[0], min(sums), max(sums), rules.backorder_units_max, parts, observed)
+
+
+class _Suppliers:
+    """Units by supplier, and which of them are fresh and offer the SKU."""
+
+    def __init__(self) -> None:
+        self._units: dict[str, int] = {}
+        self._healthy: set[str] = set()
+
+    def add(self, supplier: str, units: int, healthy: bool) -> None:
+        self._units[supplier] = self._units.get(supplier, 0) + units
+        if healthy:
+            self._healthy.add(supplier)
+
+    def taken(self, rules: Rules) -> str | None:
+        """The supplier whose number it is; of equal ones the first by name."""
+        if rules.strategy == PRIORITY:
+            return next((supplier for supplier in rules.priority if supplier in self._healthy), None)
+        best = max if rules.strategy == MAX else min
+        return best(sorted(self._healthy), key=self._units.__getitem__, default=None)
+
+    def number(self, rules: Rules) -> int:
+        taken = self.taken(rules)
+        return 0 if taken is None else self._units[taken]

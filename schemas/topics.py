@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 
 DAY_MS = 86_400_000
 KEPT = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
@@ -81,7 +82,9 @@ RESERVATION_STATE = Topic(
     "Fingerprint, answer and lines of each reservation.", COMPACTED | LARGE, folded=True,
 )  # fmt: skip
 POLICIES = Topic(
-    "inventory.policies", "scope", "Policy", AVRO, "api", "workers, api", "How availability is computed.", COMPACTED,
+    "inventory.policies", "scope", "Policy", AVRO, "`stockweave policies`", "api, commands",
+    "How availability is computed; earlier versions of a policy stay for at least 90 days.",
+    COMPACTED | {"min.compaction.lag.ms": str(90 * DAY_MS)}, partitions=1,
 )  # fmt: skip
 ALERTS = Topic(
     "inventory.alerts", "SKU", "StockAlert", AVRO, "workers", "api, the shop's systems",
@@ -103,6 +106,12 @@ def subjects(prefix: str) -> dict[str, str]:
     return {t.schema: f"{prefix}{t.name}-value" for t in CATALOGUE if t.schema is not None and t.wire == AVRO}
 
 
+def _newest(schema: str) -> str:
+    """The file of a schema's newest version."""
+    files = (Path(__file__).parent / "avro").glob(f"{schema}.*.avsc")
+    return max(files, key=lambda file: int(file.name.split(".")[1])).name
+
+
 def markdown() -> str:
     """The catalogue as a page."""
     lines = [
@@ -114,7 +123,7 @@ def markdown() -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for t in CATALOGUE:
-        value = f"[{t.schema}](../schemas/avro/{t.schema}.1.avsc)" if t.schema else "bytes"
+        value = f"[{t.schema}](../schemas/avro/{_newest(t.schema)})" if t.schema else "bytes"
         row = (f"`{t.name}`", t.key, value, t.wire, t.policy, t.writers, t.readers, t.doc)
         lines.append(f"| {' | '.join(row)} |")
     lines += [

@@ -33,11 +33,21 @@ app = typer.Typer(
 app.add_typer(demo_app, name="demo")
 checkpoint_app = typer.Typer(help="Rows and positions in files: made, listed, gone back to.", no_args_is_help=True)
 app.add_typer(checkpoint_app, name="checkpoint")
+policies_app = typer.Typer(help="How availability is computed: looked at, tried, changed.", no_args_is_help=True)
+app.add_typer(policies_app, name="policies")
 
 DataDir = Annotated[Path | None, typer.Option(help="Where state is kept between runs.", show_default="data")]
 Jobs = Annotated[int | None, typer.Option(min=1, max=256, help="Processes to fold with.", show_default="one per core")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of words.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")]
+Scope = Annotated[
+    str | None, typer.Argument(help="default, or sku:, channel:, supplier: or location: and an id.", show_default="all")
+]
+Fields = Annotated[list[str] | None, typer.Argument(help="field=value; an empty value takes a decision back.")]
+PolicyFile = Annotated[
+    Path | None, typer.Option("--file", help="JSON of many: an object by scope, of objects by field.")
+]
+Replace = Annotated[bool, typer.Option("--replace", help="What is not named is no longer decided; else it stays.")]
 ApiPort = Annotated[int | None, typer.Option(min=0, max=65535, help="Of the HTTP API.", show_default="8080")]
 
 
@@ -212,6 +222,66 @@ def checkpoint_trim(
     settings = _settings(data_dir=data_dir)
     configure_logs("checkpoint", level=logging.WARNING)
     run(settings, name, partial(confirm, yes=yes), dry_run=dry_run)
+
+
+@policies_app.command("get")
+def policies_get(scope: Scope = None, data_dir: DataDir = None, json: Json = False) -> None:
+    """Print the policies that hold."""
+    from stockweave.policies.command import get
+
+    settings = _settings(data_dir=data_dir)
+    configure_logs("policies", level=logging.WARNING)
+    get(settings, scope, json=json)
+
+
+@policies_app.command("set")
+def policies_set(
+    scope: Scope = None,
+    fields: Fields = None,
+    file: PolicyFile = None,
+    replace: Replace = False,
+    if_version: Annotated[
+        int | None, typer.Option("--if-version", min=0, help="Only if the scope has this version; 0: none yet.")
+    ] = None,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Change policies; workers and API follow at once. `diff` with the same words says what would come of it."""
+    from stockweave.policies.command import Asked, set_policies
+
+    settings = _settings(data_dir=data_dir)
+    configure_logs("policies", level=logging.WARNING)
+    set_policies(settings, Asked(scope, fields or (), file, replace), if_version, json=json)
+
+
+@policies_app.command("diff")
+def policies_diff(
+    scope: Scope = None,
+    fields: Fields = None,
+    file: PolicyFile = None,
+    replace: Replace = False,
+    everything: Annotated[bool, typer.Option("--all", help="Every number, however many.")] = False,
+    data_dir: DataDir = None,
+    jobs: Jobs = None,
+    json: Json = False,
+) -> None:
+    """Say how many SKUs a change would touch, and which, by the rows as they are now. Changes nothing."""
+    from stockweave.policies.command import Asked, diff
+    from stockweave.replay.spread import cores
+
+    settings = _settings(data_dir=data_dir)
+    configure_logs("policies", level=logging.WARNING)
+    diff(settings, Asked(scope, fields or (), file, replace), jobs or cores(), everything=everything, json=json)
+
+
+@policies_app.command("history")
+def policies_history(scope: Scope = None, data_dir: DataDir = None, json: Json = False) -> None:
+    """Print every change, the oldest first; Kafka keeps them for 90 days, and the newest of a scope for ever."""
+    from stockweave.policies.command import history
+
+    settings = _settings(data_dir=data_dir)
+    configure_logs("policies", level=logging.WARNING)
+    history(settings, scope, json=json)
 
 
 @app.command()

@@ -90,6 +90,11 @@ VIEW_GENERATION = Gauge(
     "Number of the generation of rows that reads are answered from; the lowest of the API processes.",
     multiprocess_mode="livemin",
 )
+POLICIES_REVISION = Gauge(
+    "stockweave_policies_revision",
+    "How much of the log of policies the answers are made by; the lowest of the API processes.",
+    multiprocess_mode="livemin",
+)
 VIEW_NEXT_LAG_RECORDS = Gauge(
     "stockweave_view_next_lag_records",
     "Records of the next generation of rows that the view has not read yet; 0 while there is none.",

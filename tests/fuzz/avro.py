@@ -16,6 +16,7 @@ from confluent_kafka import Message
 from fastavro.validation import validate
 
 from api.answers import Answers, encode_json
+from inventory.policies import DEFAULT_CHANNEL, Policies
 from inventory.stock import Limits
 from schemas.codec import FRAME, Codec, Record
 from schemas.registry import FileRegistry, Schema
@@ -33,7 +34,7 @@ CODEC = Codec("StockUpdate", REGISTRY)
 SCHEMA = REGISTRY.schema_of(CODEC.schema_id)
 NAMES = [field["name"] for field in SCHEMA["fields"]]
 FOREIGN_ID = 77
-ANSWERS = Answers("g", "t", 1_800_000_000_000, 0)
+ANSWERS = Answers("g", "t", 1_800_000_000_000, 0, Policies(), DEFAULT_CHANNEL)
 
 GOOD: tuple[bytes, ...] = tuple(
     CODEC.encode(record)
@@ -195,7 +196,7 @@ def _fold(drawn: random.Random, cases: int, folder: Folder, store: PartitionStor
         position = part.position
         store.write(part.rows, done)
         for row in map(decode_row, part.rows.values()):
-            assert encode_json(ANSWERS.row(row, 0)), row
+            assert encode_json(ANSWERS.row(row, ANSWERS.available(row), 0)), row
     assert position.events() == done
     return done
 

@@ -6,11 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inventory.availability import availability, is_stale, observed_at
+from inventory.availability import availability, observed_at
+from inventory.policies import Policies
 from schemas.keys import source_key
 from schemas.rows import Count, Delta, Source, StockRow
 
 NOW = 1_700_000_000_000
+PLAIN = Policies().rules("sku-1")
 
 
 def counted(quantity: int, at: int = NOW, *, stale_after_ms: int | None = None, carried: int = 0) -> Source:
@@ -24,7 +26,7 @@ def row(**sources: Source) -> StockRow:
 
 
 def test_each_source_is_clamped_before_it_is_summed() -> None:
-    answer = availability(row(acme__a=counted(5), acme__b=counted(-3), best__a=counted(2)), NOW)
+    answer = availability(row(acme__a=counted(5), acme__b=counted(-3), best__a=counted(2)), PLAIN, NOW)
 
     assert answer.available == 7
     assert answer.by_supplier == {"acme": 2, "best": 2}
@@ -35,16 +37,16 @@ def test_deltas_and_what_was_carried_are_in_the_number() -> None:
     source = counted(10, carried=-2)
     source.deltas = [Delta(NOW + 1, "d1", -3), Delta(NOW + 2, "d2", 1)]
 
-    assert availability(row(acme__a=source), NOW).available == 6
+    assert availability(row(acme__a=source), PLAIN, NOW).available == 6
 
 
 def test_a_source_without_a_count_counts_by_its_deltas_alone() -> None:
-    assert availability(row(acme__a=Source(deltas=[Delta(NOW, "d", 4)])), NOW).available == 4
+    assert availability(row(acme__a=Source(deltas=[Delta(NOW, "d", 4)])), PLAIN, NOW).available == 4
 
 
 @pytest.mark.parametrize(("age_ms", "stale"), [(999, False), (1_000, False), (1_001, True)])
 def test_a_source_is_stale_once_past_its_own_limit(age_ms: int, stale: bool) -> None:
-    answer = availability(row(acme__a=counted(5, NOW - age_ms, stale_after_ms=1_000), best__b=counted(1)), NOW)
+    answer = availability(row(acme__a=counted(5, NOW - age_ms, stale_after_ms=1_000), best__b=counted(1)), PLAIN, NOW)
 
     assert answer.available == (1 if stale else 6)
     assert answer.stale == ([("acme", "a")] if stale else [])
@@ -52,20 +54,24 @@ def test_a_source_is_stale_once_past_its_own_limit(age_ms: int, stale: bool) -> 
     assert answer.oldest_observed_at == (NOW if stale else NOW - age_ms)
 
 
+def stale(source: Source) -> bool:
+    return availability(row(acme__a=source), PLAIN, NOW).stale == [("acme", "a")]
+
+
 def test_a_source_without_a_limit_is_never_stale() -> None:
-    assert not is_stale(counted(5, 0), NOW)
+    assert not stale(counted(5, 0))
 
 
 def test_a_delta_is_a_statement_and_renews_the_source() -> None:
     source = counted(5, NOW - 5_000, stale_after_ms=1_000)
-    assert is_stale(source, NOW)
+    assert stale(source)
     source.deltas = [Delta(NOW - 500, "d", -1)]
-    assert not is_stale(source, NOW)
+    assert not stale(source)
     assert observed_at(source) == NOW - 500
 
 
 def test_when_every_source_is_stale_nothing_is_left_and_no_age_is_told() -> None:
-    answer = availability(row(acme__a=counted(5, 0, stale_after_ms=1)), NOW)
+    answer = availability(row(acme__a=counted(5, 0, stale_after_ms=1)), PLAIN, NOW)
 
     assert (answer.available, answer.oldest_observed_at) == (0, None)
 
@@ -87,7 +93,7 @@ def test_the_parts_add_up_by_an_independent_computation(
     }
     fresh = {name: n for name, (n, age, limit) in parts.items() if limit is None or age <= limit}
 
-    answer = availability(StockRow("s", 1, 0, NOW, made), NOW)
+    answer = availability(StockRow("s", 1, 0, NOW, made), PLAIN, NOW)
 
     assert answer.available == sum(n for n in fresh.values() if n > 0) == sum(answer.by_location.values())
     assert sum(answer.by_supplier.values()) == sum(n for n, _, _ in parts.values())
@@ -104,7 +110,7 @@ def test_the_number_of_stale_sources_names_the_set_of_them(
         for name, (n, age, limit) in parts.items()
     }
     whole = StockRow("s", 1, 0, NOW, made)
-    first, second = availability(whole, NOW), availability(whole, NOW + later)
+    first, second = availability(whole, PLAIN, NOW), availability(whole, PLAIN, NOW + later)
 
     assert set(first.stale) <= set(second.stale)
     assert (len(first.stale) == len(second.stale)) == (

@@ -17,7 +17,7 @@ from schemas import admin as module
 from schemas.admin import Deployed, create_generation, ensure_topics, find_generation, find_topics, topics_in_use
 from schemas.generation_log import write
 from schemas.generations import Generation, Generations, name_of
-from schemas.topics import CATALOGUE, GENERATIONS, STOCK, UPDATES
+from schemas.topics import CATALOGUE, STOCK, UPDATES
 from stockweave.broker.kafka import EmbeddedKafka
 from stockweave.clients import CLIENT_LOGGER, client_config
 from stockweave.errors import Fatal, Retriable
@@ -45,7 +45,7 @@ def test_every_topic_of_the_catalogue_is_created_as_it_says(
 ) -> None:
     deployed = ensure_topics(settings, broker.bootstrap_servers)
     assert {name: (d.name, d.partitions) for name, d in deployed.items()} == {
-        topic.name: (settings.topic_prefix + topic.name, 1 if topic is GENERATIONS else 3) for topic in CATALOGUE
+        topic.name: (settings.topic_prefix + topic.name, topic.partitions or 3) for topic in CATALOGUE
     }
     for topic in CATALOGUE:
         resource = ConfigResource(ResourceType.TOPIC, settings.topic(topic.name))

@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import Producer
 from msgspec.structs import replace
 
-from schemas import generation_log
+from schemas import small_topic
 from schemas.admin import ensure_topics
 from schemas.generation_log import GenerationLog, read, write
 from schemas.generations import FACTS, KEY, Generation, Generations, Plan, decode, encode, first, name_of, number_of
@@ -126,8 +126,8 @@ def test_a_record_under_way_is_waited_for_and_one_that_was_aborted_never_was(
     producer.produce(deployed.topic(GENERATIONS.name), encode(record(deployed, 2)), KEY, 0)
     producer.flush(WAIT_S)
     with monkeypatch.context() as patch:
-        patch.setattr(generation_log, "WAIT_S", 1.0)
-        with pytest.raises(Retriable, match=r"inventory\.generations could not be read to its end .* at its switch"):
+        patch.setattr(small_topic, "WAIT_S", 1.0)
+        with pytest.raises(Retriable, match=r"inventory\.generations could not be read to its end .* just writing it"):
             read(deployed, broker.bootstrap_servers)
     producer.abort_transaction(WAIT_S)
     assert read(deployed, broker.bootstrap_servers).live.number == 1
@@ -143,8 +143,8 @@ def test_a_record_under_way_is_waited_for_and_one_that_was_aborted_never_was(
 
 
 def test_a_kafka_that_does_not_answer_is_worth_another_try(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generation_log, "ANSWER_S", 0.5)
-    monkeypatch.setattr(generation_log, "WAIT_S", 0.5)
+    monkeypatch.setattr(small_topic, "ANSWER_S", 0.5)
+    monkeypatch.setattr(small_topic, "WAIT_S", 0.5)
     nowhere = f"127.0.0.1:{free_port()}"
     with pytest.raises(Retriable, match=rf"Kafka at {nowhere} does not answer: .*; is it running\?"):
         read(settings, nowhere)

@@ -86,8 +86,8 @@ def test_a_released_schemas_docs_may_be_mended(packaged: Path) -> None:
 
 
 def test_an_id_whose_file_is_gone_is_refused(packaged: Path) -> None:
-    (packaged / "Policy.1.avsc").unlink()
-    with pytest.raises(Fatal, match=r"Policy\.1\.avsc is missing"):
+    (packaged / "Hold.1.avsc").unlink()
+    with pytest.raises(Fatal, match=r"Hold\.1\.avsc is missing"):
         FileRegistry(packaged)
 
 

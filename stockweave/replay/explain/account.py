@@ -1,7 +1,7 @@
 """What a row's number is made of: each source as a sum of what it holds, and what of it can be sold; pure.
 
-Invariant: the parts of a source add up to its on hand, and what its sources sell adds up to what is available, by
-`inventory.availability` itself. Called by the report.
+Invariant: the parts of a source add up to its on hand, and what its sources sell adds up to what is available, safety
+stock of the SKU apart, by `inventory.availability` itself. Called by the report.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from inventory.availability import availability, is_stale, observed_at
-from schemas.keys import SOURCE_SEPARATOR
+from inventory.availability import EXCLUDED, PASSED_OVER, STALE, Availability, Part, observed_at
 from schemas.rows import Source, StockRow
 from stockweave.replay.explain.history import History, Trace
 
@@ -39,9 +38,9 @@ class Account:
         source: as the row has it.
         count: that counts; None where there is none.
         deltas: since, in order of time.
-        sells: units of it that can be sold.
+        sells: units of it that count; safety stock of the SKU comes off the sum.
+        standing: as of `inventory.availability.Part`.
         withdrawn: no longer offered.
-        stale: its latest statement is older than it allows.
         latest_at: when that was observed, ms since the epoch.
     """
 
@@ -51,8 +50,8 @@ class Account:
     count: Entry | None
     deltas: list[Entry]
     sells: int
+    standing: str
     withdrawn: bool
-    stale: bool
     latest_at: int
 
     @property
@@ -63,33 +62,39 @@ class Account:
     @property
     def why(self) -> str:
         """Why it does not sell what it has on hand, or has none; empty where it does."""
+        if self.standing == EXCLUDED:
+            return "excluded by a policy"
         if self.stale:
-            return "stale: it counts as nothing"
+            return f"stale: {self.sells:,} units are its floor" if self.sells else "stale: it counts as nothing"
+        if self.standing == PASSED_OVER:
+            return "passed over: the strategy takes another supplier"
         if self.on_hand < 0:
             return "oversold: below zero it counts as nothing"
         if self.withdrawn and not self.deltas:
             return "withdrawn: no longer offered"
-        return "withdrawn, but for the deltas since" if self.withdrawn else ""
+        if self.withdrawn:
+            return "withdrawn, but for the deltas since"
+        return "safety stock is held back of it" if self.sells < self.on_hand else ""
+
+    @property
+    def stale(self) -> bool:
+        """Whether its latest statement is older than it, or a policy, allows."""
+        return self.standing == STALE
 
 
-def accounts(row: StockRow, history: History, at_ms: int) -> list[Account]:
-    """The sources of a row at a time, by supplier and location.
+def accounts(row: StockRow, history: History, answer: Availability) -> list[Account]:
+    """The sources of a row, by supplier and location.
 
     Args:
         row: that `history` came to.
         history: of its updates.
-        at_ms: when it is judged what can be sold, ms since the epoch.
+        answer: what can be sold of it.
     """
-    return [_account(row.sku, key, row.sources[key], history, at_ms) for key in sorted(row.sources)]
+    parts = dict(zip(row.sources, answer.parts, strict=True))
+    return [_account(key, row.sources[key], parts[key], history) for key in sorted(row.sources)]
 
 
-def available(row: StockRow | None, at_ms: int) -> int:
-    """What can be sold of a row."""
-    return 0 if row is None else availability(row, at_ms).available
-
-
-def _account(sku: str, key: str, source: Source, history: History, at_ms: int) -> Account:
-    supplier, _, location = key.partition(SOURCE_SEPARATOR)
+def _account(key: str, source: Source, part: Part, history: History) -> Account:
     held = source.count
     count = None
     if held is not None:
@@ -101,8 +106,7 @@ def _account(sku: str, key: str, source: Source, history: History, at_ms: int) -
         Entry(DELTA, d.id, d.at, d.quantity, None, d.order_ref, history.trace(key, d.id, delta=True))
         for d in source.deltas
     ]
-    alone = StockRow(sku, 0, source.on_hand, 0, {key: source})
     return Account(
-        supplier, location, source, count, deltas, availability(alone, at_ms).available,
-        held is not None and held.kind != 0, is_stale(source, at_ms), observed_at(source),
+        part.supplier, part.location, source, count, deltas, part.units, part.standing,
+        held is not None and held.kind != 0, observed_at(source),
     )  # fmt: skip

@@ -17,17 +17,21 @@ from typing import NamedTuple, Self, cast
 import msgspec
 from confluent_kafka import Consumer, Message
 
+from inventory.availability import Availability, availability
 from inventory.digest import meaning
+from inventory.policies import Rules
 from inventory.stock import Limits
 from schemas import keys
 from schemas.admin import find_topics
 from schemas.codec import Codec
 from schemas.keys import id_problem, partition_of
+from schemas.policy_log import read as read_policies
 from schemas.registry import open_registry
 from schemas.rows import StockRow, decode_position, decode_row
 from schemas.topics import STOCK, UPDATES
 from stockweave.clients import CLIENT_LOGGER
 from stockweave.errors import Fatal, Rejected
+from stockweave.policies.table import policies_of
 from stockweave.replay.checkpoint.lookup import Found, newest_fitting
 from stockweave.replay.ends import log_ends, offset_at
 from stockweave.replay.explain.history import History, updates_offset
@@ -73,6 +77,7 @@ class Explained(NamedTuple):
         start, end: the updates in [start, end) were looked at.
         as_of_ms: as asked; None: now.
         at_ms: when availability is judged.
+        rules: the policies of that time for the SKU, in the default channel.
         checkpoint: the name of the one that `start` is of.
         row: None where there was none.
         history: of the updates looked at.
@@ -87,11 +92,17 @@ class Explained(NamedTuple):
     end: int
     as_of_ms: int | None
     at_ms: int
+    rules: Rules
     checkpoint: str | None
     row: StockRow | None
     history: History
     beside: Beside | None
     first_ms: int | None
+
+    @property
+    def answer(self) -> Availability | None:
+        """What could be sold; None where there is no row."""
+        return None if self.row is None else availability(self.row, self.rules, self.at_ms)
 
 
 class _Kept(NamedTuple):
@@ -123,7 +134,8 @@ class Explainer:
         self._bootstrap_servers = settings.bootstrap_servers or ""
         self._deployed = find_topics(settings, self._bootstrap_servers)
         self._updates = self._deployed[UPDATES.name]
-        self._codec = Codec("StockUpdate", open_registry(settings))
+        registry = open_registry(settings)
+        self._codec, self._policy_codec = Codec("StockUpdate", registry), Codec("Policy", registry)
         self._limits = Limits(settings.horizon_ms, settings.entries_max)
         config = reader_config(self._bootstrap_servers) | {"queued.max.messages.kbytes": QUEUED_KBYTES_MAX}
         self._consumer = Consumer(config, logger=CLIENT_LOGGER)
@@ -173,8 +185,9 @@ class Explainer:
                 raise self._unknown(sku, name)
         at_ms = time.time_ns() // 1_000_000 if as_of_ms is None else as_of_ms
         row = None if history.row is None else decode_row(history.row)
+        rules = self._rules(sku, as_of_ms)
         return Explained(
-            sku, self._updates.name, number, start, end, as_of_ms, at_ms, name, row, history, beside, first_ms
+            sku, self._updates.name, number, start, end, as_of_ms, at_ms, rules, name, row, history, beside, first_ms
         )
 
     def live(self, key: bytes, number: int) -> Live | None:
@@ -205,6 +218,10 @@ class Explainer:
             if offset is None and position is not None:
                 offset = updates_offset(decode_position(position))
         return None if offset is None else Live(stock.name, row, offset)
+
+    def _rules(self, sku: str, as_of_ms: int | None) -> Rules:
+        changes = read_policies(self._settings, self._bootstrap_servers, self._policy_codec)
+        return policies_of(changes, as_of_ms).rules(sku)
 
     def _begin(self, key: bytes, number: int, as_of_ms: int | None, until: int) -> tuple[bytes | None, int, str | None]:
         """What to begin with: the row, the offset of the first update after it, the checkpoint that it is of."""

@@ -15,9 +15,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from inventory.policies import Rules
 from inventory.stock import StockUpdate
 from schemas.rows import OUTCOMES, decode_packed_row
-from stockweave.replay.explain.account import BASES, Account, Entry, accounts, available
+from stockweave.replay.explain.account import BASES, Account, Entry, accounts
 from stockweave.replay.explain.explain import Beside, Explained
 from stockweave.replay.explain.history import Refused
 from stockweave.replay.verify.report import iso
@@ -33,10 +34,12 @@ def report(found: Explained, *, everything: bool = False) -> Iterator[Renderable
     """For people, at 100 columns or more; `everything`: all sources and deltas, however many."""
     yield heading(found)
     yield from origin(found)
-    if found.row is not None:
-        sources = accounts(found.row, found.history, found.at_ms)
+    answer = found.answer
+    if found.row is not None and answer is not None:
+        sources = accounts(found.row, found.history, answer)
         told = sources if everything else sources[:SOURCES_MAX]
-        yield _overview(told, found.row.on_hand, available(found.row, found.at_ms))
+        yield _overview(told, found.row.on_hand, sum(account.sells for account in sources))
+        yield from _held_back(found.rules)
         if len(told) < len(sources):
             yield f"and {len(sources) - len(told):,} more sources; --all shows them\n"
         for account in told:
@@ -50,12 +53,11 @@ def heading(found: Explained) -> str:
     """The answer in a line."""
     sku = shown(found.sku)
     when = f"at {_time(found.at_ms)} UTC" if found.as_of_ms is None else f"as known at {_time(found.at_ms)} UTC"
-    if found.row is not None:
+    answer = found.answer
+    if found.row is not None and answer is not None:
         count = len(found.row.sources)
         many = "1 source" if count == 1 else f"{count:,} sources"
-        return (
-            f"{sku}: {available(found.row, found.at_ms):,} can be sold, {found.row.on_hand:,} on hand of {many}, {when}"
-        )
+        return f"{sku}: {answer.available:,} can be sold, {found.row.on_hand:,} on hand of {many}, {when}"
     if found.first_ms is not None:
         first = f"its first update came at {_time(found.first_ms)} UTC"
         return f"{sku}: nothing was known of it at {_time(found.at_ms)} UTC; {first}"
@@ -125,9 +127,18 @@ def _overview(sources: Sequence[Account], on_hand: int, sells: int) -> Table:
     return table
 
 
+def _held_back(rules: Rules) -> Iterator[str]:
+    """What comes off the sum of what the sources sell."""
+    held = [f"{rules.safety_units:,} units"] if rules.safety_units else []
+    held += [f"{rules.safety_percent} %, rounded up"] if rules.safety_percent else []
+    if held:
+        yield f"safety stock: {', or '.join(held)}" + (", whichever is more" if len(held) > 1 else "")
+
+
 def _why(account: Account) -> str:
     limit = account.source.stale_after_ms
-    late = "" if not account.stale or limit is None else f", being older than {limit / 1000:,g} s"
+    by_itself = "" if limit is None else f", being older than {limit / 1000:,g} s"
+    late = (by_itself or ", being older than its policy allows") if account.stale else ""
     return account.why + late
 
 
@@ -232,15 +243,15 @@ def shown(text: str, characters_max: int = SHOWN_CHARACTERS_MAX) -> str:
 
 def as_json(found: Explained) -> dict[str, Any]:
     """All of it, for programs."""
-    row, history = found.row, found.history
+    row, history, answer = found.row, found.history, found.answer
     log = f"{found.topic}-{found.partition}"
-    sources = [] if row is None else accounts(row, history, found.at_ms)
+    sources = [] if row is None or answer is None else accounts(row, history, answer)
     return {
         "sku": found.sku,
         "as_of": found.as_of_ms,
         "at": found.at_ms,
         "known": row is not None,
-        "available": available(row, found.at_ms),
+        "available": 0 if answer is None else answer.available,
         "on_hand": None if row is None else row.on_hand,
         "first_update_at": found.first_ms,
         "updates": {"topic": found.topic, "partition": found.partition, "start": found.start, "end": found.end}
@@ -261,6 +272,7 @@ def _source_json(account: Account, log: str) -> dict[str, Any]:
         "sells": account.sells,
         "why": account.why or None,
         "withdrawn": account.withdrawn,
+        "standing": account.standing,
         "stale": account.stale,
         "stale_after_ms": source.stale_after_ms,
         "basis": BASES[source.basis],

@@ -26,11 +26,12 @@ from stockweave.errors import Fatal
 from stockweave.replay.checkpoint.load import load_partition
 from stockweave.replay.facts import Facts
 from stockweave.replay.live import read_live
-from stockweave.replay.rebuild.writer import Anchor, Produce, Writer
+from stockweave.replay.rebuild.record import rebuild_writer
 from stockweave.replay.refold import refold
 from stockweave.replay.spread import Counted, Ticks
 from stockweave.replay.verify.verify import folder_of, pairs
 from stockweave.settings import Settings
+from stockweave.writer import Anchor, Produce, Writer
 
 STRETCH_EVENTS = 500_000
 """Of the log, whose rows are one transaction unless they grow too large before: what a stop may cost again, and what a
@@ -107,7 +108,7 @@ class FoldTask:
             Retriable: Kafka does not answer; the next run goes on.
         """
         made = self.candidate
-        writer = Writer(made.settings, str(partition))
+        writer = rebuild_writer(made.settings, str(partition))
         try:
             writer.take_over()  # first: nothing that a former rebuild left open becomes visible after this
             with made.opened(partition, "rows", made.topic.generation) as store:

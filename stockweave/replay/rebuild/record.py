@@ -13,11 +13,11 @@ from confluent_kafka.admin import AdminClient
 
 from schemas.generation_log import read
 from schemas.generations import KEY, Generation, Generations, Plan, encode, name_of, number_of
-from schemas.topics import GENERATIONS
+from schemas.topics import GENERATIONS, STOCK
 from stockweave.clients import CLIENT_LOGGER, client_config
 from stockweave.errors import Retriable
-from stockweave.replay.rebuild.writer import Produce, Writer
 from stockweave.settings import Settings
+from stockweave.writer import Produce, Writer
 
 ANSWER_S = 10.0
 
@@ -32,7 +32,7 @@ class Record:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._bootstrap_servers = settings.bootstrap_servers or ""
-        self._writer = Writer(settings, "record")
+        self._writer = rebuild_writer(settings, "record")
 
     def take_over(self) -> Generations:
         """End every other rebuild's hold on the record; returns it.
@@ -72,6 +72,17 @@ class Record:
     def close(self) -> None:
         """Write no more."""
         self._writer.close()
+
+
+def rebuild_writer(settings: Settings, what: str) -> Writer:
+    """The writer of the record, or of a partition, by its number."""
+    return Writer(
+        settings,
+        STOCK.name,
+        f"rebuild-{what}",
+        "another rebuild has begun and taken this one over; that one goes on (`stockweave rebuild --status` tells how "
+        "far)",
+    )
 
 
 def generation_topics(settings: Settings) -> dict[str, int]:

@@ -7,16 +7,19 @@ from typing import NamedTuple, cast
 
 from confluent_kafka import Message
 
+from inventory.policies import Policies, Rules
 from inventory.stock import Limits, StockUpdate
 from schemas.codec import Codec
 from schemas.registry import FileRegistry
 from schemas.rows import decode_row
+from stockweave.replay.explain.account import Account, accounts
 from stockweave.replay.explain.explain import Beside, Explained
 from stockweave.replay.explain.history import History
 
 CODEC = Codec("StockUpdate", FileRegistry())
 SKU = "sku-1"
 LOGGED_MS = 1_700_000_900_000
+PLAIN = Policies().rules(SKU)
 
 
 class Logged(NamedTuple):
@@ -69,8 +72,13 @@ def explained(
     checkpoint: str | None = None,
     beside: Beside | None = None,
     first_ms: int | None = None,
+    rules: Rules = PLAIN,
 ) -> Explained:
     row = None if history.row is None else decode_row(history.row)
     return Explained(
-        SKU, "inventory.updates", 3, start, end, as_of_ms, at_ms, checkpoint, row, history, beside, first_ms
+        SKU, "inventory.updates", 3, start, end, as_of_ms, at_ms, rules, checkpoint, row, history, beside, first_ms
     )
+
+
+def accounts_of(found: Explained) -> list[Account]:
+    return [] if found.row is None or found.answer is None else accounts(found.row, found.history, found.answer)

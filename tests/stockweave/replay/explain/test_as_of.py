@@ -21,13 +21,13 @@ from stockweave.broker.kafka import EmbeddedKafka
 from stockweave.errors import Fatal
 from stockweave.replay.checkpoint.load import Checkpoint
 from stockweave.replay.explain import explain as module
-from stockweave.replay.explain.account import accounts
 from stockweave.replay.explain.command import run
 from stockweave.replay.explain.explain import Explained, Explainer
 from streams.batch import Folder
 from tests.deployment import Deployment
 from tests.inventory.builders import row_of
 from tests.stockweave.replay.checkpoint.running import delete_updates, made
+from tests.stockweave.replay.explain.messages import accounts_of
 from tests.stockweave.replay.explain.told import ENTRIES_MAX, Due, Told, awkward_updates, due, log_of
 from tests.stockweave.replay.rebuild.rebuilt import settings_of
 from tests.stockweave.replay.rebuild.writer import Writer
@@ -75,14 +75,12 @@ def sources_of(row: StockRow | None) -> dict[tuple[str, str], dict[str, Any]]:
 
 def offsets_of(found: Explained) -> dict[tuple[str, str], dict[tuple[bool, str], int | None]]:
     """Where what the sources hold came from."""
-    if found.row is None:
-        return {}
     return {
         (account.supplier, account.location): {
             (entry.kind == "delta", entry.id): None if entry.trace is None else entry.trace.offset
             for entry in [*([account.count] if account.count else []), *account.deltas]
         }
-        for account in accounts(found.row, found.history, found.at_ms)
+        for account in accounts_of(found)
     }
 
 

@@ -6,11 +6,10 @@ import pytest
 
 from inventory.stock import Limits, StockUpdate
 from schemas.rows import OUTCOMES
-from stockweave.replay.explain.account import accounts
 from stockweave.replay.explain.history import UNHELD_MAX, Trace
 from tests.inventory.builders import update
 from tests.inventory.reference import Event
-from tests.stockweave.replay.explain.messages import LOGGED_MS, explained, history_of, logged
+from tests.stockweave.replay.explain.messages import LOGGED_MS, accounts_of, explained, history_of, logged
 from tests.stockweave.replay.explain.told import awkward_updates
 
 COUNTED_MS = 1_700_000_000_000
@@ -66,9 +65,7 @@ def test_what_cannot_be_read_is_told_without_an_update() -> None:
 def test_the_offset_is_that_of_the_update_that_stands() -> None:
     """Of a repeat the first; of an id that was used again with another content, the one that replaced the other."""
     history = history_of([count(), delta("d", 5), delta("d", 5), delta("e", 6), delta("e", 6, -2)])
-    found = explained(history)
-    assert found.row is not None
-    [account] = accounts(found.row, history, found.at_ms)
+    [account] = accounts_of(explained(history))
     assert account.count is not None
     assert account.count.trace == Trace(0, LOGGED_MS, COUNTED_MS)
     assert [(d.id, d.quantity, d.trace and d.trace.offset) for d in account.deltas] == [("d", -1, 1), ("e", -2, 4)]
@@ -84,9 +81,7 @@ def test_after_a_checkpoint_an_offset_is_told_where_the_row_leaves_no_doubt() ->
         (several, [count("c2", 7)], [10]),
     ):
         history = history_of(since, seed=seed, first=10)
-        row = explained(history).row
-        assert row is not None
-        [account] = accounts(row, history, LOGGED_MS)
+        [account] = accounts_of(explained(history))
         assert account.count is not None
         assert [e.trace and e.trace.offset for e in (account.count, *account.deltas)] == known
 
@@ -106,8 +101,8 @@ def test_of_a_busy_sku_no_more_is_kept_than_its_row_holds_and_what_is_shown() ->
     assert history.outcomes[0] > 2 * UNHELD_MAX
     assert len(history.refused) == 20
     assert kept <= UNHELD_MAX + 2 * 4 * 7
-    row = explained(history).row
-    assert row is not None
-    for account in accounts(row, history, LOGGED_MS):  # and all that it holds is still told
+    told = accounts_of(explained(history))
+    assert told
+    for account in told:  # and all that it holds is still told
         assert account.count is None or account.count.trace is not None
         assert all(entry.trace is not None for entry in account.deltas)

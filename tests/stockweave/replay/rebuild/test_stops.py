@@ -20,8 +20,8 @@ from stockweave.folder_lock import lock_folder
 from stockweave.replay.rebuild.plan import Wanted
 from stockweave.replay.rebuild.positions import offsets, positions
 from stockweave.replay.rebuild.rebuild import Rebuild
-from stockweave.replay.rebuild.record import Record
-from stockweave.replay.rebuild.writer import Produce, Writer
+from stockweave.replay.rebuild.record import Record, rebuild_writer
+from stockweave.writer import Produce, Writer
 from tests.conftest import BrokerFactory
 from tests.deployment import Deployment, expected_on_hand, some_updates
 from tests.inventory.builders import update
@@ -193,7 +193,7 @@ def test_a_folder_has_one_rebuild_at_a_time(deployment: Deployment) -> None:
 def test_a_writer_that_was_overtaken_writes_nothing_more(deployment: Deployment) -> None:
     topic = name_of(0, deployment.base)
     settings = settings_of(deployment)
-    first, second = Writer(settings, "0"), Writer(settings, "0")
+    first, second = rebuild_writer(settings, "0"), rebuild_writer(settings, "0")
     row = encode(update(Event("COUNT", "c", 1, 1)))
     first.take_over()
     first.commit(lambda produce: produce(topic, row, b"a", 0))
@@ -216,7 +216,7 @@ def test_a_rebuild_that_kafka_left_alone_says_so_and_goes_on_later(
     deployment.publish(updates)
     wrong_rows(deployment)
     monkeypatch.setattr("stockweave.replay.rebuild.fold.STRETCH_EVENTS", 250)
-    monkeypatch.setattr("stockweave.replay.rebuild.writer.PATIENCE_S", 2.0)
+    monkeypatch.setattr("stockweave.writer.PATIENCE_S", 2.0)
     plain = Writer.commit
     commits = 0
 
@@ -235,7 +235,7 @@ def test_a_rebuild_that_kafka_left_alone_says_so_and_goes_on_later(
     begun = record(deployment)
     assert begun.candidate is not None
     assert folded(deployment, begun.candidate.topic) > 0
-    monkeypatch.setattr("stockweave.replay.rebuild.writer.PATIENCE_S", 60.0)
+    monkeypatch.setattr("stockweave.writer.PATIENCE_S", 60.0)
     ended = rebuilt(deployment)
     assert ended.live == begun.candidate
     assert on_hand(deployment, ended.live.topic) == expected_on_hand(updates)

@@ -1,7 +1,8 @@
-"""Transactions of a rebuild: one id for each partition and one for the record, so that a later rebuild ends a former.
+"""Transactions of a command, under an id of what it writes: so that a later command ends a former.
 
-Invariant: of two rebuilds at once only the one that took an id over last can write what belongs to it; whatever the
-other left open is undone. Records are committed whole or not at all, and again when Kafka wanted them undone.
+Invariant: of two commands at once only the one that took an id over last can write what belongs to it; whatever the
+other left open is undone. Records are committed whole or not at all, and again when Kafka wanted them undone. A rebuild
+has an id for each partition and one for the record, the policies have one.
 """
 
 from __future__ import annotations
@@ -13,14 +14,13 @@ from typing import cast
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from schemas.topics import STOCK
 from stockweave.clients import CLIENT_LOGGER, make_known
 from stockweave.errors import Fatal, Retriable
 from stockweave.settings import Settings
 from stockweave.world import SystemClock, TransactionalProducer
 from streams.transaction import Aborted, Transaction, Watchdog, hung_s, producer_config
 
-TRANSACTION_MS = 60_000  # of up to `refold.WAITING_BYTES_MAX`; a dead rebuild's next self does not wait for it
+TRANSACTION_MS = 60_000  # of up to `refold.WAITING_BYTES_MAX`; a dead command's next self does not wait for it
 PATIENCE_S = 60.0
 ABORTS_MAX = 5  # in a row
 FENCED = (
@@ -39,14 +39,15 @@ class Writer:
 
     Args:
         settings: `bootstrap_servers` answers.
+        topic: one that it writes to, by its catalogue name.
         what: the end of the id.
+        taken_over: what is said when another has taken the id over.
     """
 
-    def __init__(self, settings: Settings, what: str) -> None:
-        self._topic, self._bootstrap_servers = settings.topic(STOCK.name), settings.bootstrap_servers or ""
-        config = producer_config(
-            self._bootstrap_servers, f"{settings.topic_prefix}stockweave-rebuild-{what}", TRANSACTION_MS
-        )
+    def __init__(self, settings: Settings, topic: str, what: str, taken_over: str) -> None:
+        self._topic, self._bootstrap_servers = settings.topic(topic), settings.bootstrap_servers or ""
+        self._taken_over = taken_over
+        config = producer_config(self._bootstrap_servers, f"{settings.topic_prefix}stockweave-{what}", TRANSACTION_MS)
         self._producer = Producer(config, logger=CLIENT_LOGGER)
         producer = cast("TransactionalProducer", self._producer)
         clock = SystemClock()
@@ -71,11 +72,11 @@ class Writer:
         """Commit what `records` produces; it is called again when Kafka wanted that undone.
 
         Raises:
-            Fatal: another rebuild has taken over.
+            Fatal: another command has taken over.
             Retriable: Kafka does not answer, or will not take it.
         """
         for _ in range(ABORTS_MAX):
-            with _fenced_is_told():
+            with self._fenced_is_told():
                 self._transaction.begin()
                 try:
                     records(self._transaction.produce)
@@ -89,6 +90,16 @@ class Writer:
         """Write no more; an open transaction is left to the next `take_over`."""
         self._transaction.close()
 
+    @contextmanager
+    def _fenced_is_told(self) -> Iterator[None]:
+        try:
+            yield
+        except Fatal as error:
+            cause = error.__cause__
+            if isinstance(cause, KafkaException) and cause.args[0].code() in FENCED:
+                raise Fatal(self._taken_over) from error
+            raise
+
 
 class Anchor:
     """Keeps the offset that a record was given: `produce(..., on_delivery=anchor)`."""
@@ -100,17 +111,3 @@ class Anchor:
         """It is delivered, or failed."""
         if error is None:
             self.offset = cast("int", message.offset())
-
-
-@contextmanager
-def _fenced_is_told() -> Iterator[None]:
-    try:
-        yield
-    except Fatal as error:
-        cause = error.__cause__
-        if isinstance(cause, KafkaException) and cause.args[0].code() in FENCED:
-            raise Fatal(
-                "another rebuild has begun and taken this one over; that one goes on "
-                "(`stockweave rebuild --status` tells how far)"
-            ) from error
-        raise

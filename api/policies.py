@@ -1,0 +1,80 @@
+"""The policies that hold now: read to their end before the first answer, then followed on a thread of their own.
+
+What is read from here is a whole that never changes, so an answer that takes long is made by one set of policies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import structlog
+
+from inventory.policies import Policies
+from schemas.codec import Codec
+from schemas.policy_log import Change, PolicyLog, read
+from stockweave import metrics
+from stockweave.errors import Retriable
+from stockweave.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+WAIT_S = 0.2
+RETRY_S = 1.0
+
+
+class PolicyView:
+    """Follows inventory.policies.
+
+    Args:
+        settings: of the deployment.
+        bootstrap_servers: of its Kafka.
+        codec: of `Policy`.
+
+    Raises:
+        Retriable: Kafka or the registry does not answer.
+    """
+
+    def __init__(self, settings: Settings, bootstrap_servers: str, codec: Codec) -> None:
+        self.current = Policies()
+        """What holds; the follower's thread puts another in its place."""
+        self._take(read(settings, bootstrap_servers, codec))
+        self._log = PolicyLog(settings, bootstrap_servers, codec)
+        self._stopping = threading.Event()
+
+    async def run(self) -> None:
+        """Follow until `stop`.
+
+        Raises:
+            Fatal: the topic is gone, or may not be read.
+        """
+        thread = ThreadPoolExecutor(1, thread_name_prefix="policies")
+        try:
+            await asyncio.get_running_loop().run_in_executor(thread, self._follow)
+        finally:
+            thread.shutdown()
+
+    def stop(self) -> None:
+        """Let `run` end."""
+        self._stopping.set()
+
+    def _follow(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                try:
+                    self._take(self._log.poll(WAIT_S))
+                except Retriable as why:
+                    log.info("policies_wait", why=str(why))
+                    self._stopping.wait(RETRY_S)
+        finally:
+            self._log.close()
+
+    def _take(self, changes: list[Change]) -> None:
+        newer = [change for change in changes if change.revision > self.current.revision]
+        if newer:
+            self.current = self.current.changed(*(c.policy for c in newer), revision=newer[-1].revision)
+            metrics.POLICIES_REVISION.set(self.current.revision)
+            log.info(
+                "policies_changed", scopes=[change.policy.scope for change in newer][:20], revision=newer[-1].revision
+            )

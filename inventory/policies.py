@@ -1,0 +1,115 @@
+"""Which policy decides: pure. The most specific scope that decides a field does so, field by field.
+
+Of a SKU's number in a channel: the policy of the SKU, then of the channel, then the default. Of a source: what the
+source itself says, then the policy of the SKU, of its supplier, of its location, then the default. Used wherever
+availability is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from schemas.keys import SOURCE_SEPARATOR
+from schemas.policies import CHANNEL, DEFAULT, LOCATION, SKU, SUM, SUPPLIER, Policy
+
+DEFAULT_CHANNEL = "default"
+
+
+class SourceRules(NamedTuple):
+    """What holds for one source of a SKU.
+
+    `excluded`: it does not count. `stale_after_ms`: unless the source has a limit of its own; None: never stale.
+    `stale_floor_units`: what counts of it at most once it is stale. `safety_units`, `safety_percent`: held back of it.
+    """
+
+    supplier: str
+    location: str
+    excluded: bool
+    stale_after_ms: int | None
+    stale_floor_units: int
+    safety_units: int
+    safety_percent: int
+
+
+class Rules:
+    """What holds for the number of one SKU in one channel; see schemas/avro/Policy.2.avsc for each field.
+
+    Args:
+        scopes: the policies that may decide its number, the most specific one first.
+        by_scope: all, for those of sources.
+    """
+
+    def __init__(self, scopes: Iterable[Policy], by_scope: Mapping[str, Policy]) -> None:
+        self._by_scope = by_scope
+        scopes = tuple(scopes)
+        decides = next((p for p in scopes if p.strategy is not None), None)  # and its priority belongs to it
+        self.strategy: str = SUM if decides is None or decides.strategy is None else decides.strategy
+        self.priority: tuple[str, ...] = () if decides is None else decides.priority or ()
+        self.safety_units: int = _decided("safety_units", scopes, 0)
+        self.safety_percent: int = _decided("safety_percent", scopes, 0)
+        self.channel_share_percent: int = _decided("channel_share_percent", scopes, 100)
+        self.backorder_units_max: int = _decided("backorder_units_max", scopes, 0)
+        self._excluded = frozenset(entry for p in scopes for entry in p.excluded or ())
+        self._of_sku = [p for p in scopes if p.scope.startswith(f"{SKU}:")]
+        self._of_all = [p for p in scopes if p.scope == DEFAULT]
+        self._sources: dict[str, SourceRules] = {}
+
+    def source(self, key: str) -> SourceRules:
+        """What holds for a source, by its key within the row."""
+        known = self._sources.get(key)
+        if known is None:
+            known = self._sources[key] = self._made(key)
+        return known
+
+    def _made(self, key: str) -> SourceRules:
+        supplier, _, location = key.partition(SOURCE_SEPARATOR)
+        names = (f"{SUPPLIER}:{supplier}", f"{LOCATION}:{location}")
+        own = [policy for name in names if (policy := self._by_scope.get(name)) is not None]
+        every = (*self._of_sku, *own, *self._of_all)
+        return SourceRules(
+            supplier,
+            location,
+            any(policy.enabled is False for policy in own) or not self._excluded.isdisjoint(names),
+            _decided("stale_after_ms", every, None),
+            _decided("stale_floor_units", every, 0),
+            _decided("safety_units", own, 0),
+            _decided("safety_percent", own, 0),
+        )
+
+
+class Policies:
+    """All policies as of one moment; never changed.
+
+    Args:
+        by_scope: usable ones.
+        revision: how much of the log of policies they are.
+    """
+
+    def __init__(self, by_scope: Mapping[str, Policy] | None = None, revision: int = 0) -> None:
+        self.by_scope = dict(by_scope or {})
+        self.revision = revision
+        self._of_channel: dict[str, Rules] = {}
+
+    def rules(self, sku: str, channel: str = DEFAULT_CHANNEL) -> Rules:
+        """What holds for a SKU in a channel."""
+        of_sku = self.by_scope.get(f"{SKU}:{sku}")
+        if of_sku is not None:
+            return self._made(of_sku, self.by_scope.get(f"{CHANNEL}:{channel}"))
+        decides = channel if f"{CHANNEL}:{channel}" in self.by_scope else DEFAULT_CHANNEL
+        rules = self._of_channel.get(decides)
+        if rules is None:
+            rules = self._of_channel[decides] = self._made(self.by_scope.get(f"{CHANNEL}:{decides}"))
+        return rules
+
+    def changed(self, *policies: Policy, revision: int) -> Policies:
+        """These with others in their place."""
+        return Policies(self.by_scope | {policy.scope: policy for policy in policies}, revision)
+
+    def _made(self, *scopes: Policy | None) -> Rules:
+        every = (*scopes, self.by_scope.get(DEFAULT))
+        return Rules((policy for policy in every if policy is not None), self.by_scope)
+
+
+def _decided(field: str, scopes: Iterable[Policy], otherwise: Any) -> Any:  # noqa: ANN401 - as the field is
+    return next((value for policy in scopes if (value := getattr(policy, field)) is not None), otherwise)

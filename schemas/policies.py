@@ -1,0 +1,147 @@
+"""Policies: what a shop decides about its numbers, by scope. One record of inventory.policies each, key: the scope.
+
+A scope is `default`, or `sku:`, `channel:`, `supplier:` or `location:` and an id. A field that is None is not decided
+in that scope; which scope decides then is `inventory.policies`' to say. A policy is never deleted: one that decides
+nothing takes its place, so that versions go on and the history stays whole.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from schemas.keys import id_problem
+from stockweave.errors import Rejected
+
+DEFAULT = "default"
+SKU, CHANNEL, SUPPLIER, LOCATION = "sku", "channel", "supplier", "location"
+SUM, PRIORITY, MIN, MAX = STRATEGIES = ("SUM", "PRIORITY", "MIN", "MAX")
+
+UNITS_MAX = 10**12
+ENTRIES_MAX = 1_000  # of a list
+STALE_MS_MAX = 10 * 366 * 86_400_000
+
+
+class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one scope decides; the fields are those of schemas/avro/Policy.2.avsc. Units whole, times in ms."""
+
+    scope: str
+    version: int = 0
+    changed_at: int = 0
+    strategy: str | None = None
+    priority: tuple[str, ...] | None = None
+    excluded: tuple[str, ...] | None = None
+    enabled: bool | None = None
+    safety_units: int | None = None
+    safety_percent: int | None = None
+    channel_share_percent: int | None = None
+    backorder_units_max: int | None = None
+    stale_after_ms: int | None = None
+    stale_floor_units: int | None = None
+
+    def decided(self) -> dict[str, Any]:
+        """The fields that this scope decides."""
+        return {name: value for name in FIELDS if (value := getattr(self, name)) is not None}
+
+
+_OF_A_NUMBER = (DEFAULT, SKU, CHANNEL)
+_OF_A_SOURCE = (DEFAULT, SKU, SUPPLIER, LOCATION)
+FIELDS: dict[str, tuple[str, ...]] = {
+    "strategy": _OF_A_NUMBER,
+    "priority": _OF_A_NUMBER,
+    "excluded": _OF_A_NUMBER,
+    "enabled": (SUPPLIER, LOCATION),
+    "safety_units": (DEFAULT, SKU, CHANNEL, SUPPLIER, LOCATION),
+    "safety_percent": (DEFAULT, SKU, CHANNEL, SUPPLIER, LOCATION),
+    "channel_share_percent": (CHANNEL,),
+    "backorder_units_max": _OF_A_NUMBER,
+    "stale_after_ms": _OF_A_SOURCE,
+    "stale_floor_units": _OF_A_SOURCE,
+}
+"""The kinds of scope that each field can be decided in."""
+
+LISTS = ("priority", "excluded")
+_RANGES = {
+    "safety_units": (0, UNITS_MAX),
+    "safety_percent": (0, 100),
+    "channel_share_percent": (0, 100),
+    "backorder_units_max": (0, UNITS_MAX),
+    "stale_after_ms": (1, STALE_MS_MAX),
+    "stale_floor_units": (0, UNITS_MAX),
+}
+
+
+def kind_of(scope: str) -> str:
+    """`default`, or what stands before the colon.
+
+    Raises:
+        Rejected: it is no scope.
+    """
+    kind, colon, name = scope.partition(":")
+    if scope == DEFAULT:
+        return DEFAULT
+    if not colon or kind not in (SKU, CHANNEL, SUPPLIER, LOCATION):
+        raise Rejected(
+            "invalid_policy",
+            f"scope is {scope!r}; name `default`, or sku:, channel:, supplier: or location: and an id",
+            "scope",
+        )
+    if problem := id_problem(name):
+        raise Rejected("invalid_policy", f"the id in scope {scope!r} {problem}", "scope")
+    return kind
+
+
+def check(policy: Policy) -> None:
+    """See that a policy can be used.
+
+    Raises:
+        Rejected: it cannot; `field` names what is wrong.
+    """
+    kind = kind_of(policy.scope)
+    for name, value in policy.decided().items():
+        if kind not in FIELDS[name]:
+            of = " and ".join([", ".join(FIELDS[name][:-1]), FIELDS[name][-1]]) if FIELDS[name][1:] else FIELDS[name][0]
+            raise _wrong(name, f"is not decided by {kind} policies, but by those of {of}")
+        if name in _RANGES:
+            least, most = _RANGES[name]
+            if not least <= value <= most:
+                raise _wrong(name, f"is {value}; send a whole number from {least} to {most}")
+    if policy.strategy is not None and policy.strategy not in STRATEGIES:
+        raise _wrong("strategy", f"is {policy.strategy!r}; choose among {', '.join(STRATEGIES)}")
+    if (policy.strategy == PRIORITY) != bool(policy.priority):
+        raise _wrong("priority", "and strategy=PRIORITY come together: name the suppliers, the first one first")
+    for name in LISTS:
+        _check_list(name, getattr(policy, name) or ())
+
+
+def _check_list(name: str, entries: tuple[str, ...]) -> None:
+    if len(entries) > ENTRIES_MAX:
+        raise _wrong(name, f"has {len(entries)} entries; at most {ENTRIES_MAX}")
+    for entry in entries:
+        if name == "excluded" and entry.partition(":")[0] not in (SUPPLIER, LOCATION):
+            raise _wrong(name, f"has {entry!r}; write supplier: or location: before each id")
+        if problem := id_problem(entry.partition(":")[2] if name == "excluded" else entry):
+            raise _wrong(name, f"has {entry!r}, which {problem}")
+    if len(set(entries)) != len(entries):
+        raise _wrong(name, "names one twice; name each once")
+
+
+def _wrong(field: str, what: str) -> Rejected:
+    return Rejected("invalid_policy", f"{field} {what}", field)
+
+
+def to_record(policy: Policy) -> dict[str, Any]:
+    """As the Avro record."""
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in msgspec.structs.asdict(policy).items()}
+
+
+def of_record(record: dict[str, Any]) -> Policy:
+    """A policy of its Avro record.
+
+    Raises:
+        Rejected: it cannot be used.
+    """
+    policy = msgspec.convert(record, Policy)
+    check(policy)
+    return policy

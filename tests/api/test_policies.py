@@ -1,0 +1,96 @@
+"""Reads by policy: followed while the API runs, read before its first answer, one set of them an answer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from stockweave.policies.command import Asked, set_policies
+from tests.api.stock import WAIT_S, Reader, Stock, row
+
+
+async def decide(stock: Stock, scope: str, *words: str) -> None:
+    asked = Asked(scope, words, None, replace=False)
+    await asyncio.to_thread(set_policies, stock.settings, asked, None, json=True)
+
+
+async def following(reader: Reader, revision: int) -> None:
+    async with asyncio.timeout(WAIT_S):
+        while reader.view.policies.revision < revision:  # noqa: ASYNC110 - the view tells nobody
+            await asyncio.sleep(0.01)
+
+
+async def test_a_change_is_followed_and_its_numbers_are_answered_everywhere(stock: Stock) -> None:
+    stock.write(row("milk", acme=10, best=5), row("bread", acme=2))
+    async with Reader(stock) as reader:
+        assert (await reader.item("milk"))["available_quantity"] == 15
+        await decide(stock, "default", "safety_units=3")
+        await following(reader, 1)
+        assert (await reader.item("milk"))["available_quantity"] == 12
+        several = await reader.get("/api/v1/inventory", sku="milk,bread")
+        assert [item["available_quantity"] for item in several["items"]] == [12, 0]
+        listed = await reader.get("/api/v1/inventory", in_stock="true")
+        assert [item["sku"] for item in listed["items"]] == ["milk"]
+        assert (await reader.get("/api/v1/inventory/milk"))["available_quantity"] == 12
+
+
+async def test_policies_that_were_set_before_hold_from_the_first_answer_on(stock: Stock) -> None:
+    stock.write(row("milk", acme=10))
+    await decide(stock, "sku:milk", "safety_percent=25")
+    async with Reader(stock) as reader:
+        assert (await reader.item("milk"))["available_quantity"] == 7
+
+
+async def test_a_channel_has_its_share_on_every_route(stock: Stock) -> None:
+    stock.write(row("milk", acme=10), row("bread", acme=1))
+    await decide(stock, "channel:web", "channel_share_percent=50")
+    async with Reader(stock) as reader:
+        web: dict[str, Any] = {"channel": "web"}
+        assert (await reader.item("milk", **web))["available_quantity"] == 5
+        assert (await reader.get("/api/v1/inventory/milk", **web))["available_quantity"] == 5
+        several = await reader.get("/api/v1/inventory", sku="milk,bread", **web)
+        assert [item["available_quantity"] for item in several["items"]] == [5, 0]
+        listed = await reader.get("/api/v1/inventory", in_stock="false", **web)
+        assert [item["sku"] for item in listed["items"]] == ["bread"]
+        assert (await reader.item("milk", channel="shop"))["available_quantity"] == 10
+        problem = await reader.get("/api/v1/inventory", 422, sku="milk", channel=" ")
+        assert (problem["field"], problem["reason"]) == ("channel", "invalid_id")
+
+
+async def test_an_etag_of_before_a_change_matches_no_more(stock: Stock) -> None:
+    stock.write(row("milk", acme=10))
+    async with Reader(stock) as reader:
+        params = {"sku": "milk"}
+        async with reader.client.get("/api/v1/inventory", params=params) as answer:
+            tag = answer.headers["ETag"]
+        for status in (304, 200):
+            async with reader.client.get("/api/v1/inventory", params=params, headers={"If-None-Match": tag}) as answer:
+                assert answer.status == status
+            await decide(stock, "default", "safety_units=1")
+            await following(reader, 1)
+
+
+async def test_a_row_tells_what_each_source_brings_by_which_rules(stock: Stock) -> None:
+    stock.write(row("milk", acme=10, best=7, cheap=1))
+    await decide(stock, "default", "strategy=PRIORITY", "priority=best,acme", "safety_units=2", "backorder_units_max=4")
+    await decide(stock, "supplier:cheap", "enabled=false")
+    async with Reader(stock) as reader:
+        whole = await reader.get("/api/v1/inventory/milk", channel="web")
+        assert {s["supplierId"]: (s["counts"], s["standing"]) for s in whole["sources"]} == {
+            "acme": (0, "PASSED_OVER"),
+            "best": (7, "COUNTED"),
+            "cheap": (0, "EXCLUDED"),
+        }
+        assert whole["rules"] == {
+            "channel": "web",
+            "revision": reader.view.policies.revision,
+            "strategy": "PRIORITY",
+            "priority": ["best", "acme"],
+            "safety_units": 2,
+            "safety_percent": 0,
+            "channel_share_percent": 100,
+        }
+        item = await reader.item("milk")
+        names = ("available_quantity", "certain_quantity", "hoped_for_quantity", "backorderable_quantity")
+        assert [item[name] for name in names] == [5, 5, 5, 4]
+        assert [whole[name] for name in names] == [5, 5, 5, 4]
