@@ -114,6 +114,7 @@ def _inventory(answers: Document) -> Document:
             _query("updated_since", "List: only SKUs changed since; RFC 3339 or milliseconds.", _SINCE),
             _query("limit", "List: items on a page.", _LIMIT),
             _query("cursor", "List: `next` of the page before.", _CURSOR),
+            _CHANNEL,
             _MIN_OFFSET,
             _IF_NONE_MATCH,
         ],
@@ -132,7 +133,7 @@ def _whole_row(row: Document) -> Document:
     return {
         "operationId": "readRow",
         "summary": "Everything that is known of a SKU, source by source.",
-        "parameters": [sku | {"schema": _ID}, _MIN_OFFSET, _IF_NONE_MATCH],
+        "parameters": [sku | {"schema": _ID}, _CHANNEL, _MIN_OFFSET, _IF_NONE_MATCH],
         "responses": {
             "200": _answer("The row.", row),
             "304": {"description": "The row is as the client has it."},
@@ -170,12 +171,13 @@ _SINCE = {
     ]
 }
 _LIMIT = {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT}
+_CHANNEL = _query("channel", "By whose policies: a sales channel's; one that has none is as the default.", _ID)
 _MIN_OFFSET = _query("min_offset", "The `token` of a write: wait, for a bounded time, until the answer has it.", _TOKEN)
 _IF_NONE_MATCH = {
     "name": "If-None-Match",
     "in": "header",
     "description": "Of one SKU: the ETag that the client has. It is weak, as ages move on: it names generation and "
-    "version of the row, and how many of its sources are stale.",
+    "version of the row, how many of its sources are stale, and the revision of the policies.",
     "schema": {"type": "string"},
 }
 _REFUSALS = {
