@@ -105,8 +105,8 @@ def test_a_log_that_is_trimmed_while_it_is_read_says_so_too(log: Log) -> None:
 
 
 def test_a_log_that_lost_its_end_is_not_waited_for(log: Log) -> None:
-    log.write(0, 5)
-    with pytest.raises(Fatal, match="ends at 6, and 100 of its updates are folded"):
+    log.write(0, 5)  # and the marker of its commit, which may come a moment later
+    with pytest.raises(Fatal, match=r"ends at [56], and 100 of its updates are folded"):
         list(log.facts(0, 100).batches(10))
 
 
