@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import structlog
 from rocksdict import (
@@ -38,6 +38,7 @@ MEMTABLE_BYTES = (
 )  # small: sorted batches into a small memtable cost least (measured), and little is left to re-read
 NO_SPACE = "No space left on device"
 """In whatever RocksDB and the system say of a full disk."""
+TOO_MANY_FILES = "Too many open files"
 REBUILDABLE = ("Corruption:", "Invalid argument:", "IO error: No such file")
 """How RocksDB's messages begin when a folder cannot be used; rocksdict raises them all as plain Exception."""
 BROKEN = "broken"
@@ -115,7 +116,8 @@ class RocksDatabase:
         """The values of many keys in one call."""
         with self._in_use():
             found: Any = self._db.get(list(keys))
-        return cast("list[bytes | None]", found)
+        values: list[bytes | None] = found
+        return values
 
     def write(self, changed: Mapping[bytes, bytes | None], local: bytes) -> None:
         """One WriteBatch."""
@@ -133,10 +135,10 @@ class RocksDatabase:
     def items(self, first: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Everything from a key on."""
         with self._in_use():
-            last = first
-            for key, value in cast("Iterator[tuple[bytes, bytes]]", self._db.items(from_key=first)):
+            last: Any = first
+            for key, value in self._db.items(from_key=first):
                 last = key
-                yield key, value
+                yield key, value  # type: ignore[misc]  # bytes in raw mode, whatever the stub says
             self._check_end(last)
 
     def rows_estimate(self) -> int:
@@ -153,7 +155,7 @@ class RocksDatabase:
         try:
             self._db.close()
         except Exception as error:
-            if not str(error).startswith(REBUILDABLE):
+            if not _is_damage(error):
                 raise self._refused("cannot be closed", error, "see to the disk, and restart") from error
             log.warning("damaged_store_reset", path=str(self.path), why=str(error))
         shutil.rmtree(self.path)
@@ -172,7 +174,7 @@ class RocksDatabase:
             try:
                 self._begin()
             except Exception as error:  # rocksdict raises nothing more precise; what cannot be mended becomes Fatal
-                if not str(error).startswith(REBUILDABLE):
+                if not _is_damage(error):
                     raise
                 self._delete(str(error))
                 self._begin()
@@ -196,7 +198,7 @@ class RocksDatabase:
             if type(error) is not Exception:  # rocksdict's own are plain; a defect is none of them
                 raise
             why = str(error)
-            if not why.startswith(REBUILDABLE):
+            if not _is_damage(error):
                 raise self._refused("failed", error, "see to the disk, and restart") from error
             self.broken = Fatal(f"the store {self.path} is damaged: {why}; restart, and it is deleted and read anew")
             try:
@@ -206,7 +208,7 @@ class RocksDatabase:
             raise self.broken from error
 
     def _refused(self, what: str, error: Exception, remedy: str) -> Fatal:
-        if "Too many open files" in str(error):
+        if TOO_MANY_FILES in str(error):
             remedy = (
                 f"this process may have {open_files.limit()} files open: raise the limit (ulimit -n; LimitNOFILE of a "
                 "systemd unit, --ulimit nofile of a container)"
@@ -225,3 +227,9 @@ class RocksDatabase:
             iterator.status()
         finally:
             del iterator  # no folder is opened anew while one lives, and a traceback would keep it
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether the folder itself is at fault: what the system lacks, RocksDB tells in the same words now and then."""
+    why = str(error)
+    return why.startswith(REBUILDABLE) and not (NO_SPACE in why or TOO_MANY_FILES in why)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -133,9 +134,26 @@ def test_a_full_disk_is_named_with_the_remedy_also_where_damage_cannot_be_marked
     store = damaged(tmp_path / "0", resources)
     (tmp_path / "0" / "broken").symlink_to("/dev/full")
     said = error_of(store, "get_many")
-    assert "is damaged (Corruption: block checksum mismatch" in said
-    assert "No space left on device; free some space on its disk" in said
+    assert f"the store {tmp_path / '0'} is damaged (Corruption: block checksum mismatch" in said
+    assert "), and cannot be marked so: [Errno 28] No space left on device; free some space on its disk" in said
+    assert said.endswith(": it goes on with the next start, and nothing is lost")
     store._database.close()
+
+
+def test_a_write_that_the_system_refuses_is_fatal_and_no_damage(tmp_path: Path, resources: Resources) -> None:
+    path = tmp_path / "0"
+    store = PartitionStore(path, resources, "g1")
+    write_to_disk(store, {b"%04d" % n: os.urandom(1_000) for n in range(400)}, 1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, hard))
+    try:
+        with pytest.raises(Fatal, match=rf"the store {path} failed: IO error: .*; see to the disk, and restart$"):
+            store._database.flush(wait=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (store.broken, (path / "broken").exists()) == (None, False)
+    with pytest.raises(Fatal, match=rf"the store {path} cannot be closed: .*; see to the disk, and restart$"):
+        store.reset()
 
 
 def test_a_store_that_takes_no_write_any_more_can_be_reset(tmp_path: Path, resources: Resources) -> None:
@@ -194,6 +212,34 @@ def test_too_many_open_files_are_named_with_their_limit_and_its_remedy() -> None
     assert "another process" not in said
 
 
+def test_a_lack_of_open_files_deletes_no_store(tmp_path: Path) -> None:
+    """Whichever file is one too many: RocksDB tells it of some as it tells of damage."""
+    shared = Resources(1 << 20, 4 << 20)
+    store = PartitionStore(tmp_path / "0", shared, "g1")
+    store.write({b"a": b"1"}, 1)
+    store.close()
+    free = os.dup(0)
+    os.close(free)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    refusals = []
+    for more in range(1, 40):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free + more, hard))
+        try:
+            store = PartitionStore(tmp_path / "0", shared, "g1")
+        except Fatal as error:
+            refusals.append(str(error))
+            allowed = f"this process may have {free + more} files open: raise the limit (ulimit -n; LimitNOFILE of a "
+            assert refusals[-1].endswith(allowed + "systemd unit, --ulimit nofile of a container)")
+        else:
+            break
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert len(refusals) > 3
+    assert any("cannot be opened: Invalid argument: " in said for said in refusals)
+    assert list(store.rows()) == [(b"a", b"1")]
+    store.close()
+
+
 @pytest.mark.parametrize(("partitions", "limit", "share"), [(4, 16_000, 256), (4, 1_024, 88), (1_024, 16_000, 20)])
 def test_open_files_are_divided_among_the_partitions(partitions: int, limit: int, share: int) -> None:
     code = f"""
@@ -208,9 +254,29 @@ def test_open_files_are_divided_among_the_partitions(partitions: int, limit: int
 def test_a_folder_that_another_process_has_open_is_refused_and_left_alone(tmp_path: Path, resources: Resources) -> None:
     store = PartitionStore(tmp_path / "0", resources, "g1")
     store.write({b"a": b"1"}, 1)
-    with pytest.raises(Fatal, match="is another process using it"):
+    with pytest.raises(
+        Fatal, match=rf"the store {tmp_path / '0'} cannot be opened: .*; is another process using it\?$"
+    ):
         PartitionStore(tmp_path / "0", resources, "g1")
     assert store.get(b"a") == b"1"
+    store.close()
+
+
+def test_what_bounds_the_memory_and_the_files_of_a_store_is_in_force(tmp_path: Path) -> None:
+    """RocksDB writes down what it works with; indexes and filters are in the cache that all stores share."""
+    shared = Resources(block_cache_bytes=4 << 20, write_buffer_bytes=4 << 20, partitions=10**6)
+    store = PartitionStore(tmp_path / "0", shared, "g1")
+    [options] = (tmp_path / "0").glob("OPTIONS-*")
+    found = dict(line.strip().split("=", 1) for line in options.read_text().splitlines() if "=" in line)
+    wanted = {
+        "cache_index_and_filter_blocks": "true",
+        "compression": "kLZ4Compression",
+        "keep_log_file_num": "2",
+        "max_background_jobs": "2",
+        "max_open_files": "20",
+        "write_buffer_size": str(16 << 20),
+    }
+    assert {name: found[name] for name in wanted} == wanted
     store.close()
 
 
