@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple
 
 from inventory.stock import (
     APPLIED,
@@ -140,7 +140,7 @@ def _with_room(
 ) -> tuple[list[bytes], list[int], Sequence[bytes]]:
     """The keys, places and rows of those with one event that surely finds room; the rest go to the other two."""
     if all(stored_rows):
-        rows = cast("Sequence[bytes]", stored_rows)
+        rows: Sequence[Any] = stored_rows
         if max(map(len, rows), default=0) + UPDATE_BYTES_MAX <= ROW_BYTES_MAX:
             return list(single), list(single.values()), rows
     keys, places, having_room = [], [], []

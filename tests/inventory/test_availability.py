@@ -70,6 +70,19 @@ def test_a_delta_is_a_statement_and_renews_the_source() -> None:
     assert observed_at(source) == NOW - 500
 
 
+times = st.none() | st.integers(0, 50)
+
+
+@given(times, times, st.lists(st.integers(51, 99), max_size=3, unique=True))
+def test_a_source_s_latest_statement_is_its_last_delta_or_else_its_count_or_what_was_carried(
+    count_at: int | None, floor_at: int | None, delta_at: list[int]
+) -> None:
+    source = Source(None if count_at is None else Count(0, "c", count_at, 5), floor_at=floor_at)
+    source.deltas = [Delta(at, "d", 1) for at in sorted(delta_at)]
+
+    assert observed_at(source) == max([0, *delta_at, *(at for at in (count_at, floor_at) if at is not None)])
+
+
 def test_when_every_source_is_stale_nothing_is_left_and_no_age_is_told() -> None:
     answer = availability(row(acme__a=counted(5, 0, stale_after_ms=1)), PLAIN, NOW)
 
@@ -97,6 +110,7 @@ def test_the_parts_add_up_by_an_independent_computation(
 
     assert answer.available == sum(n for n in fresh.values() if n > 0) == sum(answer.by_location.values())
     assert sum(answer.by_supplier.values()) == sum(n for n, _, _ in parts.values())
+    assert answer.oldest_observed_at == min((NOW - parts[name][1] for name in fresh), default=None)
     assert set(answer.stale) == set(parts) - set(fresh)
 
 
