@@ -43,7 +43,18 @@ def test_rows_come_in_key_order_and_reserved_keys_never(tmp_path: Path, resource
     store.write({b"c": b"3", "é".encode(): b"4", b"a": b"1", hold: b"h", keys.POSITION: position(1)}, 5, 4)
     assert [key for key, _ in store.rows()] == [b"a", b"c", "é".encode()]
     assert [key for key, _ in store.rows(b"b")] == [b"c", "é".encode()]
+    assert [key for key, _ in store.rows(b"")] == [b"a", b"c", "é".encode()]
+    assert list(store.records()) == [(hold, b"h"), *store.rows()]
     assert store.get(hold) == b"h"
+    store.close()
+
+
+def test_how_many_rows_there_are_is_known_about(tmp_path: Path, resources: Resources) -> None:
+    store = PartitionStore(tmp_path / "0", resources, "g1")
+    assert store.rows_estimate() == 0
+    store.write({b"%d" % n: b"1" for n in range(1_000)}, 1)
+    assert len(list(store.rows())) == 1_000
+    assert 1_000 <= store.rows_estimate() <= 1_002  # the mark and the position are none
     store.close()
 
 
