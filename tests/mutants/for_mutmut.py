@@ -1,7 +1,64 @@
-"""A plugin of pytest for mutmut 3.7, the newest whose `click` Faust bears: it reads what pytest 9 calls `nodeid`."""
+"""A plugin of pytest that makes mutmut 3.7, the newest whose `click` Faust bears, work here and tell the truth.
+
+mutmut forks a process for each mutant out of the one in which it has run all tests before. Threads do not survive a
+fork: RocksDB would wait for its own for ever, and every mutant of the stores would count as killed. So no test runs in
+mutmut's own process (`pytest_cmdline_main`). Examples are the same for every mutant and in every run, and no mutant
+counts as killed because the machine is slow.
+"""
 
 from __future__ import annotations
 
-import pytest
+import io
+import os
+import pickle
+import sys
+import tempfile
 
-pytest.Item._nodeid = property(lambda item: item.nodeid)  # type: ignore[attr-defined]
+import mutmut
+import pytest
+from _pytest.main import pytest_cmdline_main as run
+from hypothesis import HealthCheck, Phase, settings
+from mutmut.state import state
+
+import tests.deployment
+import tests.simulation.run  # noqa: F401 - both: once here, and not for each mutant again
+
+MUTMUT = os.getpid()
+
+pytest.Item._nodeid = property(lambda item: item.nodeid)  # type: ignore[attr-defined]  # what pytest 9 calls `nodeid`
+settings.register_profile(
+    "mutmut",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=(Phase.explicit, Phase.generate),
+    suppress_health_check=list(HealthCheck),
+)
+settings.load_profile("mutmut")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """Run what mutmut runs before the mutants in a process of its own, and take over what was learned there."""
+    if os.getpid() != MUTMUT or config.option.collectonly:
+        return None
+    with tempfile.TemporaryFile() as learned:
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                sys.stdout = sys.stderr = said = io.StringIO()
+                code = int(run(config))
+                tests_of, callers = dict(mutmut.tests_by_mangled_function_name), dict(state().function_dependencies)
+                pickle.dump((said.getvalue(), tests_of, mutmut.duration_by_test, callers), learned)
+                learned.flush()
+            finally:
+                os._exit(code)
+        _, status = os.waitpid(child, 0)
+        learned.seek(0)
+        text, tests_of, durations, callers = pickle.load(learned)
+    print(text)
+    mutmut.tests_by_mangled_function_name.update(tests_of)
+    mutmut.duration_by_test.update(durations)
+    state().function_dependencies.update(callers)
+    return os.waitstatus_to_exitcode(status)
