@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Mapping, Sequence
 from itertools import pairwise
+from math import inf
 from typing import cast
 
 import pytest
@@ -15,7 +16,7 @@ from inventory.fold import Folded, fold
 from inventory.stock import Limits, StockUpdate, apply, refusal
 from inventory.updates import Updates
 from schemas.keys import source_key
-from schemas.rows import OUTCOMES, Source, decode_packed_row, decode_row
+from schemas.rows import OUTCOMES, Source, decode_packed_row, decode_row, decode_source, encode
 from tests.inventory.builders import odd, update
 from tests.inventory.reference import Event
 from tests.inventory.test_stock import events
@@ -134,28 +135,59 @@ def size_of(row: bytes) -> int:
     return sum(len(key.encode()) + len(source) for key, source in decode_packed_row(row).sources.items())
 
 
+def bytes_of(sources: Mapping[str, Source]) -> int:
+    return sum(len(key.encode()) + len(encode(source)) for key, source in sources.items())
+
+
+def plainly(
+    told: Sequence[StockUpdate], bytes_max: float
+) -> tuple[dict[str, dict[str, Source]], list[tuple[int, str]], list[int]]:
+    """The sources of each row, what was refused, and the size of the touched row after each: update by update."""
+    rows: dict[str, dict[str, Source]] = defaultdict(dict)
+    refused, sizes = [], []
+    for i, one in enumerate(told):
+        row = rows[one["sku"]]
+        key = source_key(one["supplier_id"], one["location_id"])
+        after = decode_source(encode(row[key])) if key in row else Source()
+        outcome = apply(after, one, LIMITS)
+        if outcome in (stock.APPLIED, stock.REPLACED):
+            after.offset = i
+            grown = row | {key: after}
+            if bytes_of(row) < bytes_of(grown) > bytes_max:
+                refused.append((i, stock.ROW_FULL))
+            else:
+                row[key] = after
+        elif outcome not in (stock.DUPLICATE, stock.SUPERSEDED):
+            refused.append((i, outcome))
+        sizes.append(bytes_of(row))
+    return rows, refused, sizes
+
+
 @given(
-    st.lists(st.builds(spread, events(30, "abcdefgh"), st.just(0), st.integers(0, 8)), min_size=20, max_size=60),
+    st.lists(st.builds(spread, events(30, "abcdefgh"), st.integers(0, 1), st.integers(0, 8)), min_size=20, max_size=40),
     st.lists(st.integers(0, 60), max_size=6),
-    st.integers(60, 400),
-    st.sampled_from([1, 60, 1_000]),
+    st.tuples(st.integers(0, 39), st.integers(-1, 1)),
+    st.sampled_from([60, 100, 1_000]),
 )
 @settings(max_examples=200, deadline=None)
 def test_a_full_row_takes_only_what_does_not_make_it_larger_however_the_log_was_cut(
-    told: list[StockUpdate], cuts: list[int], bytes_max: int, update_bytes: int
+    told: list[StockUpdate], cuts: list[int], limit: tuple[int, int], update_bytes: int
 ) -> None:
+    sizes = plainly(told, inf)[2]
+    bytes_max = sizes[limit[0] % len(sizes)] + limit[1]  # some update fills a row to the byte, or all but one
+    wanted, refused, _ = plainly(told, bytes_max)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(folding, "ROW_BYTES_MAX", bytes_max)
-        patch.setattr(folding, "UPDATE_BYTES_MAX", max(60, update_bytes))
+        patch.setattr(folding, "UPDATE_BYTES_MAX", update_bytes)
         at_once, [whole] = fold_in_batches(told, [])
         in_parts, parts = fold_in_batches(told, cuts)
-        one_by_one, _ = fold_in_batches(told, list(range(60)))
-    assert [why for _, why in whole.refused] == [why for part in parts for _, why in part.refused]
-    [(sku, row)] = at_once.items()
-    if row is not None:
-        assert size_of(row) <= bytes_max
-        found = [decode_row(other).sources for other in (row, in_parts[sku], one_by_one[sku]) if other is not None]
-        assert found[0] == found[1] == found[2]
+        one_by_one, alone = fold_in_batches(told, list(range(60)))
+    assert whole.refused == refused
+    for found in (parts, alone):
+        assert [why for part in found for _, why in part.refused] == [why for _, why in refused]
+    for stored in (at_once, in_parts, one_by_one):
+        found_rows = {key.decode(): decode_row(row).sources for key, row in stored.items() if row is not None}
+        assert found_rows == {sku: sources for sku, sources in wanted.items() if sources}
 
 
 def test_a_row_that_is_full_refuses_a_new_source_and_takes_what_makes_it_smaller(

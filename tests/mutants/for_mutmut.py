@@ -2,17 +2,21 @@
 
 mutmut forks a process for each mutant out of the one in which it has run all tests before. Threads do not survive a
 fork: RocksDB would wait for its own for ever, and every mutant of the stores would count as killed. So no test runs in
-mutmut's own process (`pytest_cmdline_main`). Examples are the same for every mutant and in every run, and no mutant
-counts as killed because the machine is slow.
+mutmut's own process (`pytest_cmdline_main`), which keeps one broker for all. Examples are the same for every mutant and
+in every run, and no mutant counts as killed because the machine is slow.
 """
 
 from __future__ import annotations
 
+import atexit
 import io
 import os
 import pickle
+import shutil
 import sys
 import tempfile
+from functools import cache
+from pathlib import Path
 
 import mutmut
 import pytest
@@ -22,6 +26,8 @@ from mutmut.state import state
 
 import tests.deployment
 import tests.simulation.run  # noqa: F401 - both: once here, and not for each mutant again
+from stockweave.broker.kafka import EmbeddedKafka
+from tests.conftest import _new_broker
 
 MUTMUT = os.getpid()
 
@@ -42,6 +48,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     """Run what mutmut runs before the mutants in a process of its own, and take over what was learned there."""
     if os.getpid() != MUTMUT or config.option.collectonly:
         return None
+    broker()
     with tempfile.TemporaryFile() as learned:
         child = os.fork()
         if child == 0:
@@ -62,3 +69,23 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     mutmut.duration_by_test.update(durations)
     state().function_dependencies.update(callers)
     return os.waitstatus_to_exitcode(status)
+
+
+@cache
+def broker() -> EmbeddedKafka:
+    """For the tests of all mutants; each isolates itself as it would from other tests."""
+    folder = Path(tempfile.mkdtemp(prefix="stockweave-broker-"))
+    atexit.register(shutil.rmtree, folder)
+    kafka = _new_broker(folder)
+    atexit.register(kafka.stop)
+    return kafka.start()
+
+
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[EmbeddedKafka], request: pytest.FixtureRequest
+) -> EmbeddedKafka | None:
+    """Give it for the fixture of its name."""
+    if fixturedef.argname != "broker":
+        return None
+    fixturedef.cached_result = (broker(), fixturedef.cache_key(request), None)  # type: ignore[arg-type]
+    return broker()
