@@ -79,7 +79,7 @@ def test_a_partition_s_digest_tells_which_row_stands_under_which_key() -> None:
 
     one, other = encode_row(row()), _changed(lambda r: setattr(r, "on_hand", 1))
     assert decode_row(one).on_hand != decode_row(other).on_hand
-    told = [of(), of((b"a", one)), of((b"b", one)), of((b"a", one), (b"b", other)), of((b"a", other), (b"b", one))]
+    told = [of(), of((b"A", one)), of((b"b", one)), of((b"A", one), (b"b", other)), of((b"A", other), (b"b", one))]
     assert len(set(told)) == len(told)
 
 

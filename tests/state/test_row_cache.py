@@ -71,8 +71,14 @@ def test_it_counts_what_it_holds_at_least_and_is_bounded(
         assert bytes_of(cache.waiting) <= cache._waiting_bytes
         assert bytes_of(cache._clean) == cache._clean_bytes
         if taking or cache.is_full():
+            before = {**{k: v for k, v in cache._clean.items() if k not in cache.waiting}, **cache.waiting}
             disk.take(cache)
             assert held_bytes(cache) <= bytes_max // 2
+            gone = {key: before[key] for key in before if key not in cache._clean}
+            assert list(before)[: len(gone)] == list(gone), "the first are let go of"
+            if gone:  # and none without need
+                last = list(gone)[-1]
+                assert held_bytes(cache) + bytes_of({last: gone[last]}) > bytes_max // 2
 
 
 def test_what_is_asked_again_is_not_read_again() -> None:
@@ -109,6 +115,22 @@ def test_it_lets_go_of_what_was_not_asked_for_lately() -> None:
     disk.asked.clear()
     cache.get_many([b"%d" % n for n in range(100)], disk.load)
     assert disk.asked == [b"%d" % n for n in range(92)]  # nine fit into half of the memory, and one of them is hot
+
+
+def test_it_is_full_past_half_of_the_memory_or_three_eighths_if_some_was_counted_twice() -> None:
+    row = 1_000 - ENTRY_BYTES
+    for excess in (0, 1):
+        cache = RowCache(8_000)
+        for n in range(4):
+            size = row + (excess if n == 3 else 0)
+            cache.write({b"%d" % n: bytes(size)}, size)
+        assert cache.is_full() == bool(excess)
+        twice = RowCache(8_000)
+        for n in (0, 1, 1, 2, 2):
+            size = row + (excess if n == 2 else 0)
+            twice.write({b"%d" % n: bytes(size)}, size)
+        assert twice.is_full() == bool(excess)
+        assert twice._waiting_bytes == bytes_of(twice.waiting)
 
 
 def test_a_row_that_is_written_again_and_again_does_not_fill_it() -> None:

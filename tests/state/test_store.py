@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -112,6 +113,45 @@ def test_rows_wait_in_half_of_the_memory_that_a_store_has_for_them(tmp_path: Pat
     assert len(batches) == 1
     assert 1_700 < batches[0] < 2_000
     store.close()
+
+
+def test_only_what_is_worth_a_file_is_settled_and_before_too_much_would_be_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("state.store.SETTLE_BYTES", 1_000)
+    monkeypatch.setattr("state.store.UNSETTLED_BYTES_MAX", 3_000)
+    store = PartitionStore(tmp_path / "0", Resources(4 << 20, 8 << 20, row_cache_bytes=1 << 20), "g1")
+    batches = counting_puts(store)
+
+    def put(size: int, *, settle: bool) -> bool:
+        """Whether a write of that many bytes goes to the database."""
+        batches.clear()
+        store.write({b"a": bytes(size)}, 1)
+        if settle:
+            store.settle()
+        return batches == [1]
+
+    for _ in range(2):
+        assert [put(999, settle=True), put(1, settle=True)] == [False, True]
+        assert [put(2_999, settle=False), put(1, settle=False), put(1, settle=False)] == [False, False, True]
+        put(999, settle=True)
+        store.reset()
+    store.close()
+
+
+def test_a_store_knows_until_when_it_was_kept(tmp_path: Path, resources: Resources) -> None:
+    store = PartitionStore(tmp_path / "0", resources, "g1")
+    assert store.mark.saved_at == 0
+    began = time.time_ns() // 1_000_000
+    store.write({b"a": b"1"}, 1)
+    written = store.mark.saved_at
+    assert began <= written <= time.time_ns() // 1_000_000
+    while (closing := time.time_ns() // 1_000_000) == written:
+        pass
+    store.close()
+    again = PartitionStore(tmp_path / "0", resources, "g1")
+    assert closing <= again.mark.saved_at <= time.time_ns() // 1_000_000
+    again.close()
 
 
 def test_after_a_quiet_moment_a_kill_takes_nothing_away(tmp_path: Path) -> None:
