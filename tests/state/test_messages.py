@@ -118,6 +118,14 @@ def test_where_a_store_stands_is_where_its_topic_was_read_to(
     assert list(store.rows()) == [(b"a", b"1")]
 
 
+def test_what_comes_after_an_end_in_the_same_step_is_taken(
+    follower: Follower, script: Script, store: PartitionStore
+) -> None:
+    bring(follower, script, record(0, b"a", b"1"), end(1), record(1, b"b", b"2"), end(2), record(2, b"c", b"3"))
+    assert [key for key, _ in store.rows()] == [b"a", b"b", b"c"]
+    assert (follower.read_to(0), follower.ended_at(0)) == (3, 2)
+
+
 def test_partitions_are_followed_each_into_its_own_store_and_only_those(
     tmp_path: Path, resources: Resources, follower: Follower, script: Script, store: PartitionStore
 ) -> None:
