@@ -55,6 +55,10 @@ class Rules:
         self._of_all = [p for p in scopes if p.scope == DEFAULT]
         self._sources: dict[str, SourceRules] = {}
 
+    def know_sources_of(self, other: Rules) -> None:
+        """What holds for a source is the same for both; what was found out by either need not be by the other."""
+        self._sources = other._sources
+
     def source(self, key: str) -> SourceRules:
         """What holds for a source, by its key within the row."""
         known = self._sources.get(key)
@@ -94,13 +98,16 @@ class Policies:
     def rules(self, sku: str, channel: str = DEFAULT_CHANNEL) -> Rules:
         """What holds for a SKU in a channel."""
         of_sku = self.by_scope.get(f"{SKU}:{sku}")
-        if of_sku is not None:
-            return self._made(of_sku, self.by_scope.get(f"{CHANNEL}:{channel}"))
         decides = channel if f"{CHANNEL}:{channel}" in self.by_scope else DEFAULT_CHANNEL
         rules = self._of_channel.get(decides)
         if rules is None:
             rules = self._of_channel[decides] = self._made(self.by_scope.get(f"{CHANNEL}:{decides}"))
-        return rules
+        if of_sku is None:
+            return rules
+        of_both = self._made(of_sku, self.by_scope.get(f"{CHANNEL}:{decides}"))
+        if not of_sku.decides_of_sources():
+            of_both.know_sources_of(rules)
+        return of_both
 
     def changed(self, *policies: Policy, revision: int) -> Policies:
         """These with others in their place."""

@@ -44,6 +44,10 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
         """The fields that this scope decides."""
         return {name: value for name in FIELDS if (value := getattr(self, name)) is not None}
 
+    def decides_of_sources(self) -> bool:
+        """Whether any of its decisions is about single sources."""
+        return (self.excluded, self.stale_after_ms, self.stale_floor_units) != (None, None, None)
+
 
 _OF_A_NUMBER = (DEFAULT, SKU, CHANNEL)
 _OF_A_SOURCE = (DEFAULT, SKU, SUPPLIER, LOCATION)

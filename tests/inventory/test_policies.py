@@ -228,3 +228,19 @@ def test_a_number_is_what_a_plain_reading_of_the_policies_gives(
     assert found.available == floor(Fraction(left * share, 100))
     assert sum(found.by_location.values()) == sum(part.units for part in found.parts) == whole
     assert found.certain <= found.available <= found.hoped_for
+
+
+@given(parts, st.none() | st.integers(1, 15), st.none() | st.integers(0, 6), st.none() | st.just(("supplier:a",)))
+def test_a_policy_of_a_sku_holds_whether_or_not_others_were_asked_for_before(
+    given: dict[tuple[str, str], tuple[int, int, bool]],
+    stale_after_ms: int | None,
+    floor: int | None,
+    excluded: tuple[str, ...] | None,
+) -> None:
+    own = {"stale_after_ms": stale_after_ms, "stale_floor_units": floor, "excluded": excluded, "safety_units": 1}
+    sources = {source_key(*name): Source(Count(0, "c", NOW - age, n)) for name, (n, age, _) in given.items()}
+    of = StockRow(SKU, 1, 0, NOW, sources)
+    asked, fresh = (policies(default={"stale_after_ms": 5}, **{"sku__sku-1": own}) for _ in range(2))
+    for sku in ("other", SKU, "another"):
+        availability(StockRow(sku, 1, 0, NOW, sources), asked.rules(sku), NOW)
+    assert answer(of, asked) == answer(of, fresh)
