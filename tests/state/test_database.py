@@ -152,7 +152,7 @@ def test_a_write_that_the_system_refuses_is_fatal_and_no_damage(tmp_path: Path, 
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert (store.broken, (path / "broken").exists()) == (None, False)
-    with pytest.raises(Fatal, match=rf"the store {path} cannot be closed: .*; see to the disk, and restart$"):
+    with pytest.raises(Fatal, match=rf"the store {path} cannot be closed: IO error: .*; see to the disk, and restart$"):
         store.reset()
 
 
@@ -210,6 +210,13 @@ def test_too_many_open_files_are_named_with_their_limit_and_its_remedy() -> None
     assert "Too many open files" in said
     assert "this process may have 128 files open: raise the limit (ulimit -n" in said
     assert "another process" not in said
+
+
+def test_there_is_no_log_of_writes_beside_kafka(tmp_path: Path, resources: Resources) -> None:
+    store = PartitionStore(tmp_path / "0", resources, "g1")
+    write_to_disk(store, {b"%04d" % n: os.urandom(1_000) for n in range(400)}, 1)
+    assert [log.stat().st_size for log in (tmp_path / "0").glob("*.log")] == [0]
+    store.close()
 
 
 def test_a_lack_of_open_files_deletes_no_store(tmp_path: Path) -> None:

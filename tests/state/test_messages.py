@@ -13,7 +13,15 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 from schemas import keys
 from state import follower as following
 from state.database import Resources
-from state.follower import LOOKUPS_MAX, Follower, Progress, follower_config, open_consumer
+from state.follower import (
+    AWAY_MS_MAX,
+    CLOCK_BACK_MS_MAX,
+    LOOKUPS_MAX,
+    Follower,
+    Progress,
+    follower_config,
+    open_consumer,
+)
 from state.store import PartitionStore
 from stockweave import clients
 from stockweave.broker.kafka import EmbeddedKafka
@@ -254,6 +262,19 @@ def test_a_store_whose_position_record_is_not_in_the_topic_is_read_again(
     assert (list(store.rows()), store.mark.next_offset, store.mark.anchor) == ([], 0, -1)
     bring(resumed, script, record(0, b"c", b"3"), end(1))
     assert (list(store.rows()), resumed.ended_at(0)) == ([(b"c", b"3")], 1)
+
+
+@pytest.mark.parametrize(
+    ("away_ms", "kept"),
+    [(AWAY_MS_MAX, True), (AWAY_MS_MAX + 1, False), (-CLOCK_BACK_MS_MAX, True), (-CLOCK_BACK_MS_MAX - 1, False)],
+)
+def test_a_store_is_kept_for_as_long_as_its_topic_remembers_what_was_removed(
+    script: Script, store: PartitionStore, away_ms: int, kept: bool
+) -> None:
+    store.write({b"a": b"1", keys.POSITION: KEPT}, ANCHOR + 2, ANCHOR)
+    Follower(script, "t").add(0, store, store.mark.saved_at + away_ms)
+    assert script.assigned == [("t", 0, ANCHOR if kept else OFFSET_BEGINNING)]
+    assert list(store.rows()) == ([(b"a", b"1")] if kept else [])
 
 
 def test_a_position_record_at_the_very_beginning_is_compared_as_any(script: Script, store: PartitionStore) -> None:

@@ -90,6 +90,7 @@ def test_what_is_asked_again_is_not_read_again() -> None:
         cache.get_many([b"b", b"a"], disk.load)
     assert disk.asked == [b"a", b"b"]
     cache.clear()
+    assert (held_bytes(cache), cache._waiting_bytes, cache._clean_bytes) == (0, 0, 0)
     assert cache.get_many([b"a"], disk.load) == [b"1"]
     assert disk.asked == [b"a", b"b", b"a"]
 

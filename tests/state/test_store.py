@@ -19,14 +19,17 @@ from tests.state.stored import position
 
 
 def test_rows_and_position_are_back_after_a_close(tmp_path: Path, resources: Resources) -> None:
-    store = PartitionStore(tmp_path / "0", resources, "g1")
+    path = tmp_path / "stock" / "g1" / "0"
+    store = PartitionStore(path, resources, "g1")
     store.write({b"a": b"1", b"b": b"2", keys.POSITION: position(7)}, next_offset=5, anchor=4)
     store.close()
-    again = PartitionStore(tmp_path / "0", resources, "g1")
+    again = PartitionStore(path, resources, "g1")
+    assert again.path == path
     assert again.get_many([b"b", b"nothing", b"a"]) == [b"2", None, b"1"]
     assert (again.mark.next_offset, again.mark.anchor) == (5, 4)
     assert again.position is not None
     assert again.position.offsets == {"inventory.updates": 7}
+    assert again.position_bytes == position(7)
     again.close()
 
 
