@@ -168,7 +168,7 @@ def test_of_equal_suppliers_the_first_by_name_is_taken() -> None:
         assert [part.supplier for part in found.parts if part.standing == COUNTED] == ["a"]
 
 
-def test_a_channel_decides_what_the_sku_leaves_open() -> None:
+def test_a_channel_decides_what_the_sku_leaves_open_and_one_without_a_policy_is_as_the_default_one() -> None:
     by = Policies(
         {
             policy.scope: policy
@@ -180,7 +180,8 @@ def test_a_channel_decides_what_the_sku_leaves_open() -> None:
         }
     )
     found = [by.rules("s", channel) for channel in ("web", "default", "shop")]
-    assert [(rules.safety_units, rules.channel_share_percent) for rules in found] == [(1, 50), (1, 20), (1, 100)]
+    assert [(rules.safety_units, rules.channel_share_percent) for rules in found] == [(1, 50), (1, 20), (1, 20)]
+    assert by.rules("other", "shop").channel_share_percent == 20
 
 
 def test_where_nothing_was_ever_decided_the_revision_is_that_of_an_empty_log() -> None:
