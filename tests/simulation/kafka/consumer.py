@@ -202,6 +202,8 @@ class SimulatedConsumer:
         topic, number = place
         end = self._end(log)
         fetch.seen = (log.start, end)
+        if fetch.misled:  # nor can what was deleted since come again
+            fetch.position = max(fetch.position, log.start)
         if not log.start <= fetch.position <= log.end:
             error = KafkaError(KafkaError._AUTO_OFFSET_RESET, f"no offset {fetch.position}")
             fetch.paused = True  # librdkafka fetches no more of it
