@@ -22,6 +22,9 @@ ROUNDS_MAX = 300
 STUCK_ROUNDS = 30
 TURN_STEPS = 120
 RESTARTS_LATE = 0.6  # the share of them
+AT_WORK = 0.8  # the share of faults that befall a worker that serves partitions, if it gets any
+READY_TURNS, READY_STEPS = 12, 12
+MARKERS_SOON = 0.6  # the chance that Kafka writes one, and another one, between two actions
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,8 @@ class Simulation:
                 self._write_marker(action.number)
             case _:
                 self._befall(action)
+        while self._rng.random() < MARKERS_SOON:
+            self._write_marker(self._rng.randrange(8))
         self.watch.look()
 
     def _befall(self, action: Action) -> None:
@@ -169,10 +174,20 @@ class Simulation:
 
     def _fault(self, action: Action) -> None:
         each = self._started(action.who)
+        if isinstance(each, SimulatedWorker) and not each.ready() and self._rng.random() < AT_WORK:
+            self._get_ready(each)
         fault = "timeout" if action.fault == "tear" and not self.scenario.tears else action.fault
         each.process.turn(TURN_STEPS, (action.call, action.number, fault))
         if each.process.hit is not None:
             self._count(f"{action.call}: {fault}")
+
+    def _get_ready(self, worker: SimulatedWorker) -> None:
+        """Else most faults would meet a worker at its start, which makes the same calls as a commit does."""
+        for _ in range(READY_TURNS):
+            worker.process.turn(READY_STEPS)
+            if worker.ready():
+                break
+        self._feed(self._rng.randint(1, 6))  # something to do
 
     def _started(self, who: str) -> SimulatedWorker | SimulatedView:
         each = self._by_name[who]
