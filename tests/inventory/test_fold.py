@@ -246,18 +246,19 @@ def test_what_has_no_valid_supplier_is_tallied_under_none() -> None:
 
 
 def test_a_new_row_is_refused_where_nobody_would_look_for_it() -> None:
-    told = [spread(Event("COUNT", "c", 10, 5), sku, 0) for sku in (0, 1, 2)]
+    told = [spread(Event("COUNT", "c", 10, 5), sku, 0) for sku in (0, 1, 2, 3)]
     row = fold_of(told[:1], [0], {b"sku-0": None}).rows[b"sku-0"]
     asked: list[bytes] = []
 
     def is_here(key: bytes) -> bool:
         asked.append(key)
-        return key == b"sku-1"
+        return key != b"sku-2"
 
-    folded = fold_of(told, range(3), {b"sku-0": row, b"sku-1": None, b"sku-2": None}, LIMITS, is_here)
+    stored = {b"sku-0": row, b"sku-1": None, b"sku-2": None, b"sku-3": None}
+    folded = fold_of(told, range(4), stored, LIMITS, is_here)
     assert folded.refused == [(2, "wrong_partition")]
-    assert list(folded.rows) == [b"sku-1"]
-    assert asked == [b"sku-1", b"sku-2"]  # a row that is there was asked for when it was made
+    assert list(folded.rows) == [b"sku-1", b"sku-3"]
+    assert asked == [b"sku-1", b"sku-2", b"sku-3"]  # a row that is there was asked for when it was made
 
 
 def test_a_source_that_was_only_refused_leaves_no_trace() -> None:

@@ -3,7 +3,8 @@
 mutmut forks a process for each mutant out of the one in which it has run all tests before. Threads do not survive a
 fork: RocksDB would wait for its own for ever, and every mutant of the stores would count as killed. So no test runs in
 mutmut's own process (`pytest_cmdline_main`), which keeps one broker for all. Examples are the same for every mutant and
-in every run, and no mutant counts as killed because the machine is slow.
+in every run, and fewer than else, for a mutant that lives takes all of them; and none counts as killed because the
+machine is slow.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from stockweave.broker.kafka import EmbeddedKafka
 from tests.conftest import _new_broker
 
 MUTMUT = os.getpid()
+EXAMPLES_MAX = 300
 
 pytest.Item._nodeid = property(lambda item: item.nodeid)  # type: ignore[attr-defined]  # what pytest 9 calls `nodeid`
 settings.register_profile(
@@ -69,6 +71,15 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     mutmut.duration_by_test.update(durations)
     state().function_dependencies.update(callers)
     return os.waitstatus_to_exitcode(status)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Try fewer examples."""
+    for item in items:
+        test = getattr(item, "obj", None)
+        used = getattr(test, "_hypothesis_internal_use_settings", None)
+        if used is not None and used.max_examples > EXAMPLES_MAX:
+            test._hypothesis_internal_use_settings = settings(used, max_examples=EXAMPLES_MAX)  # type: ignore[union-attr]
 
 
 @cache
