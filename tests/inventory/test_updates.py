@@ -71,5 +71,6 @@ def test_what_is_clean_is_not_looked_at_one_by_one(monkeypatch: pytest.MonkeyPat
     batch = Updates.of_batch(batch_of(records))
     assert batch.refusals == {}
     assert batch.source == ["acme\x1fdefault", "acme\x1fdefault", "two words\x1fdefault", "acme\x1fdefault"]
+    assert batch.incoming == [wide["incoming"], [], [], []]
     for column in (batch.source, batch.supplier_id, batch.kind):
         assert len({id(value) for value in column}) == len(set(column)), "each is one string, however often it is there"

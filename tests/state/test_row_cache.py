@@ -73,6 +73,7 @@ def test_it_counts_what_it_holds_at_least_and_is_bounded(
         if taking or cache.is_full():
             before = {**{k: v for k, v in cache._clean.items() if k not in cache.waiting}, **cache.waiting}
             disk.take(cache)
+            assert cache._waiting_bytes == 0
             assert held_bytes(cache) <= bytes_max // 2
             gone = {key: before[key] for key in before if key not in cache._clean}
             assert list(before)[: len(gone)] == list(gone), "the first are let go of"
