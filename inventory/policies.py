@@ -94,11 +94,14 @@ class Policies:
         self.by_scope = dict(by_scope or {})
         self.revision = revision
         self._of_channel: dict[str, Rules] = {}
+        self._channels = {
+            scope for scope, p in self.by_scope.items() if scope.startswith(f"{CHANNEL}:") and p.decided()
+        }
 
     def rules(self, sku: str, channel: str = DEFAULT_CHANNEL) -> Rules:
         """What holds for a SKU in a channel."""
         of_sku = self.by_scope.get(f"{SKU}:{sku}")
-        decides = channel if f"{CHANNEL}:{channel}" in self.by_scope else DEFAULT_CHANNEL
+        decides = channel if f"{CHANNEL}:{channel}" in self._channels else DEFAULT_CHANNEL
         rules = self._of_channel.get(decides)
         if rules is None:
             rules = self._of_channel[decides] = self._made(self.by_scope.get(f"{CHANNEL}:{decides}"))

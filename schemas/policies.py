@@ -106,33 +106,33 @@ def check(policy: Policy) -> None:
     for name, value in policy.decided().items():
         if kind not in FIELDS[name]:
             of = " and ".join([", ".join(FIELDS[name][:-1]), FIELDS[name][-1]]) if FIELDS[name][1:] else FIELDS[name][0]
-            raise _wrong(name, f"is not decided by {kind} policies, but by those of {of}")
+            raise _wrong(policy, name, f"is not decided by {kind} policies, but by those of {of}")
         if name in _RANGES:
             least, most = _RANGES[name]
             if not least <= value <= most:
-                raise _wrong(name, f"is {value}; send a whole number from {least} to {most}")
+                raise _wrong(policy, name, f"is {value}; send a whole number from {least} to {most}")
     if policy.strategy is not None and policy.strategy not in STRATEGIES:
-        raise _wrong("strategy", f"is {policy.strategy!r}; choose among {', '.join(STRATEGIES)}")
+        raise _wrong(policy, "strategy", f"is {policy.strategy!r}; choose among {', '.join(STRATEGIES)}")
     if (policy.strategy == PRIORITY) != bool(policy.priority):
-        raise _wrong("priority", "and strategy=PRIORITY come together: name the suppliers, the first one first")
+        raise _wrong(policy, "priority", "and strategy=PRIORITY come together: name the suppliers, the first one first")
     for name in LISTS:
-        _check_list(name, getattr(policy, name) or ())
+        _check_list(policy, name, getattr(policy, name) or ())
 
 
-def _check_list(name: str, entries: tuple[str, ...]) -> None:
+def _check_list(policy: Policy, name: str, entries: tuple[str, ...]) -> None:
     if len(entries) > ENTRIES_MAX:
-        raise _wrong(name, f"has {len(entries)} entries; at most {ENTRIES_MAX}")
+        raise _wrong(policy, name, f"has {len(entries)} entries; at most {ENTRIES_MAX}")
     for entry in entries:
         if name == "excluded" and entry.partition(":")[0] not in (SUPPLIER, LOCATION):
-            raise _wrong(name, f"has {entry!r}; write supplier: or location: before each id")
+            raise _wrong(policy, name, f"has {entry!r}; write supplier: or location: before each id")
         if problem := id_problem(entry.partition(":")[2] if name == "excluded" else entry):
-            raise _wrong(name, f"has {entry!r}, which {problem}")
+            raise _wrong(policy, name, f"has {entry!r}, which {problem}")
     if len(set(entries)) != len(entries):
-        raise _wrong(name, "names one twice; name each once")
+        raise _wrong(policy, name, "names one twice; name each once")
 
 
-def _wrong(field: str, what: str) -> Rejected:
-    return Rejected("invalid_policy", f"{field} {what}", field)
+def _wrong(policy: Policy, field: str, what: str) -> Rejected:
+    return Rejected("invalid_policy", f"{policy.scope}: {field} {what}", field)
 
 
 def to_record(policy: Policy) -> dict[str, Any]:

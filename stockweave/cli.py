@@ -47,7 +47,9 @@ Fields = Annotated[list[str] | None, typer.Argument(help="field=value; an empty 
 PolicyFile = Annotated[
     Path | None, typer.Option("--file", help="JSON of many: an object by scope, of objects by field.")
 ]
-Replace = Annotated[bool, typer.Option("--replace", help="What is not named is no longer decided; else it stays.")]
+Replace = Annotated[
+    bool, typer.Option("--replace", help="Of each scope named, what is not named is no longer decided; else it stays.")
+]
 ApiPort = Annotated[int | None, typer.Option(min=0, max=65535, help="Of the HTTP API.", show_default="8080")]
 
 

@@ -234,4 +234,4 @@ def _notes() -> Console:
 
 
 def _out() -> Console:
-    return Console(highlight=False, soft_wrap=True, markup=False)
+    return Console(highlight=False, soft_wrap=True, markup=False, emoji=False)

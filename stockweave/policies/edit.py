@@ -5,6 +5,7 @@ An empty value takes a decision back. Every error names the field, and how to wr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import msgspec
 
 from schemas.policies import FIELDS, LISTS, Policy, check, kind_of
 from stockweave.errors import Fatal, Rejected
+
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
 
 Changes = dict[str, dict[str, Any]]
 """By scope, what each field is to be; None: no longer decided."""
@@ -57,8 +60,17 @@ def of_file(path: Path) -> Changes:
         kind_of(scope)
         for name, value in fields.items():
             _check_name(name)
-            fields[name] = tuple(value) if isinstance(value, list) else value
+            fields[name] = _as_in_words(name, value)
+    if not changes:
+        raise Rejected("invalid_policy", f"{path} names no scope; name one at least")
     return changes
+
+
+def _as_in_words(name: str, value: Any) -> Any:  # noqa: ANN401 - JSON
+    """A value of a file as the same one in words is read."""
+    if isinstance(value, list):
+        return tuple(value) or None
+    return value.upper() if name == "strategy" and isinstance(value, str) else value
 
 
 def edited(present: Mapping[str, Policy], changes: Changes, now_ms: int, *, replace: bool = False) -> list[Policy]:
@@ -107,7 +119,6 @@ def _value(name: str, text: str) -> Any:  # noqa: ANN401 - as the field is
         if text not in ("true", "false"):
             raise Rejected("invalid_policy", f"enabled is {text!r}; write true or false", name)
         return text == "true"
-    try:
-        return int(text)
-    except ValueError:
-        raise Rejected("invalid_policy", f"{name} is {text!r}; write a whole number", name) from None
+    if not _WHOLE.fullmatch(text):
+        raise Rejected("invalid_policy", f"{name} is {text!r}; write a whole number", name)
+    return int(text)

@@ -126,6 +126,12 @@ def test_a_channel_may_sell_its_share_rounded_down_of_what_is_beside_safety_stoc
     assert answer(row(acme=6), by).available == 5
 
 
+def test_a_channel_whose_policy_was_taken_back_is_as_the_default_one_again() -> None:
+    by = policies(channel__default={"safety_units": 6}, channel__web={"channel_share_percent": 50})
+    taken_back = by.changed(Policy("channel:web", 2), revision=2)
+    assert [each.rules(SKU, "web").safety_units for each in (by, taken_back)] == [0, 6]
+
+
 def test_backorders_are_told_beside_the_number() -> None:
     found = answer(row(acme=6), policies(default={"backorder_units_max": 4}))
     assert (found.available, found.backorderable) == (6, 4)

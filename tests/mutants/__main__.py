@@ -45,7 +45,10 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="of the simulation, for each")
     wanted = parser.parse_args()
-    chosen = [mutant for mutant in mutants() if not wanted.names or mutant.name in wanted.names]
+    known = mutants()
+    if strangers := set(wanted.names) - {mutant.name for mutant in known}:
+        parser.error(f"no such defect: {', '.join(sorted(strangers))}; there are {', '.join(m.name for m in known)}")
+    chosen = [mutant for mutant in known if not wanted.names or mutant.name in wanted.names]
     began_s = time.monotonic()
     seen: list[Seen] = []
     with ThreadPoolExecutor(wanted.jobs) as pool:

@@ -23,9 +23,9 @@ def main() -> int:
     """Parse, run, print."""
     parser = argparse.ArgumentParser(prog="make simulate", description=__doc__)
     parser.add_argument("--seed", type=int, help="repeat this one")
-    parser.add_argument("--seeds", type=int, help="how many; until told to stop unless given")
+    parser.add_argument("--seeds", type=_positive, help="how many; until told to stop unless given")
     parser.add_argument("--start", type=int, default=0, help="the first seed")
-    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--jobs", type=_positive, default=1, help="processes")
     parser.add_argument("--verbose", action="store_true", help="with --seed: the product's own log as well")
     parser.add_argument("--until-found", action="store_true", help="end with the first finding, as one line of JSON")
     wanted = parser.parse_args()
@@ -34,6 +34,13 @@ def main() -> int:
     if wanted.until_found:
         return _until_found(wanted.start, wanted.seeds or 1_000)
     return _many(wanted.start, wanted.seeds, wanted.jobs)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is given; 1 is the least")
+    return number
 
 
 def _one(seed: int, *, verbose: bool) -> int:

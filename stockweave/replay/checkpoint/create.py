@@ -64,7 +64,10 @@ def run(settings: Settings, to: str | None, jobs: int, *, verify: bool, json: bo
         Fatal: the rows are not what the updates say (with `verify`), or the place refuses; no checkpoint was made.
         Retriable: Kafka or the place does not answer; no checkpoint was made.
     """
-    notes, out = Console(stderr=True, highlight=False), Console(highlight=False, soft_wrap=True, markup=False)
+    notes, out = (
+        Console(stderr=True, highlight=False),
+        Console(highlight=False, soft_wrap=True, markup=False, emoji=False),
+    )
     began_s = time.monotonic()
     with kafka(settings, notes) as connected, scratch_folder(settings.data_dir) as folder:
         place = Place(to or default_address(settings))

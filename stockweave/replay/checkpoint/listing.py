@@ -30,7 +30,10 @@ def run(settings: Settings, *, json: bool) -> None:
         Fatal: the place cannot be read.
         Retriable: it does not answer.
     """
-    notes, out = Console(stderr=True, highlight=False), Console(highlight=False, soft_wrap=True, markup=False)
+    notes, out = (
+        Console(stderr=True, highlight=False),
+        Console(highlight=False, soft_wrap=True, markup=False, emoji=False),
+    )
     place = Place(default_address(settings))
     facts = _facts(settings, notes)
     listed = list(all_of(place))

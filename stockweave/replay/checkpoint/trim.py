@@ -50,7 +50,10 @@ def run(settings: Settings, name: str | None, confirm: Confirm, *, dry_run: bool
         Fatal: the checkpoint is not one to rely on; nothing was deleted.
         Retriable: Kafka or the place does not answer; what was deleted is deleted, and the same command goes on.
     """
-    notes, out = Console(stderr=True, highlight=False), Console(highlight=False, soft_wrap=True, markup=False)
+    notes, out = (
+        Console(stderr=True, highlight=False),
+        Console(highlight=False, soft_wrap=True, markup=False, emoji=False),
+    )
     with kafka(settings, notes) as connected:
         topics = topics_in_use(connected, connected.bootstrap_servers or "")
         chosen = named(connected, topics, name) if name is not None else newest_proven(connected, topics)

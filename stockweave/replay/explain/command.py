@@ -36,7 +36,7 @@ def run(settings: Settings, sku: str, as_of: str | None, *, everything: bool, js
     notes = Console(stderr=True, highlight=False)
     with kafka(settings, notes) as connected:
         found = _asked(connected, sku, as_of_ms, notes, ALL_REFUSED_MAX if everything else REFUSED_MAX)
-    out = Console(highlight=False, markup=False)
+    out = Console(highlight=False, markup=False, emoji=False)
     if json:
         out.print_json(data=as_json(found), indent=None)
         return

@@ -71,7 +71,10 @@ def run(settings: Settings, wanted: Wanted, jobs: int) -> None:
         Fatal: there are no live rows, or the log lacks updates.
         Retriable: Kafka does not answer.
     """
-    notes, out = Console(stderr=True, highlight=False), Console(highlight=False, soft_wrap=True, markup=False)
+    notes, out = (
+        Console(stderr=True, highlight=False),
+        Console(highlight=False, soft_wrap=True, markup=False, emoji=False),
+    )
     began_s = time.monotonic()
     with (
         kafka(settings, notes) as connected,

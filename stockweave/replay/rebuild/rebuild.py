@@ -48,7 +48,10 @@ def run(settings: Settings, wanted: Wanted, jobs: int, confirm: Confirm, *, rest
         Fatal: it cannot be done this way; nothing that is live has changed.
         Retriable: Kafka does not answer; the next run goes on.
     """
-    notes, out = Console(stderr=True, highlight=False), Console(highlight=False, soft_wrap=True, markup=False)
+    notes, out = (
+        Console(stderr=True, highlight=False),
+        Console(highlight=False, soft_wrap=True, markup=False, emoji=False),
+    )
     with (
         lock_folder(settings.data_dir.absolute() / "rebuild", "rebuild"),
         kafka(settings, notes) as connected,
@@ -72,7 +75,10 @@ def discard(settings: Settings, confirm: Confirm) -> None:
         Fatal: there is neither.
         Retriable: Kafka does not answer.
     """
-    notes, out = Console(stderr=True, highlight=False), Console(highlight=False, soft_wrap=True, markup=False)
+    notes, out = (
+        Console(stderr=True, highlight=False),
+        Console(highlight=False, soft_wrap=True, markup=False, emoji=False),
+    )
     with (
         lock_folder(settings.data_dir.absolute() / "rebuild", "rebuild"),
         kafka(settings, notes) as connected,

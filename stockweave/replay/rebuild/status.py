@@ -23,7 +23,10 @@ def run(settings: Settings) -> None:
         Retriable: Kafka does not answer.
         Fatal: the record cannot be read.
     """
-    notes, out = Console(stderr=True, highlight=False), Console(highlight=False, soft_wrap=True, markup=False)
+    notes, out = (
+        Console(stderr=True, highlight=False),
+        Console(highlight=False, soft_wrap=True, markup=False, emoji=False),
+    )
     with kafka(settings, notes) as connected:
         for line in lines(connected):
             out.print(line)

@@ -138,7 +138,10 @@ def run(
     Returns:
         Whether rows and tallies are what the facts say.
     """
-    notes, out = Console(stderr=True, highlight=False), Console(highlight=False, soft_wrap=True, markup=False)
+    notes, out = (
+        Console(stderr=True, highlight=False),
+        Console(highlight=False, soft_wrap=True, markup=False, emoji=False),
+    )
     with kafka(settings, notes) as connected, scratch_folder(settings.data_dir) as folder:
         began_s = time.monotonic()
         begin = beginning(connected, checkpoint)

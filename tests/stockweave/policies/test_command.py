@@ -73,6 +73,10 @@ def test_what_was_set_is_what_get_tells_and_history_tells_all_of_it(shop: Shop) 
     ]
 
 
+def test_a_name_is_printed_as_it_is(shop: Shop) -> None:
+    assert shop.set("sku:a:b:smile:", "safety_units=2")[0] == "sku:a:b:smile: (version 1): safety_units=2"
+
+
 def test_a_policy_that_decides_nothing_any_more_is_not_told_and_its_versions_go_on(shop: Shop) -> None:
     shop.set("sku:a", "safety_units=2")
     assert shop.set("sku:a", replace=True)[0] == "sku:a (version 2): decides nothing"

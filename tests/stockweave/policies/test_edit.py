@@ -34,6 +34,8 @@ def test_words_are_read_as_their_fields_are() -> None:
         ("safety", "'safety' is no field=value; write e.g. safety_units=3"),
         ("colour=red", "'colour' is no field of a policy; known are: strategy, priority"),
         ("safety_units=few", "safety_units is 'few'; write a whole number"),
+        ("safety_units=1_0", "safety_units is '1_0'; write a whole number"),
+        ("safety_units=\uff11", "write a whole number"),
         ("safety_units=1.5", "safety_units is '1.5'; write a whole number"),
         ("enabled=maybe", "enabled is 'maybe'; write true or false"),
     ],
@@ -79,6 +81,7 @@ def test_a_file_changes_many_scopes_at_once(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("nonsense", "is no JSON of policies"),
+        ("{}", "names no scope"),
         ("[]", "is no JSON of policies: Expected `object`"),
         ('{"sku:a": 1}', "is no JSON of policies"),
         ('{"shop": {}}', "scope is 'shop'"),
@@ -93,6 +96,12 @@ def test_a_file_that_cannot_be_used_is_refused_with_the_field(tmp_path: Path, te
     file.write_text(text)
     with pytest.raises(Rejected, match=said):
         edited({}, of_file(file), 9)
+
+
+def test_a_file_says_the_same_as_words_would(tmp_path: Path) -> None:
+    file = tmp_path / "policies.json"
+    file.write_text('{"default": {"strategy": "max", "excluded": [], "safety_units": 2}}')
+    assert of_file(file) == of_words("default", ["strategy=max", "excluded=", "safety_units=2"])
 
 
 def test_a_file_that_is_not_there_is_fatal(tmp_path: Path) -> None:
