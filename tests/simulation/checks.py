@@ -75,9 +75,10 @@ class Watch:
         self._view_at: dict[int, int] = {}
 
     def look(self) -> None:
-        """After an action: now and then at the topic, always at the views."""
+        """After an action: now and then at the topic, always at the views and at what the stores stand for."""
         self._looks += 1
         self._look_at_view(self._simulation.view)
+        self._look_at_stores()
         if self._looks % LOOK_EVERY == 0:
             for number in range(self._simulation.scenario.partitions):
                 self._look_at_topic(number)
@@ -89,6 +90,22 @@ class Watch:
             return
         expected = self._simulation.auditor.predict(part.partition, folded_to(part.store.position))
         same(f"the store of {who}, partition {part.partition}", stored_rows(part.store), expected.rows)
+
+    def _look_at_stores(self) -> None:
+        """No store holds what Kafka has not committed; where Kafka lost markers, it may have thought that it did."""
+        cluster = self._simulation.cluster
+        for worker in () if cluster.torn else self._simulation.workers:
+            for number, store in worker.ready().items() if worker.process.alive else ():
+                log, anchor = cluster.log(STOCK.name, number), store.mark.anchor
+                record = next((r for r in reversed(log.records) if r.offset <= anchor), None)
+                if record is None or record.offset != anchor or record.span is None:
+                    continue  # compacted
+                span = record.span
+                if not (span.committed or (span.committed is None and cluster.has_decided_to_commit(span.producer))):
+                    raise Wrong(
+                        f"the store of {worker.process.name}, partition {number}, stands for offset {anchor}, which "
+                        "Kafka has not committed"
+                    )
 
     def _look_at_topic(self, number: int) -> None:
         seen = visible(self._simulation, number)

@@ -114,3 +114,17 @@ def test_a_store_that_has_other_rows_than_the_topic_is_seen(finished: Simulation
         checks.at_rest(finished)
     store.write({key: row}, store.mark.next_offset)
     checks.at_rest(finished)
+
+
+def test_a_store_that_stands_for_what_kafka_has_not_committed_is_seen(finished: Simulation) -> None:
+    worker = next(w for w in finished.workers if w.ready())
+    number, store = min(worker.ready().items(), key=lambda item: item[0])
+    log = finished.cluster.log(STOCK.name, number)
+    [record] = [r for r in log.records if r.offset == store.mark.anchor]
+    assert record.span is not None
+    finished.watch.look()
+    for not_committed in (False, None):
+        record.span.committed = not_committed
+        with pytest.raises(Wrong, match=r"stands for offset \d+, which Kafka has not committed"):
+            finished.watch.look()
+    record.span.committed = True

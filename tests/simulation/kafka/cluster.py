@@ -127,6 +127,10 @@ class Cluster:
         if known.state is State.ONGOING:
             known.state = State.COMMITTING if commit else State.ABORTING
 
+    def has_decided_to_commit(self, producer: int) -> bool:
+        """Whether a producer's transaction is decided so, and its markers may still be on their way."""
+        return any(t.producer == producer and t.state is State.COMMITTING for t in self.transactions.values())
+
     def lose_markers(self, known: Ongoing) -> bool:
         """The tear: the end is decided and told, some of its markers are never written, and it is taken for ended.
 
