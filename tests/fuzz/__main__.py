@@ -7,6 +7,7 @@ whatever is found comes with the command that repeats it.
 from __future__ import annotations
 
 import argparse
+import itertools
 import random
 import tempfile
 import time
@@ -40,7 +41,7 @@ class Tally:
 
 
 def run(seconds: float, drawn: random.Random, folder: Path) -> tuple[dict[str, Tally], Counter[int | None]]:
-    """Every kind in turn, until the time is over."""
+    """Every kind in turn, until the time is over; each once at least."""
     tallies = {kind: Tally() for kind in (*CHILDREN, "requests", "schemathesis")}
     answered: Counter[int | None] = Counter()
     with (
@@ -48,10 +49,12 @@ def run(seconds: float, drawn: random.Random, folder: Path) -> tuple[dict[str, T
         Served(kafka.bootstrap_servers, folder) as served,
     ):
         end_s = time.monotonic() + seconds
-        while time.monotonic() < end_s:
-            for kind, tally in tallies.items():
-                if time.monotonic() < end_s:
-                    one_turn(kind, drawn.randrange(2**32), tally, served, answered, folder)
+        for kind in itertools.cycle(tallies):
+            tally = tallies[kind]
+            if time.monotonic() < end_s or not (tally.cases or tally.problems):
+                one_turn(kind, drawn.randrange(2**32), tally, served, answered, folder)
+            elif all(each.cases or each.problems for each in tallies.values()):
+                break
     return tallies, answered
 
 
