@@ -21,7 +21,7 @@ from tests.api.stock import Stock, row
 ROOT = Path(__file__).parents[2]
 STARTS_S = 60.0
 READ_WAIT_MS = "20"  # many reads wait for a write that never was
-CHECKS_AS_THEIR_OWN = "positive_data_acceptance,negative_data_rejection"  # see `tests.fuzz.checks`
+CHECKS_AS_THEIR_OWN = "positive_data_acceptance,negative_data_rejection,not_a_server_error"  # see `tests.fuzz.checks`
 
 
 class Conformance(NamedTuple):
@@ -94,7 +94,7 @@ class Served:
         return [line[-1_000:] for line in lines if "Error handling request" in line and "http_exceptions" not in line]
 
     def conform(self, seed: int, examples: int, folder: Path) -> Conformance:
-        """Schemathesis over the served description, with every check; two of them as `tests.fuzz.checks` has them."""
+        """Schemathesis over the served description, with every check; three of them as `tests.fuzz.checks` has them."""
         command = [sys.executable, "-m", "schemathesis.cli", "run", f"{self.url}/openapi.json", "--no-color"]
         command += [
             "--checks",

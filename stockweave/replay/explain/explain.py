@@ -25,6 +25,7 @@ from schemas import keys
 from schemas.admin import find_topics
 from schemas.codec import Codec
 from schemas.keys import id_problem, partition_of
+from schemas.policy_log import Change
 from schemas.policy_log import read as read_policies
 from schemas.registry import open_registry
 from schemas.rows import StockRow, decode_position, decode_row
@@ -140,6 +141,7 @@ class Explainer:
         config = reader_config(self._bootstrap_servers) | {"queued.max.messages.kbytes": QUEUED_KBYTES_MAX}
         self._consumer = Consumer(config, logger=CLIENT_LOGGER)
         self._kept: dict[bytes, _Kept] = {}
+        self._policies: list[Change] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -220,8 +222,9 @@ class Explainer:
         return None if offset is None else Live(stock.name, row, offset)
 
     def _rules(self, sku: str, as_of_ms: int | None) -> Rules:
-        changes = read_policies(self._settings, self._bootstrap_servers, self._policy_codec)
-        return policies_of(changes, as_of_ms).rules(sku)
+        if self._policies is None:  # as of the first question
+            self._policies = read_policies(self._settings, self._bootstrap_servers, self._policy_codec)
+        return policies_of(self._policies, as_of_ms).rules(sku)
 
     def _begin(self, key: bytes, number: int, as_of_ms: int | None, until: int) -> tuple[bytes | None, int, str | None]:
         """What to begin with: the row, the offset of the first update after it, the checkpoint that it is of."""
