@@ -35,6 +35,10 @@ AT_ONCE = {"fetch.wait.max.ms": 5, "fetch.queue.backoff.ms": 5}
 """So that a reader is told the end of a topic without a wait."""
 
 
+class Hanging(AssertionError):
+    """A transaction is open in a topic, and does not end."""
+
+
 def consumed(consumer: Consumer) -> list[Message]:
     """What has come; with a larger number the first call would wait for them all."""
     first = consumer.consume(1, 0.2)
@@ -141,10 +145,13 @@ class Deployment:
     def dead_letters(self) -> list[Message]:
         return list(self.read(DEAD_LETTERS.name))
 
-    def read(self, topic: str) -> Iterable[Message]:
-        """Every committed record of a catalogue topic, up to its present end.
+    def read(self, topic: str, *, committed: bool = True) -> Iterable[Message]:
+        """Every committed record of a catalogue topic, up to its present end; or every record.
 
         A commit is answered before its markers are in every partition: what is read committed may still end before it.
+
+        Raises:
+            Hanging: it cannot be read to its end.
         """
         deployed = self.topics[topic]
         ends = [end for _, end in self._watermarks(topic)]
@@ -152,7 +159,7 @@ class Deployment:
             {
                 "bootstrap.servers": self.bootstrap_servers,
                 "group.id": "test-reader",
-                "isolation.level": "read_committed",
+                "isolation.level": "read_committed" if committed else "read_uncommitted",
                 "enable.partition.eof": True,
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
@@ -163,7 +170,9 @@ class Deployment:
         open_partitions = set(range(deployed.partitions))
         deadline = time.monotonic() + WAIT_S
         while open_partitions:
-            assert time.monotonic() < deadline, f"{deployed.name} could not be read to its end"
+            if time.monotonic() > deadline:
+                consumer.close()
+                raise Hanging(f"{deployed.name} could not be read to its end")
             for message in consumed(consumer):
                 error = message.error()
                 if error is None:

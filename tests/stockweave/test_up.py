@@ -123,8 +123,12 @@ def test_each_worker_serves_its_metrics_on_a_port_of_its_own(up: Callable[..., U
 
 @pytest.mark.parametrize("why", ["in use", "beyond", "the API's"])
 def test_metrics_ports_that_cannot_be_had_are_named_before_anything_starts(up: Callable[..., Up], why: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = {"in use": taken.getsockname()[1], "beyond": 65_536, "the API's": free_port()}[why]
+    with socket.socket() as taken:
+        while not is_free((port := free_port()) - 1):  # worker-0's
+            pass
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        port = {"in use": port, "beyond": 65_536, "the API's": free_port()}[why]
         one = up(
             "--workers",
             "2",
