@@ -20,7 +20,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
-from stockweave.clients import CLIENT_LOGGER, client_config, make_known
+from stockweave.clients import CLIENT_LOGGER, client_config, make_known, reading_config
 from stockweave.errors import Fatal, Retriable
 
 ANSWER_S = 3.0
@@ -48,14 +48,7 @@ class Reading:
         self._topic = topic
         self.ended_at = -1
         """The offset up to which the topic was once read to its end; -1 before."""
-        config = client_config(bootstrap_servers) | {
-            "group.id": f"stockweave-{topic}",  # librdkafka wants one; nothing is ever committed under it
-            "isolation.level": "read_committed",
-            "enable.partition.eof": True,
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
-            "auto.offset.reset": "error",
-            "fetch.queue.backoff.ms": 5,
+        config = reading_config(bootstrap_servers, f"stockweave-{topic}") | {
             "fetch.wait.max.ms": QUICK_FETCH_WAIT_MS if quick else FETCH_WAIT_MS,
         }
         self._consumer = Consumer(config, logger=CLIENT_LOGGER)

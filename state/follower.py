@@ -19,7 +19,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, Top
 from schemas import keys
 from schemas.topics import DAY_MS
 from state.store import PartitionStore
-from stockweave.clients import CLIENT_LOGGER, Config, client_config, make_known
+from stockweave.clients import CLIENT_LOGGER, Config, make_known, reading_config
 from stockweave.errors import Fatal, Retriable
 from stockweave.world import FollowerConsumer
 
@@ -33,14 +33,7 @@ CLOCK_BACK_MS_MAX = 60_000  # a clock is set right by less; if by more, how long
 
 def follower_config(bootstrap_servers: str) -> Config:
     """Settings of a follower's consumer: committed data only, the end of a partition is an event, no group."""
-    return client_config(bootstrap_servers) | {
-        "group.id": "stockweave-follower",  # librdkafka wants one; nothing is ever committed under it
-        "isolation.level": "read_committed",
-        "enable.partition.eof": True,
-        "enable.auto.commit": False,
-        "enable.auto.offset.store": False,
-        "auto.offset.reset": "error",
-        "fetch.queue.backoff.ms": 5,
+    return reading_config(bootstrap_servers, "stockweave-follower") | {
         "fetch.wait.max.ms": 100,
         "queued.max.messages.kbytes": 32 << 10,
     }

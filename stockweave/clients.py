@@ -50,6 +50,24 @@ def client_config(bootstrap_servers: str) -> Config:
     }
 
 
+def reading_config(bootstrap_servers: str, group: str) -> Config:
+    """Settings of a consumer that reads by itself: committed data only, the end of a partition is an event.
+
+    Args:
+        bootstrap_servers: of its Kafka.
+        group: librdkafka wants one; nothing is ever committed under it.
+    """
+    return client_config(bootstrap_servers) | {
+        "group.id": group,
+        "isolation.level": "read_committed",
+        "enable.partition.eof": True,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",
+        "fetch.queue.backoff.ms": 5,
+    }
+
+
 def make_known(topic: str, client: Consumer | Producer, bootstrap_servers: str) -> None:
     """Connect, and ask for the topic's leaders, now: by itself a client looks for what it misses half a second later.
 

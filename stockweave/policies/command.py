@@ -8,12 +8,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from inventory.policies import DEFAULT_CHANNEL
 from schemas.admin import ensure_topics
 from schemas.codec import Codec
 from schemas.generation_log import read as read_generations
@@ -31,6 +31,7 @@ from stockweave.replay.rebuild.rebuild import live_generation
 from stockweave.replay.scratch import scratch_folder
 from stockweave.replay.session import kafka
 from stockweave.replay.spread import over_partitions
+from stockweave.replay.verify.report import iso
 from stockweave.settings import Settings
 from stockweave.writer import Produce, Writer
 
@@ -95,7 +96,7 @@ def history(settings: Settings, scope: str | None, *, json: bool) -> None:
         out.print_json(data=[{"revision": c.revision} | _as_json(c.policy) for c in changes], indent=None)
         return
     for change in changes:
-        at = datetime.fromtimestamp(change.policy.changed_at / 1_000, UTC).isoformat(" ", "seconds")[:19]
+        at = iso(change.policy.changed_at)[:19].replace("T", " ")
         out.print(f"{at} UTC  revision {change.revision}  {_line(change.policy)}")
     if not changes:
         out.print("no policy was ever set" if scope is None else f"{scope} never had a policy")
@@ -177,7 +178,7 @@ def diff(settings: Settings, asked: Asked, jobs: int, *, everything: bool, json:
 def _differences(first: Sequence[Touched], rows: int, skus: int, *, everything: bool) -> Iterator[str]:
     shown = first if everything else first[:SHOWN_MAX]
     for touched in shown:
-        where = "" if touched.channel == "default" else f" in channel {touched.channel}"
+        where = "" if touched.channel == DEFAULT_CHANNEL else f" in channel {touched.channel}"
         yield f"{touched.sku}{where}: {touched.before:,} -> {touched.after:,}"
     if skus > len({touched.sku for touched in shown}):
         yield "and more; --all shows them"

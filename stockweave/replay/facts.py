@@ -13,7 +13,7 @@ from typing import NoReturn, cast
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from stockweave.clients import CLIENT_LOGGER, Config, client_config
+from stockweave.clients import CLIENT_LOGGER, Config, reading_config
 from stockweave.errors import Fatal, Retriable
 from stockweave.replay.ends import log_ends
 
@@ -25,14 +25,7 @@ STALLED_S = 60.0
 
 def reader_config(bootstrap_servers: str) -> Config:
     """Settings of a consumer that reads a stretch of a log: committed data only, big fetches, no group."""
-    return client_config(bootstrap_servers) | {
-        "group.id": "stockweave-replay",  # librdkafka wants one; nothing is ever committed under it
-        "isolation.level": "read_committed",
-        "enable.partition.eof": True,
-        "enable.auto.commit": False,
-        "enable.auto.offset.store": False,
-        "auto.offset.reset": "error",
-        "fetch.queue.backoff.ms": 5,
+    return reading_config(bootstrap_servers, "stockweave-replay") | {
         "fetch.wait.max.ms": 100,
         "fetch.message.max.bytes": 8 << 20,
         "queued.min.messages": 1_000_000,  # so that the bytes below are the limit
