@@ -9,16 +9,25 @@ from __future__ import annotations
 
 from typing import NamedTuple, cast
 
-from confluent_kafka import Message
+import structlog
+from confluent_kafka import OFFSET_END, KafkaException, Message, TopicPartition
 
 from schemas.topics import MESSAGE_BYTES_MAX
+from stockweave.world import EndsConsumer
+
+log = structlog.get_logger(__name__)
 
 WHOLE_BYTES_MAX = MESSAGE_BYTES_MAX - (1 << 20)  # of value, key and headers; our own headers come to that
 CUT_BYTES = 1 << 20  # what is left of a value or a key that is cut
 DETAIL_CHARACTERS_MAX = 500
 TRUNCATED = "stockweave.truncated"  # the header
+NOTE = "stockweave.note"  # the header of a record that is no letter
+ENDS_WAIT_S = 1.0
 
 Headers = list[tuple[str, bytes]]
+
+ENDING: Headers = [(NOTE, b"no letter: it ends a transaction that hung, whose letters may be here twice")]
+"""Of the record that `Transaction.keep_what_hangs` writes."""
 
 
 class DeadLetter(NamedTuple):
@@ -53,6 +62,21 @@ def record(letter: DeadLetter, stage: str) -> Record:
         f"offset {message.offset()}"
     )
     return Record(value and value[:CUT_BYTES], key and key[:CUT_BYTES], [*own, (TRUNCATED, said.encode())])
+
+
+def hanging(topic: str, partitions: int, committed: EndsConsumer, uncommitted: EndsConsumer) -> list[int]:
+    """The partitions of `topic` where readers of committed data stand before the end: a transaction is open, or hangs.
+
+    None when Kafka does not say: nobody waits for a dead letter.
+    """
+    asked = [TopicPartition(topic, number, OFFSET_END) for number in range(partitions)]
+    try:
+        stable = {t.partition: t.offset for t in committed.offsets_for_times(asked, timeout=ENDS_WAIT_S)}
+        ends = uncommitted.offsets_for_times(asked, timeout=ENDS_WAIT_S)
+    except KafkaException as raised:
+        log.info("dead_letters_not_looked_at", error=raised.args[0].name())
+        return []
+    return [t.partition for t in ends if 0 <= stable[t.partition] < t.offset]
 
 
 def _own_headers(letter: DeadLetter, stage: str) -> Headers:

@@ -32,7 +32,7 @@ from stockweave.world import (
     TransactionalProducer,
 )
 from streams.batch import Batch, FoldedPart, Part
-from streams.dead_letters import record
+from streams.dead_letters import ENDING, hanging, record
 from streams.restore import Assigned, Restorer, Stage
 from streams.transaction import Aborted, Transaction, is_member
 
@@ -86,7 +86,7 @@ class Processor:
         self._consumer = world.consumer
         self._updates, self._stock, self._dead_letters = (topics[t.name].name for t in (UPDATES, STOCK, DEAD_LETTERS))
         self._updates_generation = topics[UPDATES.name].generation
-        # Not the dead letters: what hangs there is better told twice than never.
+        self._letters_partitions = topics[DEAD_LETTERS.name].partitions
         self._rows_places = [(self._stock, number) for number in range(topics[STOCK.name].partitions)]
         self._events_max = events_max
         self._transaction = Transaction(world.producer, world.clock, world.watchdog)
@@ -114,6 +114,8 @@ class Processor:
         self._transaction.undo_what_hangs(
             self._rows_places, TopicPartition(self._updates, 0, 0), self._consumer.consumer_group_metadata()
         )
+        if places := hanging(self._dead_letters, self._letters_partitions, self._consumer, self._world.ends):
+            self._transaction.keep_what_hangs(self._dead_letters, places, ENDING)
         self._consumer.subscribe(
             [self._updates], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )

@@ -166,6 +166,24 @@ class Transaction:
             log.info("not_all_of_what_may_hang_is_undone", why=str(why))
         self.abort()
 
+    def keep_what_hangs(self, topic: str, partitions: Iterable[int], note: list[tuple[str, bytes]]) -> None:
+        """`undo_what_hangs`, the other way: a record of nothing but `note` in each of these is committed.
+
+        What hung is kept with it, whether it was to be committed or undone: for what is better told twice than never.
+
+        Raises:
+            Retriable: a stop was asked for, and Kafka does not answer.
+            Fatal: this producer is fenced or broken.
+        """
+        self.begin()
+        try:
+            for partition in partitions:
+                self.produce(topic, None, None, partition, headers=note)
+            self.commit_records()
+        except Aborted as why:
+            log.info("what_hangs_is_not_ended", why=str(why))
+            self.abort()
+
     def begin(self) -> None:
         """Open a transaction."""
         self._call("begin_transaction", self._producer.begin_transaction)

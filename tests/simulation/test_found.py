@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.simulation.run import play, quietly
 from tests.simulation.schedule import Action
 from tests.simulation.world import Scenario
@@ -18,14 +20,19 @@ SMALL = Scenario(
 )
 
 
-def played(*actions: Action) -> None:
+def played(seed: int, *actions: Action) -> None:
+    """From when the worker serves its partition on; each fault has to be met."""
     with quietly():
-        play(0, SMALL, list(actions))
+        tally = play(seed, SMALL, [Action("run", "worker-0", 120), Action("run", "worker-0", 120), *actions])
+    for action in actions:
+        assert action.what != "fault" or tally.faults[f"{action.call}: {action.fault}"]
 
 
-def test_what_an_abort_takes_back_of_a_commit_that_was_reported_before_is_folded_again() -> None:
+@pytest.mark.parametrize("seed", [18, 20])
+def test_what_an_abort_takes_back_of_a_commit_that_was_reported_before_is_folded_again(seed: int) -> None:
     """Kafka lost the first commit's markers, so the second transaction was one with it, and both were undone."""
     played(
+        seed,
         Action("feed", number=20),
         Action("fault", "worker-0", 1, "commit_transaction", "tear"),
         Action("feed", number=10),
@@ -33,9 +40,22 @@ def test_what_an_abort_takes_back_of_a_commit_that_was_reported_before_is_folded
     )
 
 
-def test_a_transaction_that_kafka_left_hanging_ends_with_the_next_start_of_its_worker() -> None:
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_transaction_that_kafka_left_hanging_ends_with_the_next_start_of_its_worker(seed: int) -> None:
     played(
+        seed,
         Action("feed", number=20),
         Action("fault", "worker-0", 1, "commit_transaction", "tear"),
         Action("killed_anywhere", "worker-0", 0),
+    )
+
+
+@pytest.mark.parametrize("seed", [3, 19, 24, 31])
+def test_dead_letters_that_kafka_left_hanging_are_seen_after_the_next_start_of_their_worker(seed: int) -> None:
+    """Until then readers of committed dead letters stood still, unless the worker wrote another one."""
+    played(
+        seed,
+        Action("feed", number=40),
+        Action("run", "worker-0", 8),
+        Action("fault", "worker-0", 2, "commit_transaction", "tear"),
     )

@@ -292,6 +292,11 @@ class Simulation:
         for each in self._by_name.values():
             self.tally.reached += each.process.reached
         checks.at_rest(self)
+        if self.cluster.torn:
+            for worker in self.workers:
+                worker.process.kill()
+            self._settle()
+            checks.nothing_hangs(self)
 
     def close(self) -> None:
         """End every process, so that nothing of the run is left."""
