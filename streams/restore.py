@@ -40,6 +40,7 @@ HANGING = (
     "if this goes on, a transaction hangs in Kafka: restart all workers, which ends what is theirs, or see "
     "docs/kafka.md, `Hanging transactions`"
 )
+NO_GAP = (-1, -1)
 
 
 class Stage(enum.Enum):
@@ -69,7 +70,7 @@ class Assigned:
         self.told_s = now_s
         self.target = -1
         self.next_offset = -1
-        self.confirmed_gap_end = -1
+        self.gap = NO_GAP  # the last one that was read again: from, to
         self.stall = (-1, -1)  # next offset and end where nothing came, and since when
         self.stalled_s = 0.0
 
@@ -82,21 +83,25 @@ class Assigned:
         """The messages that follow the committed position without a gap.
 
         A gap is read again once, for the fetch may have run ahead of a seek; when it is still there, the offsets hold
-        no event (the markers of a producer's transactions) and it is passed.
+        no event (the markers of a producer's transactions) and it is passed. One that was not there the second time is
+        forgotten: should the fetch run ahead in the same place later, that is another one.
         """
         expected = self.next_offset
         if (messages[0].offset(), messages[-1].offset()) == (expected, expected + len(messages) - 1):
+            self.gap = NO_GAP
             return messages  # the usual case: offsets ascend, so there is none between
         taken = []
         for message in messages:
             offset = cast("int", message.offset())
             if offset < expected:
                 continue
-            if offset > expected and self.confirmed_gap_end != offset:
+            if offset > expected and self.gap != (expected, offset):
                 log.info("gap_read_again", partition=self.number, expected=expected, got=offset)
-                self.confirmed_gap_end = offset
+                self.gap = expected, offset
                 self.stage = Stage.SEEK
                 break
+            if offset == self.gap[0]:
+                self.gap = NO_GAP
             taken.append(message)
             expected = offset + 1
         return taken

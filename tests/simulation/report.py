@@ -12,6 +12,7 @@ EXPECTED = frozenset(f"{call}: {kind}" for call, kinds in CALLS.items() for kind
 """Every kind of fault, and every point at which a process can be killed: before and after each call."""
 
 MANY = 100  # seeds: fewer cannot meet everything
+NAMED_MAX = 8  # seeds of findings, while more are run
 
 
 @dataclass
@@ -55,7 +56,8 @@ class Report:
         rate, per_core = (60 * self.seeds / s if s else 0.0 for s in (self.seconds, self.cpu_s))
         faults = self.tally.faults.total()
         speed = f"{rate:,.0f} a minute ({per_core:,.0f} a minute of a core)"
-        return f"{self.seeds:,} seeds, {speed}, {faults:,} faults, {len(self.failures)} findings"
+        seeds = "".join(f", seed {failure.seed}" for failure in self.failures[:NAMED_MAX])
+        return f"{self.seeds:,} seeds, {speed}, {faults:,} faults, {len(self.failures)} findings{seeds}"
 
     def __str__(self) -> str:
         tally = self.tally
