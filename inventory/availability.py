@@ -1,20 +1,23 @@
 """What can be sold of a SKU: pure; row, rules and time in, answer out. Called where rows are read.
 
-Each source is clamped at zero before anything is summed: one supplier's oversell is not made good by another's stock.
-A source that is stale counts as nothing, or as its declared floor, and the answer says so. A supplier's number is the
-sum of its sources; a strategy makes one number of the suppliers'; safety stock comes off it, and a channel has its
-share of what is left.
+What holds have of a source comes off it, unless its own number knows of them already; then it is clamped at zero,
+before anything is summed: one supplier's oversell is not made good by another's stock. A source that is stale counts as
+nothing, or as its declared floor, and the answer says so. A supplier's number is the sum of its sources; a strategy
+makes one number of the suppliers'; what is sold beyond the stock and safety stock come off it. A channel has its share
+of what is left and reserved together, and what is reserved in it is part of that share.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import msgspec
 
-from inventory.policies import Rules
+from inventory.policies import DEFAULT_CHANNEL, Rules
+from inventory.reservations.reserved import unknown_units
 from schemas.policies import MAX, PRIORITY, SUM
-from schemas.rows import Source, StockRow
+from schemas.rows import Open, Source, StockRow
 
 COUNTED, STALE, EXCLUDED, PASSED_OVER = "COUNTED", "STALE", "EXCLUDED", "PASSED_OVER"
 NEVER = 1 << 63  # later than any time
@@ -25,7 +28,8 @@ _WITHDRAWN = 1  # as a count's kind
 class Part(msgspec.Struct, frozen=True, gc=False):
     """What one source brings. `units`: to the number, before safety stock and share; `standing`: as above.
 
-    `PASSED_OVER`: the strategy takes another supplier. A stale source brings its floor.
+    `PASSED_OVER`: the strategy takes another supplier. A stale source brings its floor. `reserved`: units that holds
+    have, of which `on_hand` does not know.
     """
 
     supplier: str
@@ -33,6 +37,7 @@ class Part(msgspec.Struct, frozen=True, gc=False):
     on_hand: int
     units: int
     standing: str
+    reserved: int = 0
 
 
 class Availability(NamedTuple):
@@ -41,7 +46,7 @@ class Availability(NamedTuple):
     `available`: what can be sold now. `certain`, `hoped_for`: the same of fresh sources with a count alone, and of all
     as if none were stale; `available` lies between them. `backorderable`: what may be sold beyond it. `parts`: of every
     source, in the order of the row. `oldest_observed_at`: the oldest among the latest statements of the sources that
-    count; None when none counts.
+    count; None when none counts. `reserved`: units that holds have, backordered ones among them.
     """
 
     available: int
@@ -50,6 +55,7 @@ class Availability(NamedTuple):
     backorderable: int
     parts: list[Part]
     oldest_observed_at: int | None
+    reserved: int = 0
 
     @property
     def by_supplier(self) -> dict[str, int]:
@@ -81,20 +87,24 @@ def observed_at(source: Source) -> int:
     return max(count_at, source.floor_at or 0)
 
 
-def availability(row: StockRow, rules: Rules, now_ms: int) -> Availability:
-    """What can be sold of `row` at `now_ms` by `rules`."""
+def availability(row: StockRow, rules: Rules, now_ms: int, channel: str = DEFAULT_CHANNEL) -> Availability:
+    """What can be sold of `row` in `channel` at `now_ms` by `rules`, which are the channel's."""
     parts: list[Part] = []
+    held = _Held(row, channel) if row.reserved else NOTHING_HELD
     if_fresh: list[int] = []  # what each would bring
     available = certain = hoped_for = 0
     oldest = NEVER
     for key, source in row.sources.items():
         supplier, location, excluded, stale_after_ms, floor_units, safety_units, safety_percent = rules.source(key)
         on_hand = source.on_hand
+        reserved = held.of(key)
         if excluded:
-            parts.append(Part(supplier, location, on_hand, 0, EXCLUDED))
+            parts.append(Part(supplier, location, on_hand, 0, EXCLUDED, reserved))
             if_fresh.append(0)
             continue
-        units = on_hand if on_hand > 0 else 0
+        units = on_hand - reserved
+        if units < 0:
+            units = 0
         if safety_units or safety_percent:
             units = held_back(units, safety_units, safety_percent)
         at = observed_at(source)
@@ -108,13 +118,13 @@ def availability(row: StockRow, rules: Rules, now_ms: int) -> Availability:
                 certain += units
             if at < oldest:
                 oldest = at
-        parts.append(Part(supplier, location, on_hand, counts, standing))
+        parts.append(Part(supplier, location, on_hand, counts, standing, reserved))
         if_fresh.append(units)
         available += counts
         hoped_for += units
     if rules.strategy != SUM:
-        return _chosen(row, rules, parts, if_fresh)
-    return _answer(rules, (available, certain, hoped_for), parts, oldest)
+        return _chosen(row, rules, held, parts, if_fresh)
+    return _answer(rules, held, (available, certain, hoped_for), parts, oldest)
 
 
 def held_back(units: int, safety_units: int, safety_percent: int) -> int:
@@ -122,7 +132,35 @@ def held_back(units: int, safety_units: int, safety_percent: int) -> int:
     return max(0, units - max(safety_units, -(-units * safety_percent // WHOLE)))
 
 
-def _chosen(row: StockRow, rules: Rules, parts: list[Part], if_fresh: list[int]) -> Availability:
+class _Held:
+    """What holds have of a row's sources and their numbers do not know of. `channel`: whose share is asked for."""
+
+    def __init__(self, row: StockRow, channel: str) -> None:
+        self.all = self.of_channel = 0
+        self.backordered = sum(entry.units for entry in row.reserved.get("", ()))
+        self._by_source: dict[str, int] = {}
+        for key, entries in row.reserved.items():
+            unknown = unknown_units(entries, row.sources[key]) if key in row.sources else entries
+            self._add(key, unknown, channel)
+
+    def _add(self, key: str, entries: Iterable[Open], channel: str) -> None:
+        units = 0
+        for entry in entries:
+            units += entry.units
+            if entry.channel == channel:
+                self.of_channel += entry.units
+        self._by_source[key] = units
+        self.all += units
+
+    def of(self, key: str) -> int:
+        """Units of one source."""
+        return self._by_source.get(key, 0)
+
+
+NOTHING_HELD = _Held(StockRow("", 0, 0, 0, {}), "")
+
+
+def _chosen(row: StockRow, rules: Rules, held: _Held, parts: list[Part], if_fresh: list[int]) -> Availability:
     """The answer where a strategy takes one supplier's number."""
     now, certain, hoped_for = _Suppliers(), _Suppliers(), _Suppliers()
     for (key, source), part, units in zip(row.sources.items(), parts, if_fresh, strict=True):
@@ -138,20 +176,28 @@ def _chosen(row: StockRow, rules: Rules, parts: list[Part], if_fresh: list[int])
     for i, (source, part) in enumerate(zip(row.sources.values(), parts, strict=True)):
         if part.supplier != taken and part.standing != EXCLUDED:
             standing = PASSED_OVER if part.standing == COUNTED else part.standing
-            parts[i] = Part(part.supplier, part.location, part.on_hand, 0, standing)
+            parts[i] = Part(part.supplier, part.location, part.on_hand, 0, standing, part.reserved)
         elif part.standing == COUNTED:
             oldest = min(oldest, observed_at(source))
-    return _answer(rules, (now.number(rules), certain.number(rules), hoped_for.number(rules)), parts, oldest)
+    return _answer(rules, held, (now.number(rules), certain.number(rules), hoped_for.number(rules)), parts, oldest)
 
 
-def _answer(rules: Rules, sums: tuple[int, int, int], parts: list[Part], oldest: int) -> Availability:
+def _answer(rules: Rules, held: _Held, sums: tuple[int, int, int], parts: list[Part], oldest: int) -> Availability:
     """Of the sums as they are, of certain sources, and as if none were stale."""
-    if rules.safety_units or rules.safety_percent or rules.channel_share_percent != WHOLE:
-        left = (held_back(units, rules.safety_units, rules.safety_percent) for units in sums)
-        now, certain, hoped_for = (units * rules.channel_share_percent // WHOLE for units in left)
+    if rules.safety_units or rules.safety_percent or rules.channel_share_percent != WHOLE or held.backordered:
+        now, certain, hoped_for = (_of_channel(units, rules, held) for units in sums)
         sums = now, certain, hoped_for
     observed = None if oldest == NEVER else oldest
-    return Availability(sums[0], min(sums), max(sums), rules.backorder_units_max, parts, observed)
+    backorderable = max(0, rules.backorder_units_max - held.backordered)
+    return Availability(sums[0], min(sums), max(sums), backorderable, parts, observed, held.all)
+
+
+def _of_channel(units: int, rules: Rules, held: _Held) -> int:
+    """What a channel may sell of a number."""
+    left = held_back(max(0, units - held.backordered), rules.safety_units, rules.safety_percent)
+    if rules.channel_share_percent == WHOLE:
+        return left
+    return max(0, min(left, (left + held.all) * rules.channel_share_percent // WHOLE - held.of_channel))
 
 
 class _Suppliers:

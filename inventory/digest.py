@@ -15,11 +15,14 @@ DIGEST_BYTES = 16
 
 
 def meaning(row: bytes) -> bytes:
-    """Canonical bytes of what an encoded row means: SKU, sum, sources; equal if and only if the meaning is."""
+    """Canonical bytes of what an encoded row means: SKU, sum, sources, what is reserved; equal if and only if it is."""
     decoded = decode_row(row)
     for source in decoded.sources.values():
         source.received_at = source.offset = 0
-    return encode((decoded.sku, decoded.on_hand, sorted(decoded.sources.items(), key=_key)))
+    sources = sorted(decoded.sources.items(), key=_key)
+    if not decoded.reserved:
+        return encode((decoded.sku, decoded.on_hand, sources))
+    return encode((decoded.sku, decoded.on_hand, sources, sorted(decoded.reserved.items(), key=_key)))
 
 
 def digest(row: bytes) -> bytes:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from itertools import chain
 from typing import Any, NamedTuple
 
+from inventory.reservations.reserved import forget
 from inventory.stock import (
     APPLIED,
     DELTA,
@@ -196,6 +197,8 @@ def _fold_single(
                 continue
             describe(source, bases[i], incoming[i], stale_after_ms[i])
             row.on_hand += source.on_hand - before
+            if row.reserved:
+                _forget(row, of_source, source)
         source.received_at = row.changed_at = received_at[i]
         source.offset = offsets[i]
         sources[of_source] = encode(source)
@@ -250,10 +253,23 @@ def _fold_row(
         return None
     for of_source, source in changed.items():
         packed[of_source] = encode(source)
+        if row.reserved:
+            _forget(row, of_source, source)
     if recount:
         row.on_hand = sum(decode_source(source).on_hand for source in packed.values())
     row.version += 1
     return encode(row)
+
+
+def _forget(row: PackedRow, of_source: str, source: Source) -> None:
+    """Leave out what the source's new count knows of."""
+    entries = row.reserved.get(of_source)
+    if entries is not None:
+        left = forget(entries, source.count)
+        if left:
+            row.reserved[of_source] = left
+        else:
+            del row.reserved[of_source]
 
 
 def _within_room(

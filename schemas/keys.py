@@ -13,6 +13,7 @@ POSITION = b"\x00position"  # the partition's position record, in the topic and 
 LOCAL = b"\x00local"  # the follower's own bookkeeping; in the store alone, never in a topic
 UNDONE = b"\x00undone"  # of records in transactions that are undone alone; nobody is to see one
 HOLD_PREFIX = b"\x01"
+ORDER_PREFIX = b"\x02"
 ROW_FIRST = b"\x20"  # the lowest byte that a row's key can begin with
 
 SOURCE_SEPARATOR = "\x1f"
@@ -31,6 +32,16 @@ IDS_PATTERN = "^{0}(,{0})*$".format(f"{_PART_EDGE}({_PART}{{0,{ID_CHARACTERS_MAX
 def hold_key(sku: str, reservation_id: str) -> bytes:
     """Key of a hold: all holds of a SKU are neighbours."""
     return HOLD_PREFIX + sku.encode() + b"\x00" + reservation_id.encode()
+
+
+def order_prefix(order_id: str) -> bytes:
+    """What the keys of an order's lines begin with."""
+    return ORDER_PREFIX + order_id.encode() + b"\x00"
+
+
+def order_key(order_id: str, sku: str, reservation_id: str) -> bytes:
+    """Key of a record that says nothing but that this hold belongs to this order."""
+    return order_prefix(order_id) + sku.encode() + b"\x00" + reservation_id.encode()
 
 
 def source_key(supplier_id: str, location_id: str) -> str:

@@ -83,8 +83,8 @@ def versions(directory: Path = AVRO_DIR) -> dict[str, list[Schema]]:
             raise Fatal(f"{path} is not the schema of {named['name']}; {RESTORE}")
         found.setdefault(named["name"], {})[int(named["version"])] = schema
     for name, by_version in found.items():
-        if sorted(by_version) != list(range(1, len(by_version) + 1)):
-            raise Fatal(f"{directory}: versions of {name} are {sorted(by_version)}; number them from 1 without a gap")
+        if missing := set(range(1, max(by_version))) - by_version.keys():
+            raise Fatal(f"{directory}/{name}.{min(missing)}.avsc is missing, and later versions are there; {RESTORE}")
     return {name: [found[name][v] for v in sorted(found[name])] for name in sorted(found)}
 
 

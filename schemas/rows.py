@@ -1,6 +1,6 @@
 """Rows of inventory.stock as workers and readers hold them: msgspec structs, on the wire as MessagePack arrays.
 
-The field order is that of schemas/avro/StockRow.1.avsc and Position.2.avsc (a test holds them together); a field is
+The field order is that of schemas/avro/StockRow.2.avsc and Position.3.avsc (a test holds them together); a field is
 only ever appended, with a default, so that older bytes stay readable. Made for the hot path: a row's sources are
 encoded each on its own and are byte strings within the row, so that an update of one does not pay for the hundreds
 beside it.
@@ -39,7 +39,7 @@ class Receipt(msgspec.Struct, array_like=True, gc=False, frozen=True):
 
 
 class Source(msgspec.Struct, array_like=True, gc=False):
-    """One supplier at one location; see StockRow.1.avsc for every field."""
+    """One supplier at one location; see StockRow.2.avsc for every field."""
 
     count: Count | None = None
     deltas: list[Delta] = []
@@ -60,14 +60,30 @@ class Source(msgspec.Struct, array_like=True, gc=False):
         return total
 
 
+class Open(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """Units reserved of a source, for one channel; whether its count knows of them is asked when the row is read.
+
+    `committed_at`: a count of basis AVAILABLE observed then or later knows; `fulfilled_at`: any count does. In ms.
+    """
+
+    units: int
+    channel: str
+    committed_at: int | None = None
+    fulfilled_at: int | None = None
+
+
 class StockRow(msgspec.Struct, array_like=True, gc=False):
-    """A whole row, for readers: see `decode_row`, `encode_row`. `sources` is keyed by `schemas.keys.source_key`."""
+    """A whole row, for readers: see `decode_row`, `encode_row`.
+
+    `sources`, `reserved`: by `schemas.keys.source_key`; reserved under "": sold beyond the stock.
+    """
 
     sku: str
     version: int
     on_hand: int
     changed_at: int
     sources: dict[str, Source]
+    reserved: dict[str, list[Open]] = {}
 
 
 class PackedRow(msgspec.Struct, array_like=True, gc=False):
@@ -78,16 +94,20 @@ class PackedRow(msgspec.Struct, array_like=True, gc=False):
     on_hand: int
     changed_at: int
     sources: dict[str, bytes]
+    reserved: dict[str, list[Open]] = {}
 
 
 class Position(msgspec.Struct, array_like=True, gc=False):
-    """How far a partition is folded; see Position.2.avsc. `outcomes`: by supplier, in the order of `OUTCOMES`."""
+    """How far a partition is folded; see Position.3.avsc. `outcomes`: by supplier, in the order of `OUTCOMES`."""
 
     offsets: dict[str, int]
     outcomes: dict[str, list[int]]
     clock: int = 0
     oldest_received_at: int = 0
     updates_generation: str = ""
+    facts: int = 0
+    facts_from: int = 0
+    decided_at: int = 0
 
     def events(self) -> int:
         """Events folded so far: every one ended as exactly one outcome."""
@@ -129,10 +149,10 @@ def decode_row(row: bytes) -> StockRow:
     """
     packed = decode_packed_row(row)
     sources = {key: decode_source(source) for key, source in packed.sources.items()}
-    return StockRow(packed.sku, packed.version, packed.on_hand, packed.changed_at, sources)
+    return StockRow(packed.sku, packed.version, packed.on_hand, packed.changed_at, sources, packed.reserved)
 
 
 def encode_row(row: StockRow) -> bytes:
     """The bytes of a whole row."""
     sources = {key: encode(source) for key, source in row.sources.items()}
-    return encode(PackedRow(row.sku, row.version, row.on_hand, row.changed_at, sources))
+    return encode(PackedRow(row.sku, row.version, row.on_hand, row.changed_at, sources, row.reserved))

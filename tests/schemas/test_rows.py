@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas import rows
+from schemas import reservations, rows
 from schemas.registry import versions
 from tests.schemas.strategies import values
 
@@ -19,6 +19,7 @@ def field(schema: dict[str, Any], name: str) -> Any:
     return next(f["type"] for f in schema["fields"] if f["name"] == name)
 
 
+HOLD = versions()["Hold"][-1]
 SOURCE = field(ROW, "sources")["values"]
 SHAPES: dict[type[msgspec.Struct], dict[str, Any]] = {
     rows.StockRow: ROW,
@@ -27,7 +28,11 @@ SHAPES: dict[type[msgspec.Struct], dict[str, Any]] = {
     rows.Count: field(SOURCE, "count")[1],
     rows.Delta: field(SOURCE, "deltas")["items"],
     rows.Receipt: field(SOURCE, "incoming")["items"],
+    rows.Open: field(ROW, "reserved")["values"]["items"],
     rows.Position: POSITION,
+    reservations.Hold: HOLD,
+    reservations.Part: field(HOLD, "parts")["items"],
+    reservations.Step: field(HOLD, "steps")["items"],
 }
 
 
@@ -77,6 +82,12 @@ def test_a_position_of_the_schema_is_read_and_written_as_it_is(position: dict[st
     assert rows.encode(rows.decode_position(wire)) == wire
 
 
+@given(values(HOLD))
+def test_a_hold_of_the_schema_is_read_and_written_as_it_is(hold: dict[str, Any]) -> None:
+    wire = msgspec.msgpack.encode(positional(HOLD, hold))
+    assert rows.encode(reservations.decode_hold(wire)) == wire
+
+
 @given(st.lists(values(ROW).map(lambda row: msgspec.msgpack.encode(positional(ROW, row))), max_size=5))
 def test_rows_that_are_decoded_together_are_as_each_alone(encoded: list[bytes]) -> None:
     assert rows.decode_packed_rows(encoded) == [rows.decode_packed_row(row) for row in encoded]
@@ -88,7 +99,8 @@ def test_bytes_from_before_a_field_was_appended_get_its_default() -> None:
 
 
 def test_bytes_from_after_a_field_was_appended_are_read_without_it() -> None:
-    later = [*positional(ROW, {"sku": "a", "version": 1, "on_hand": 0, "changed_at": 2, "sources": {}}), "new"]
+    row = {"sku": "a", "version": 1, "on_hand": 0, "changed_at": 2, "sources": {}, "reserved": {}}
+    later = [*positional(ROW, row), "new"]
     assert rows.decode_row(msgspec.msgpack.encode(later)) == rows.StockRow("a", 1, 0, 2, {})
 
 

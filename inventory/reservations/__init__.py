@@ -1,0 +1,1 @@
+"""The rules of reservations: pure; rows, holds, commands and time in, decisions out (docs/reservations.md)."""

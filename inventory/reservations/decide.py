@@ -1,0 +1,226 @@
+"""What becomes of a command: pure. The hold and the row as they are, the time and the policies in; the next hold out.
+
+Nothing is decided twice: a command that its hold has carried out, and a request for a hold that is there already, have
+no effect, and what a hold says then is the one true answer. A hold that has lapsed is ended before anything is decided
+by it. Called by the single writer of the SKU's partition, so nothing else decides meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, TypedDict
+
+import msgspec
+
+from inventory.availability import availability
+from inventory.policies import Policies
+from inventory.reservations.allocation import Wanted, allocate, obtainable
+from inventory.reservations.reserved import nets_at
+from schemas.reservations import (
+    COMMIT,
+    COMMITTED,
+    EXPIRED,
+    EXTEND,
+    EXTENDED,
+    FULFIL,
+    FULFILLED,
+    HELD,
+    HOLD,
+    REFUSED,
+    RELEASE,
+    RELEASED,
+    SOLD_OUT,
+    UNKNOWN_SKU,
+    VERSION_MISMATCH,
+    Hold,
+    Part,
+    Step,
+)
+from schemas.rows import StockRow
+
+STEPS_MAX = 200  # of a hold: shipping one unit at a time ends there
+
+
+class Command(TypedDict):
+    """A decoded command; ReservationCommand.2.avsc says what each field means. Times in ms, quantities in units."""
+
+    command_id: str
+    action: str
+    reservation_id: str
+    order_id: str | None
+    sku: str
+    quantity: int
+    location_id: str | None
+    channel: str
+    received_at: int
+    supplier_id: str | None
+    preferred_locations: list[str]
+    allow_partial: bool
+    expires_in_ms: int
+    if_version: int | None
+    fingerprint: str
+
+
+class Case(NamedTuple):
+    """What a decision is made of. `row`: None if the SKU is unknown; `now_ms`: of the partition's decision clock."""
+
+    row: StockRow | None
+    hold: Hold | None
+    policies: Policies
+    now_ms: int
+
+
+class Decision(NamedTuple):
+    """A fact to be: the hold from then on. `units`: that it is about."""
+
+    fact: str
+    hold: Hold
+    units: int
+
+
+def decide(command: Command, case: Case) -> Decision | None:
+    """The next hold; None when the command changes nothing, since it was carried out already or cannot be."""
+    hold = case.hold
+    if command["action"] == HOLD:
+        return _hold(command, case) if hold is None else None
+    change = CHANGES.get(command["action"])
+    if hold is None or change is None or hold.has_expired(case.now_ms) or len(hold.steps) >= STEPS_MAX:
+        return None
+    if hold.answers(command["command_id"]):
+        return None
+    return change(command, hold, case.now_ms)
+
+
+def expire(hold: Hold, now_ms: int) -> Decision | None:
+    """The end of a hold that has lapsed; None if it has not."""
+    if not hold.has_expired(now_ms):
+        return None
+    return _ended(hold, EXPIRED, now_ms, hold.held, None, [])
+
+
+def _hold(command: Command, case: Case) -> Decision:
+    row, now_ms = case.row, case.now_ms
+    wanted = Wanted(command["quantity"], command["supplier_id"], command["location_id"], command["preferred_locations"])
+    left, refused, parts = 0, UNKNOWN_SKU, list[Part]()
+    if row is not None:
+        rules = case.policies.rules(row.sku, command["channel"])
+        answer = availability(row, rules, now_ms, command["channel"])
+        left = obtainable(answer, wanted)
+        units = min(wanted.units, left) if command["allow_partial"] else wanted.units
+        if command["if_version"] not in (None, row.version):
+            refused = VERSION_MISMATCH
+        elif not 0 < units <= left:
+            refused = SOLD_OUT
+        else:
+            parts = allocate(answer, wanted._replace(units=units), rules.priority)
+    hold = Hold(
+        command["sku"],
+        command["reservation_id"],
+        HELD if parts else REFUSED,
+        command["order_id"],
+        command["channel"],
+        command["quantity"],
+        command["fingerprint"],
+        parts,
+        None if parts else refused,
+        left,
+        case.policies.revision,
+        now_ms,
+        now_ms + command["expires_in_ms"] if parts else None,
+        None if parts else now_ms,
+    )
+    return _step(hold, HELD if parts else REFUSED, now_ms, hold.held, command["command_id"])
+
+
+def _commit(command: Command, hold: Hold, now_ms: int) -> Decision | None:
+    if hold.state != HELD:
+        return None
+    at = nets_at(now_ms)
+    parts = [msgspec.structs.replace(part, committed_at=at) for part in hold.parts]
+    committed = msgspec.structs.replace(hold, state=COMMITTED, parts=parts, expires_at=None)
+    return _step(committed, COMMITTED, now_ms, hold.held, command["command_id"])
+
+
+def _extend(command: Command, hold: Hold, now_ms: int) -> Decision | None:
+    if hold.state != HELD:
+        return None
+    extended = msgspec.structs.replace(hold, expires_at=now_ms + command["expires_in_ms"])
+    return _step(extended, EXTENDED, now_ms, hold.held, command["command_id"])
+
+
+def _fulfil(command: Command, hold: Hold, now_ms: int) -> Decision | None:
+    """Units leave their sources, the first part's first."""
+    units = command["quantity"] or _open(hold, command["location_id"])
+    if hold.state != COMMITTED or not 0 < units <= _open(hold, command["location_id"]):
+        return None
+    taken, rest = _taken(hold.parts, units, command["location_id"])
+    at = nets_at(now_ms)
+    parts = [*rest, *(msgspec.structs.replace(part, fulfilled_at=at) for part in taken)]
+    if any(part.fulfilled_at is None for part in parts):
+        part_of_it = msgspec.structs.replace(hold, parts=_joined(parts))
+        return _step(part_of_it, FULFILLED, now_ms, units, command["command_id"])
+    return _ended(hold, FULFILLED, now_ms, units, command["command_id"], _joined(parts))
+
+
+def _release(command: Command, hold: Hold, now_ms: int) -> Decision | None:
+    """Units that have not left go back, the last part's first."""
+    units = command["quantity"] or _open(hold, command["location_id"])
+    if hold.state not in (HELD, COMMITTED) or not 0 < units <= _open(hold, command["location_id"]):
+        return None
+    _, rest = _taken(hold.parts[::-1], units, command["location_id"])
+    parts = rest[::-1]
+    if any(part.fulfilled_at is None for part in parts):
+        part_of_it = msgspec.structs.replace(hold, parts=parts)
+        return _step(part_of_it, RELEASED, now_ms, units, command["command_id"])
+    state = FULFILLED if parts else RELEASED
+    return _ended(hold, RELEASED, now_ms, units, command["command_id"], parts, state)
+
+
+CHANGES: dict[str, Callable[[Command, Hold, int], Decision | None]] = {
+    COMMIT: _commit,
+    FULFIL: _fulfil,
+    RELEASE: _release,
+    EXTEND: _extend,
+}
+
+
+def _open(hold: Hold, location: str | None) -> int:
+    return sum(part.quantity for part in hold.parts if _is_open(part, location))
+
+
+def _is_open(part: Part, location: str | None) -> bool:
+    return part.fulfilled_at is None and location in (None, part.location_id)
+
+
+def _taken(parts: Iterable[Part], units: int, location: str | None) -> tuple[list[Part], list[Part]]:
+    """`units` of the open ones of `parts`, in their order, and what is left of all."""
+    taken, rest = [], []
+    for part in parts:
+        of_part = min(units, part.quantity) if _is_open(part, location) else 0
+        units -= of_part
+        if of_part:
+            taken.append(msgspec.structs.replace(part, quantity=of_part))
+        if of_part < part.quantity:
+            rest.append(msgspec.structs.replace(part, quantity=part.quantity - of_part))
+    return taken, rest
+
+
+def _joined(parts: Iterable[Part]) -> list[Part]:
+    """Those that say the same of one source as one part."""
+    sums: dict[Part, int] = {}
+    for part in parts:
+        alike = msgspec.structs.replace(part, quantity=0)
+        sums[alike] = sums.get(alike, 0) + part.quantity
+    return [msgspec.structs.replace(alike, quantity=units) for alike, units in sums.items()]
+
+
+def _ended(
+    hold: Hold, fact: str, now_ms: int, units: int, command_id: str | None, parts: list[Part], state: str | None = None
+) -> Decision:
+    ended = msgspec.structs.replace(hold, state=state or fact, parts=parts, ended_at=now_ms, expires_at=None)
+    return _step(ended, fact, now_ms, units, command_id)
+
+
+def _step(hold: Hold, fact: str, now_ms: int, units: int, command_id: str | None) -> Decision:
+    steps = [*hold.steps, Step(fact, now_ms, units, command_id)]
+    return Decision(fact, msgspec.structs.replace(hold, steps=steps), units)
