@@ -9,6 +9,7 @@ commit, followers as they read; one thread writes, any may read, unless there is
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 
 import msgspec
@@ -144,6 +145,10 @@ class PartitionStore:
         """All that a topic holds but the position: what is under reserved keys, such as holds, then the rows."""
         return self._items(keys.HOLD_PREFIX)
 
+    def holds(self) -> Iterator[tuple[bytes, bytes]]:
+        """Holds in the order of their keys, as they stand now."""
+        return takewhile(_is_hold, self._items(keys.HOLD_PREFIX))
+
     def rows_estimate(self) -> int:
         """How many rows there are, as the database reckons: too many by what was changed lately."""
         return self._database.rows_estimate()
@@ -168,3 +173,7 @@ class PartitionStore:
             self._database.flush(wait=True)
         finally:
             self._database.close()
+
+
+def _is_hold(item: tuple[bytes, bytes]) -> bool:
+    return item[0].startswith(keys.HOLD_PREFIX)

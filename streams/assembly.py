@@ -12,22 +12,24 @@ from schemas.admin import Deployed, ensure_topics
 from schemas.codec import Codec
 from schemas.registry import open_registry
 from schemas.topic_settings import check_settings
-from schemas.topics import DEAD_LETTERS, STOCK, UPDATES
+from schemas.topics import DEAD_LETTERS, RESERVATIONS, STOCK, UPDATES
 from state.database import Resources
 from state.follower import open_consumer
 from state.generations import GenerationsFollower
 from state.store import PartitionStore
-from stockweave.clients import CLIENT_LOGGER, Config, client_config, make_known
+from stockweave.clients import CLIENT_LOGGER, Config, client_config, make_known, reading_config
 from stockweave.errors import Fatal
 from stockweave.settings import Settings
 from stockweave.world import GroupConsumer, SystemClock, TransactionalProducer
 from streams.batch import Folder
+from streams.decider import Decider
 from streams.identity import Identity
+from streams.policies import FollowedPolicies
 from streams.processor import Processor, World
 from streams.standby import Standby
 from streams.transaction import Watchdog, hung_s, producer_config
 
-WRITTEN = (STOCK, DEAD_LETTERS)  # by the transactions of a worker
+WRITTEN = (STOCK, RESERVATIONS, DEAD_LETTERS)  # by the transactions of a worker
 
 
 class Engine(NamedTuple):
@@ -36,6 +38,7 @@ class Engine(NamedTuple):
     processor: Processor
     folder: Folder
     standby: Standby
+    policies: FollowedPolicies
 
 
 def group_config(bootstrap_servers: str, group: str) -> Config:
@@ -58,6 +61,16 @@ def group_config(bootstrap_servers: str, group: str) -> Config:
     }
 
 
+def commands_config(bootstrap_servers: str) -> Config:
+    """Settings of the consumer of commands: small fetches at once, and what is kept no longer is passed over."""
+    return reading_config(bootstrap_servers, "stockweave-commands") | {
+        "enable.partition.eof": False,
+        "auto.offset.reset": "earliest",
+        "fetch.wait.max.ms": 100,
+        "queued.max.messages.kbytes": 16 << 10,
+    }
+
+
 def connect(settings: Settings, identity: Identity) -> Engine:
     """Build the engine of one worker process.
 
@@ -70,7 +83,8 @@ def connect(settings: Settings, identity: Identity) -> Engine:
     bootstrap = settings.bootstrap_servers
     topics = ensure_topics(settings, bootstrap)
     check_settings(bootstrap, topics, WRITTEN)
-    codec = Codec("StockUpdate", open_registry(settings))
+    registry = open_registry(settings)
+    policies = FollowedPolicies(settings, bootstrap, Codec("Policy", registry))
     partitions = topics[UPDATES.name].partitions
     row_cache_bytes = settings.row_cache_bytes // partitions
     resources = Resources(settings.block_cache_bytes, settings.write_buffer_bytes, row_cache_bytes, partitions)
@@ -89,6 +103,7 @@ def connect(settings: Settings, identity: Identity) -> Engine:
     clock = SystemClock()
     world = World(
         consumer=cast("GroupConsumer", Consumer(group_config(bootstrap, settings.group), logger=CLIENT_LOGGER)),
+        commands=Consumer(commands_config(bootstrap), logger=CLIENT_LOGGER),
         follower=open_consumer(bootstrap, live.name),
         ends=Consumer(uncommitted, logger=CLIENT_LOGGER),
         producer=cast("TransactionalProducer", producer),
@@ -99,8 +114,9 @@ def connect(settings: Settings, identity: Identity) -> Engine:
     standby = Standby(
         live, GenerationsFollower(settings, bootstrap), partial(open_consumer, bootstrap), open_store, stock
     )
-    return Engine(
-        Processor(world, topics, settings.batch_events_max),
-        Folder(codec, Limits(settings.horizon_ms, settings.entries_max), topics[UPDATES.name].partitions),
-        standby,
+    decider = Decider(
+        Codec("ReservationCommand", registry), Codec("ReservationFact", registry), policies.now, clock.now_ms
     )
+    limits = Limits(settings.horizon_ms, settings.entries_max)
+    folder = Folder(Codec("StockUpdate", registry), limits, topics[UPDATES.name].partitions, decider)
+    return Engine(Processor(world, topics, settings.batch_events_max), folder, standby, policies)

@@ -5,12 +5,13 @@ Reads the stores and writes nothing. Called by the Faust agent, in a thread, whi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import pyarrow as pa
 from confluent_kafka import Message
+from msgspec.structs import replace
 
 from inventory.fold import fold
 from inventory.stock import Limits, StockUpdate
@@ -18,24 +19,33 @@ from inventory.updates import Updates
 from schemas.codec import Codec
 from schemas.keys import partition_of
 from schemas.rows import OTHERS, OUTCOMES, SUPPLIERS_MAX, UNATTRIBUTED, Position
-from schemas.topics import UPDATES
+from schemas.topics import COMMANDS, UPDATES
 from state.store import PartitionStore
 from stockweave.errors import Fatal, Rejected
 from streams.dead_letters import DeadLetter
+from streams.decider import Asked, Decided, Decider
 
 REJECTED_AT = OUTCOMES.index("rejected")
 COLUMNS_MIN = 32  # messages: fewer are decoded record by record in less time than it takes to set up columns
+Load = Callable[[list[bytes]], Sequence[bytes | None]]
+
 SHOWN_MAX = 64  # bytes or characters of what a message says, in a reason
 
 
 @dataclass(frozen=True)
 class Part:
-    """The messages of one partition, contiguous from `position.offsets` on, and the store that they are folded into."""
+    """What came for one partition, contiguous from `position.offsets` on, and the store that it is folded into.
+
+    `messages`: updates. `due`: expires_at and key of holds that may have lapsed. `facts_from`: see `Position`.
+    """
 
     partition: int
     store: PartitionStore
     position: Position
     messages: list[Message]
+    commands: Sequence[Message] = ()
+    due: Sequence[tuple[int, bytes]] = ()
+    facts_from: int = 0
 
 
 @dataclass(frozen=True)
@@ -47,34 +57,42 @@ class Batch:
 
     @property
     def events(self) -> int:
-        """Messages in all parts."""
+        """Updates in all parts."""
         return sum(len(part.messages) for part in self.parts)
 
 
 @dataclass(frozen=True)
 class FoldedPart:
-    """What becomes of a part once it is committed. `outcomes`: events by outcome, as `schemas.rows.OUTCOMES`."""
+    """What becomes of a part once it is committed.
+
+    `rows`: with holds. `outcomes`: events by outcome, as `schemas.rows.OUTCOMES`. `decided`: of its commands and holds.
+    """
 
     part: Part
     rows: dict[bytes, bytes]
     position: Position
     dead_letters: list[DeadLetter]
     outcomes: list[int]
+    decided: Decided | None = None
 
 
 class Folder:
-    """Decodes and folds.
+    """Decides commands, then decodes and folds updates.
 
     Args:
         codec: of StockUpdate.
         limits: of every source.
         partitions: of inventory.updates, so that no row is made where readers do not look for it; None: look at none.
+        decider: None where there are no commands, as in a replay.
     """
 
-    def __init__(self, codec: Codec, limits: Limits, partitions: int | None = None) -> None:
+    def __init__(
+        self, codec: Codec, limits: Limits, partitions: int | None = None, decider: Decider | None = None
+    ) -> None:
         self._codec = codec
         self._limits = limits
         self._partitions = partitions
+        self._decider = decider
 
     def fold(self, batch: Batch) -> list[FoldedPart]:
         """Fold every part.
@@ -86,14 +104,38 @@ class Folder:
         return [self._fold_part(part) for part in batch.parts]
 
     def _fold_part(self, part: Part) -> FoldedPart:
+        decided = self._decide(part)
+        folded = self._fold_updates(part, part.store.get_many if decided is None else _over(decided.rows, part.store))
+        if decided is None:
+            return folded
+        asked = cast("int", part.commands[-1].offset()) + 1 if part.commands else None
+        position = replace(
+            folded.position,
+            offsets=folded.position.offsets | ({} if asked is None else {COMMANDS.name: asked}),
+            facts=part.position.facts + len(decided.facts),
+            facts_from=part.facts_from,
+            decided_at=decided.decided_at,
+        )
+        letters = decided.dead_letters + folded.dead_letters
+        return FoldedPart(part, decided.rows | folded.rows, position, letters, folded.outcomes, decided)
+
+    def _decide(self, part: Part) -> Decided | None:
+        if self._decider is None or not (part.commands or part.due):
+            return None
+        asked = Asked(list(part.commands), list(part.due), part.position.facts, part.position.decided_at)
+        return self._decider.decide(asked, part.store, placed_in(part.partition, self._partitions))
+
+    def _fold_updates(self, part: Part, load: Load) -> FoldedPart:
         messages = part.messages
+        if not messages:
+            return FoldedPart(part, {}, replace(part.position, oldest_received_at=0), [], [0] * len(OUTCOMES))
         updates, keys, places, dead_letters = self._decode(messages)
         first, last = (cast("int", messages[i].offset()) for i in (0, -1))
         offsets: Sequence[int] = range(first, last + 1)
         if places is not None or len(offsets) != len(messages):  # some are unusable, or control records lie between
             offsets = [cast("int", messages[i].offset()) for i in (range(len(messages)) if places is None else places)]
         is_here = placed_in(part.partition, self._partitions)
-        folded = fold(updates, keys, offsets, part.store.get_many, self._limits, is_here)
+        folded = fold(updates, keys, offsets, load, self._limits, is_here)
         tallies = folded.tallies
         if dead_letters:
             tallies.setdefault(UNATTRIBUTED, [0] * len(OUTCOMES))[REJECTED_AT] += len(dead_letters)
@@ -127,6 +169,16 @@ class Folder:
                 usable.append(cast("StockUpdate", decoded))
                 places.append(i)
         return Updates.of(usable), [cast("bytes", keys[i]) for i in places], places, dead
+
+
+def _over(rows: Mapping[bytes, bytes], store: PartitionStore) -> Load:
+    """Reads what was decided before what is stored."""
+
+    def load(keys: list[bytes]) -> list[bytes | None]:
+        found = store.get_many(keys)
+        return [rows.get(key, stored) for key, stored in zip(keys, found, strict=True)]
+
+    return load
 
 
 def keyed_by_sku(columns: pa.RecordBatch, keys: list[bytes | None]) -> bool:
@@ -164,12 +216,12 @@ def _advanced(part: Part, updates: Updates, tallies: dict[str, list[int]]) -> Po
         outcomes[supplier] = tally if known is None else [a + b for a, b in zip(known, tally, strict=True)]
     received = updates.received_at
     next_offset = cast("int", part.messages[-1].offset()) + 1
-    return Position(
+    return replace(
+        before,
         offsets={**before.offsets, UPDATES.name: next_offset},
         outcomes=outcomes,
         clock=max(before.clock, max(received, default=0)),
         oldest_received_at=min(received, default=0),
-        updates_generation=before.updates_generation,
     )
 
 

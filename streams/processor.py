@@ -8,18 +8,16 @@ as the pump does: `poll`, fold what it gave, `commit`, `restore`, again.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from typing import cast
 
 import structlog
-from confluent_kafka import OFFSET_END, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_END, KafkaException, Message, TopicPartition
 
 from schemas import keys, rows
 from schemas.admin import Deployed
 from schemas.rows import Position
-from schemas.topics import DEAD_LETTERS, STOCK, UPDATES
+from schemas.topics import COMMANDS, DEAD_LETTERS, RESERVATIONS, STOCK, UPDATES
 from state.follower import Follower
 from state.store import PartitionStore
 from stockweave.errors import Fatal
@@ -32,7 +30,11 @@ from stockweave.world import (
     TransactionalProducer,
 )
 from streams.batch import Batch, FoldedPart, Part
-from streams.dead_letters import ENDING, hanging, record
+from streams.commands import Commands
+from streams.cursor import by_partition, is_error
+from streams.dead_letters import ENDING, hanging
+from streams.expiries import Expiries
+from streams.records import Records
 from streams.restore import Assigned, Restorer, Stage
 from streams.transaction import Aborted, Transaction, is_member
 
@@ -40,10 +42,11 @@ log = structlog.get_logger(__name__)
 
 ABORTS_MAX = 20  # in a row: what Kafka will not take now it will not take later either
 RESTORE_WAIT_S = 0.02
-POLL_WAIT_S = 0.1
+POLL_WAIT_S = 0.01  # for commands; updates are looked for after it, so it adds to the time until either is visible
+COMMANDS_MAX = 2_000  # in one batch, of all partitions
+UPDATES_BESIDE_MAX = 2_000  # in a batch with commands: their minimum share, and soon done
 ENDS_WAIT_S = 1.0
 STALL_S = 0.5  # without a message, although there are more
-ANY_PARTITION = -1  # by the key: dead letters are not folded, and may have another number of partitions
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class World:
     """All that a processor touches outside itself."""
 
     consumer: GroupConsumer
+    commands: FollowerConsumer
     follower: FollowerConsumer
     ends: EndsConsumer
     producer: TransactionalProducer
@@ -85,9 +89,12 @@ class Processor:
         self._world = world
         self._consumer = world.consumer
         self._updates, self._stock, self._dead_letters = (topics[t.name].name for t in (UPDATES, STOCK, DEAD_LETTERS))
+        self._topics = {t.name: topics[t.name].name for t in (UPDATES, STOCK, RESERVATIONS, DEAD_LETTERS)}
+        self._commands = Commands(world.commands, topics[COMMANDS.name].name)
         self._updates_generation = topics[UPDATES.name].generation
         self._letters_partitions = topics[DEAD_LETTERS.name].partitions
-        self._rows_places = [(self._stock, number) for number in range(topics[STOCK.name].partitions)]
+        written = (topics[t.name] for t in (STOCK, RESERVATIONS))
+        self._rows_places = [(topic.name, number) for topic in written for number in range(topic.partitions)]
         self._events_max = events_max
         self._transaction = Transaction(world.producer, world.clock, world.watchdog)
         self._restorer = Restorer(
@@ -121,34 +128,68 @@ class Processor:
         )
 
     def poll(self) -> Batch | None:
-        """What there is to fold, or None; waits for the first message only.
+        """What there is to decide and to fold, or None; waits for the first command only, and not for long.
 
         Raises:
             Fatal: Kafka says that reading can never go on.
         """
-        waiting = any(a.stage is not Stage.READY for a in self._assigned.values())
-        messages = self._consumer.consume(1, 0 if waiting else POLL_WAIT_S)
-        if messages and self._events_max > 1:
-            messages += self._consumer.consume(self._events_max - 1, 0)
+        ready = self._ready()
+        commands = self._poll_commands(ready, 0)
+        due = self._due(ready)
+        updates_max = min(self._events_max, UPDATES_BESIDE_MAX) if commands else self._events_max
+        messages = self._consumer.consume(updates_max, 0)
+        if not messages and not commands and not due:
+            restoring = len(ready) < len(self._assigned)
+            commands = self._poll_commands(ready, 0 if restoring else POLL_WAIT_S)
         metadata = self._consumer.consumer_group_metadata()  # after the callbacks of this very poll
         self._rebalance()
         if not messages:
             self._look_for_stalls()
         if [message for message in messages if message.error() is not None]:
-            messages = [message for message in messages if not self._is_error(message)]
-        by_partition: dict[int, list[Message]] = {}
-        at = 0
-        for number, run in groupby([message.partition() for message in messages]):  # they come in long runs
-            first, at = at, at + len(list(run))
-            by_partition.setdefault(cast("int", number), []).extend(messages[first:at])
+            messages = [message for message in messages if not is_error(message, self._updates)]
+        updates = by_partition(messages)
         parts = []
-        for number, of_partition in sorted(by_partition.items()):
+        for number in sorted(updates.keys() | commands.keys() | due.keys()):
             assigned = self._assigned.get(number)
             if assigned is None or assigned.stage is not Stage.READY:
                 continue  # fetched before it was paused; it comes again from its position on
-            if taken := assigned.contiguous(of_partition):
-                parts.append(Part(number, assigned.store, assigned.position, taken))
+            part = self._part(assigned, updates.get(number), commands.get(number, ()), due.get(number, ()))
+            if part.messages or part.commands or part.due:
+                parts.append(part)
         return Batch(parts, metadata) if parts else None
+
+    def _ready(self) -> dict[int, Assigned]:
+        return {a.number: a for a in self._assigned.values() if a.stage is Stage.READY}
+
+    def _poll_commands(self, ready: dict[int, Assigned], wait_s: float) -> dict[int, list[Message]]:
+        self._commands.serve({n: a.position.offsets.get(COMMANDS.name, 0) for n, a in ready.items()})
+        return self._commands.poll(COMMANDS_MAX, wait_s)
+
+    def _due(self, ready: dict[int, Assigned]) -> dict[int, list[tuple[int, bytes]]]:
+        """The holds that may have lapsed."""
+        now_ms = self._world.clock.now_ms()
+        found = {}
+        for number, assigned in ready.items():
+            if assigned.expiries is None:
+                assigned.expiries = Expiries(assigned.store.holds())
+            if due := assigned.expiries.due(max(now_ms, assigned.position.decided_at), COMMANDS_MAX):
+                found[number] = due
+        return found
+
+    def _part(
+        self,
+        assigned: Assigned,
+        updates: list[Message] | None,
+        commands: Sequence[Message],
+        due: Sequence[tuple[int, bytes]],
+    ) -> Part:
+        taken: list[Message] = []
+        if updates:
+            taken, is_off = assigned.cursor.following(updates)
+            if is_off:
+                assigned.stage = Stage.SEEK
+        facts_from = max(assigned.facts_end, assigned.position.facts_from)
+        return Part(assigned.number, assigned.store, assigned.position, taken, commands, due, facts_from)
 
     def commit(self, batch: Batch, folded: list[FoldedPart]) -> bool:
         """Commit a folded batch to Kafka, then to disk; False when Kafka wanted it undone, and it will be polled again.
@@ -164,17 +205,18 @@ class Processor:
             log.info("batch_dropped", why="not a member of the group at the moment")
             self.rewind()
             return False
-        anchors: dict[int, int | None] = {}
         encoded = {f.part.partition: self._encoded(f.position) for f in folded}
+        records = Records(self._transaction, self._topics)
         self._transaction.begin()
         try:
             for part in folded:
-                self._produce(part, encoded[part.part.partition], anchors)
+                number = part.part.partition
+                records.produce(part, encoded[number], self._assigned[number])
             offsets = [
-                TopicPartition(self._updates, f.part.partition, f.position.offsets[UPDATES.name]) for f in folded
+                TopicPartition(self._updates, f.part.partition, f.position.offsets.get(UPDATES.name, 0)) for f in folded
             ]
             self._transaction.flush()
-            written = self._checked(folded, anchors)
+            written = records.anchors(folded)
             self._transaction.commit(offsets, batch.group_metadata)
         except Aborted as why:
             self._transaction.abort()
@@ -191,8 +233,17 @@ class Processor:
             number = part.part.partition
             anchor = written[number]
             part.part.store.write({**part.rows, keys.POSITION: encoded[number]}, anchor + 1, anchor)
-            self._assigned[number].next_offset = part.position.offsets[UPDATES.name]
+            self._advance(self._assigned[number], part)
         return True
+
+    def _advance(self, assigned: Assigned, folded: FoldedPart) -> None:
+        """What was committed is done with."""
+        offsets = folded.position.offsets
+        assigned.cursor.next_offset = offsets.get(UPDATES.name, 0)
+        if folded.decided is not None:
+            self._commands.committed(assigned.number, offsets.get(COMMANDS.name, 0))
+            if assigned.expiries is not None:
+                assigned.expiries.settled(folded.part.due, folded.decided.lapses)
 
     def restore(self, idle: bool) -> None:
         """Take partitions that are not ready one step further; waits a little when there is nothing else to do."""
@@ -216,6 +267,7 @@ class Processor:
             if assigned.stage in (Stage.READY, Stage.SEEK):
                 self._consumer.pause([TopicPartition(self._updates, assigned.number)])
                 assigned.stage = Stage.BARRIER
+                assigned.expiries = None
 
     def adopt(self, generation: Rows) -> list[PartitionStore]:
         """Go on with another generation of the rows; called between two batches, returns the stores that were left.
@@ -228,13 +280,15 @@ class Processor:
         for assigned in self._assigned.values():
             self._restorer.forget(assigned)
         self._stock, self._open_store = generation.topic.name, generation.open_store
+        self._topics[STOCK.name] = self._stock
         self._restorer.turn_to(Follower(generation.follower, self._stock), self._stock)
         if self._assigned:
             self._consumer.pause([TopicPartition(self._updates, number) for number in self._assigned])
         now_s = self._world.clock.monotonic_s()
         for number, before in self._assigned.items():
             store = generation.warm.pop(number, None) or self._open_store(number)
-            quiet_below = max(before.quiet_below, before.next_offset)
+            quiet_below = {UPDATES.name: before.cursor.next_offset, **before.position.offsets}
+            quiet_below = {t: max(at, before.quiet_below.get(t, 0)) for t, at in quiet_below.items()}
             self._assigned[number] = Assigned(number, store, now_s, quiet_below)
         for store in generation.warm.values():  # of partitions that went to another worker meanwhile
             store.close()
@@ -244,7 +298,7 @@ class Processor:
     def lag(self) -> dict[int, int]:
         """Events that wait to be folded, by ready partition, as of the last fetch."""
         ready = [a for a in self._assigned.values() if a.stage is Stage.READY]
-        return {a.number: max(0, end - a.next_offset) for a in ready if (end := self._end(a.number)) >= 0}
+        return {a.number: max(0, end - a.cursor.next_offset) for a in ready if (end := self._end(a.number)) >= 0}
 
     def has_folded_all(self) -> bool:
         """Whether nothing waits in any partition. Kafka is asked: the last fetch may not know the newest."""
@@ -253,7 +307,7 @@ class Processor:
             told = self._consumer.offsets_for_times(asked, timeout=ENDS_WAIT_S) if asked else []
         except KafkaException:
             return False  # it cannot be known
-        return all(t.error is None and t.offset <= self._assigned[t.partition].next_offset for t in told)
+        return all(t.error is None and t.offset <= self._assigned[t.partition].cursor.next_offset for t in told)
 
     def settle(self) -> None:
         """To be called when there is little to do: a start after a kill then has little to read again."""
@@ -270,6 +324,7 @@ class Processor:
 
     def close(self) -> None:
         """Leave the group and close the stores; the last batch is committed already."""
+        self._commands.close()
         self._consumer.close()
         self._taken = list(self._assigned)
         self._rebalance()
@@ -279,48 +334,6 @@ class Processor:
     def _encoded(self, position: Position) -> bytes:
         position.updates_generation = self._updates_generation
         return rows.encode(position)
-
-    def _checked(self, folded: list[FoldedPart], anchors: dict[int, int | None]) -> dict[int, int]:
-        """The offsets that the position records were given; what failed to be delivered has none, and is aborted.
-
-        Raises:
-            Fatal: they are below what was there already; nothing is committed, and the next start reads what is left.
-        """
-        checked = {}
-        for part in folded:
-            number, end = part.part.partition, part.part.store.mark.next_offset
-            if number not in anchors:
-                continue
-            anchor = anchors[number]
-            if anchor is None or anchor < 0:
-                raise Fatal(
-                    f"Kafka does not say at which offset of {self._stock}, partition {number}, it put the position; "
-                    "the worker has to start again"
-                )
-            if anchor < end:
-                raise Fatal(
-                    f"Kafka lost the end of {self._stock}: partition {number} had records up to offset {end}, and the "
-                    f"next ones were put at {anchor}; the worker has to start again, and reads what is left"
-                )
-            checked[number] = anchor
-        return checked
-
-    def _produce(self, folded: FoldedPart, position: bytes, anchors: dict[int, int | None]) -> None:
-        number, produce = folded.part.partition, self._transaction.produce
-        self._transaction.produce_all(self._stock, folded.rows, number)
-        quiet_below = self._assigned[number].quiet_below
-        for letter in folded.dead_letters:
-            message = letter.message
-            if cast("int", message.offset()) < quiet_below:
-                continue
-            dead = record(letter, "FOLD")
-            produce(self._dead_letters, dead.value, dead.key, ANY_PARTITION, headers=dead.headers)
-
-        def delivered(error: KafkaError | None, message: Message) -> None:
-            if error is None:
-                anchors[number] = message.offset()
-
-        produce(self._stock, position, keys.POSITION, number, on_delivery=delivered)
 
     def _end(self, number: int) -> int:
         """Where a partition of the updates ends, as of its last fetch; below zero before the first."""
@@ -338,29 +351,15 @@ class Processor:
             if assigned.stage is not Stage.READY:
                 continue
             end = self._end(assigned.number)
-            if end <= assigned.next_offset:
+            at = assigned.cursor.next_offset
+            if end <= at:
                 continue
-            if assigned.stall != (assigned.next_offset, end):
-                assigned.stall, assigned.stalled_s = (assigned.next_offset, end), now_s
+            if assigned.stall != (at, end):
+                assigned.stall, assigned.stalled_s = (at, end), now_s
             elif now_s - assigned.stalled_s > STALL_S:
-                log.warning("partition_read_again", partition=assigned.number, expected=assigned.next_offset, end=end)
+                log.warning("partition_read_again", partition=assigned.number, expected=at, end=end)
                 assigned.stalled_s = math.inf
                 assigned.stage = Stage.SEEK
-
-    def _is_error(self, message: Message) -> bool:
-        """Whether it is one of librdkafka's own, which is looked at then."""
-        error = message.error()
-        if error is None:
-            return False
-        code = error.code()
-        if code in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
-            raise Fatal(f"{self._updates} no longer has the updates to go on from: {error.str()}; restore a checkpoint")
-        if code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION):
-            raise Fatal(f"{self._updates} is gone: {error.str()}; restart to create it")
-        if error.fatal() or code in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED):
-            raise Fatal(f"{self._updates} cannot be read: {error.str()}")
-        log.info("consuming_interrupted", error=error.name(), text=error.str())  # librdkafka goes on by itself
-        return True
 
     def _rebalance(self) -> None:
         """Close the stores of what was taken, open those of what was given."""

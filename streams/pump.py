@@ -104,6 +104,7 @@ class Pump(mode.Service):
             engine.processor.stop()
         try:
             await self._move_batches(engine)
+            await self._on_kafka_thread(engine.policies.close)
             await self._on_kafka_thread(engine.standby.close)
             await self._on_kafka_thread(engine.processor.close)
         finally:
@@ -139,6 +140,7 @@ class Pump(mode.Service):
     async def _do_chores(self, engine: Engine) -> None:
         self._chores += 1
         gc.collect(2 if self._chores % FULL_COLLECTION_EVERY == 0 else 0)
+        await self._on_kafka_thread(engine.policies.look)
         engine.standby.check()
         engine.standby.own(engine.processor.stages())
         metrics.WORKER_GENERATION.set(engine.standby.worked_on.number)

@@ -16,10 +16,10 @@ report the commit and to lose it, and Kafka forgets a group's offsets after a we
 from __future__ import annotations
 
 import enum
-from typing import cast
+from collections.abc import Mapping
 
 import structlog
-from confluent_kafka import OFFSET_END, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_END, KafkaException, TopicPartition
 
 from schemas.admin import Deployed
 from schemas.rows import Position
@@ -28,6 +28,8 @@ from state.follower import Follower
 from state.store import PartitionStore
 from stockweave.errors import Fatal
 from stockweave.world import Clock, EndsConsumer, GroupConsumer
+from streams.cursor import Cursor
+from streams.expiries import Expiries
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +42,6 @@ HANGING = (
     "if this goes on, a transaction hangs in Kafka: restart all workers, which ends what is theirs, or see "
     "docs/kafka.md, `Hanging transactions`"
 )
-NO_GAP = (-1, -1)
 
 
 class Stage(enum.Enum):
@@ -56,21 +57,24 @@ class Stage(enum.Enum):
 class Assigned:
     """A partition that this worker owns.
 
-    `next_offset`: of inventory.updates; it moves only with a commit. `quiet_below`: what is refused of the updates
-    below it is among the dead letters already, by a former generation of the rows.
+    `cursor`: of inventory.updates. `expiries`: of its holds, once it is ready. `quiet_below`: by topic, what is refused
+    below that offset is among the dead letters already, by a former generation of the rows.
     """
 
-    def __init__(self, number: int, store: PartitionStore, now_s: float, quiet_below: int = 0) -> None:
+    def __init__(
+        self, number: int, store: PartitionStore, now_s: float, quiet_below: Mapping[str, int] | None = None
+    ) -> None:
         self.number = number
         self.store = store
-        self.quiet_below = quiet_below
+        self.quiet_below = quiet_below or {}
         self.stage = Stage.BARRIER
         self.began_s = now_s
         self.seen = (self.stage, now_s)  # the stage at the last look, and when it was first seen
         self.told_s = now_s
         self.target = -1
-        self.next_offset = -1
-        self.gap = NO_GAP  # the last one that was read again: from, to
+        self.cursor = Cursor()
+        self.expiries: Expiries | None = None
+        self.facts_end = 0  # of inventory.reservations, as of the last delivery
         self.stall = (-1, -1)  # next offset and end where nothing came, and since when
         self.stalled_s = 0.0
 
@@ -78,33 +82,6 @@ class Assigned:
     def position(self) -> Position:
         """How far it is folded; from the beginning when nothing was."""
         return self.store.position or Position({}, {})
-
-    def contiguous(self, messages: list[Message]) -> list[Message]:
-        """The messages that follow the committed position without a gap.
-
-        A gap is read again once, for the fetch may have run ahead of a seek; when it is still there, the offsets hold
-        no event (the markers of a producer's transactions) and it is passed. One that was not there the second time is
-        forgotten: should the fetch run ahead in the same place later, that is another one.
-        """
-        expected = self.next_offset
-        if (messages[0].offset(), messages[-1].offset()) == (expected, expected + len(messages) - 1):
-            self.gap = NO_GAP
-            return messages  # the usual case: offsets ascend, so there is none between
-        taken = []
-        for message in messages:
-            offset = cast("int", message.offset())
-            if offset < expected:
-                continue
-            if offset > expected and self.gap != (expected, offset):
-                log.info("gap_read_again", partition=self.number, expected=expected, got=offset)
-                self.gap = expected, offset
-                self.stage = Stage.SEEK
-                break
-            if offset == self.gap[0]:
-                self.gap = NO_GAP
-            taken.append(message)
-            expected = offset + 1
-        return taken
 
 
 class Restorer:
@@ -229,12 +206,12 @@ class Restorer:
                 f"former topic of that name; bring that one back, or delete the topic {self._stock}, and the next "
                 "start makes the rows of the updates that there are now"
             )
-        assigned.next_offset = assigned.position.offsets.get(UPDATES.name, 0)
+        assigned.cursor.next_offset = assigned.position.offsets.get(UPDATES.name, 0)
         assigned.stage = Stage.SEEK
         self._seek(assigned)
 
     def _seek(self, assigned: Assigned) -> None:
-        at = TopicPartition(self._updates, assigned.number, assigned.next_offset)
+        at = TopicPartition(self._updates, assigned.number, assigned.cursor.next_offset)
         try:
             self._consumer.seek(at)
             self._consumer.resume([at])
@@ -247,7 +224,9 @@ class Restorer:
         assigned.stage = Stage.READY
         if assigned.began_s:
             took_s = round(self._clock.monotonic_s() - assigned.began_s, 3)
-            log.info("partition_ready", partition=assigned.number, took_s=took_s, next_offset=assigned.next_offset)
+            log.info(
+                "partition_ready", partition=assigned.number, took_s=took_s, next_offset=assigned.cursor.next_offset
+            )
             assigned.began_s = 0.0
 
 

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
@@ -20,8 +20,9 @@ from schemas import keys
 from schemas.admin import Deployed, ensure_topics
 from schemas.codec import Codec
 from schemas.registry import FileRegistry
+from schemas.reservations import Hold, decode_hold
 from schemas.rows import Position, StockRow, decode_position, decode_row
-from schemas.topics import DEAD_LETTERS, STOCK, UPDATES
+from schemas.topics import COMMANDS, DEAD_LETTERS, RESERVATIONS, STOCK, UPDATES
 from stockweave.replay.ends import log_ends
 from stockweave.settings import Settings
 from streams.assembly import Engine, connect
@@ -52,6 +53,7 @@ class Snapshot:
     rows: dict[str, StockRow] = field(default_factory=dict)
     raw: dict[bytes, bytes | None] = field(default_factory=dict)
     positions: dict[int, Position] = field(default_factory=dict)
+    holds: dict[str, Hold] = field(default_factory=dict)
     versions_fell: list[str] = field(default_factory=list)
 
     @property
@@ -74,6 +76,7 @@ class Deployment:
         )
         self.topics: dict[str, Deployed] = ensure_topics(self.base, bootstrap_servers)
         self.codec = Codec("StockUpdate", FileRegistry())
+        self.commands = Codec("ReservationCommand", FileRegistry())
         self.producer = Producer(
             {"bootstrap.servers": bootstrap_servers, "partitioner": "murmur2_random", "linger.ms": 5}
         )
@@ -103,6 +106,17 @@ class Deployment:
         self.producer.poll(0)
         if flush:
             assert self.producer.flush(WAIT_S) == 0
+
+    def ask(self, commands: Iterable[Mapping[str, Any]]) -> int:
+        """Publish commands; `tests.inventory.reservations.builders.command` makes them."""
+        count = 0
+        for command in commands:
+            value = self.commands.encode(dict(command))
+            self.producer.produce(self.topics[COMMANDS.name].name, value, command["sku"].encode())
+            self.producer.poll(0)
+            count += 1
+        assert self.producer.flush(WAIT_S) == 0
+        return count
 
     # -- through
 
@@ -135,12 +149,21 @@ class Deployment:
             seen.raw[key] = value
             if key == keys.POSITION:
                 seen.positions[cast("int", message.partition())] = decode_position(cast("bytes", value))
-            elif value is not None:
+            elif key.startswith(keys.HOLD_PREFIX) and value is not None:
+                hold = decode_hold(value)
+                seen.holds[hold.reservation_id] = hold
+            elif value is not None and key >= keys.ROW_FIRST:
                 row = decode_row(value)
                 if row.sku in seen.rows and seen.rows[row.sku].version >= row.version:
                     seen.versions_fell.append(row.sku)
                 seen.rows[row.sku] = row
         return seen
+
+    def facts(self) -> list[dict[str, Any]]:
+        """Every fact, partition by partition in its order."""
+        messages = sorted(self.read(RESERVATIONS.name), key=lambda m: (m.partition(), m.offset()))
+        decoded = Codec("ReservationFact", FileRegistry()).decode([message.value() for message in messages])
+        return [cast("dict[str, Any]", fact) for fact in decoded]
 
     def dead_letters(self) -> list[Message]:
         return list(self.read(DEAD_LETTERS.name))

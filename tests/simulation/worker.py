@@ -16,7 +16,7 @@ from api.generation import GenerationView
 from api.partition import ViewPartition
 from inventory.stock import Limits
 from schemas.admin import Deployed
-from schemas.topics import DEAD_LETTERS, STOCK, UPDATES
+from schemas.topics import COMMANDS, DEAD_LETTERS, RESERVATIONS, STOCK, UPDATES
 from state.store import PartitionStore
 from stockweave.errors import Fatal, Retriable
 from streams.batch import Folder
@@ -111,6 +111,7 @@ class SimulatedWorker:
         producer = SimulatedProducer(simulation.cluster, simulation.clock, self.process, self.process.name)
         world = World(
             consumer=clients(group=GROUP, member_id=self.member_id),
+            commands=clients(),
             follower=clients(ends=True),
             ends=clients(committed=False),
             producer=producer,
@@ -174,4 +175,5 @@ class SimulatedView:
 
 def topics(partitions: int) -> dict[str, Deployed]:
     """As deployed."""
-    return {t.name: Deployed(t.name, partitions, "g0") for t in (UPDATES, STOCK, DEAD_LETTERS)}
+    every = (UPDATES, COMMANDS, RESERVATIONS, STOCK, DEAD_LETTERS)
+    return {t.name: Deployed(t.name, partitions, "g0") for t in every}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 
@@ -16,19 +15,9 @@ from inventory.reservations.reserved import forget, of_holds
 from schemas.keys import source_key
 from schemas.reservations import ACTIONS, EXPIRED, HELD, HOLD, REFUSED, RELEASED, Hold
 from schemas.rows import Count, Open, PackedRow, Source, StockRow, decode_row, decode_source, encode
+from tests.inventory.reservations.builders import NOW, SKU, command
 
-NOW = 1_700_000_000_000
-SKU = "sku-1"
 SOURCES = [source_key("acme", "north"), source_key("acme", "south"), source_key("bolt", "east")]
-
-
-def command(action: str = HOLD, **fields: Any) -> Command:
-    made: dict[str, Any] = {
-        "command_id": "c1", "action": action, "reservation_id": "r1", "order_id": "o1", "sku": SKU, "quantity": 1,
-        "location_id": None, "channel": "default", "received_at": NOW, "supplier_id": None, "preferred_locations": [],
-        "allow_partial": False, "expires_in_ms": 900_000, "if_version": None, "fingerprint": "f",
-    }  # fmt: skip
-    return made | fields  # type: ignore[return-value]
 
 
 def stock(units: dict[str, int], basis: int = 0, at: int = NOW - 5_000) -> PackedRow:
