@@ -71,6 +71,15 @@ def commands_config(bootstrap_servers: str) -> Config:
     }
 
 
+def facts_config(bootstrap_servers: str) -> Config:
+    """Settings of the consumer that looks for facts which rows do not have: the end is told at once."""
+    return reading_config(bootstrap_servers, "stockweave-facts") | {
+        "auto.offset.reset": "earliest",
+        "fetch.wait.max.ms": 10,
+        "queued.max.messages.kbytes": 16 << 10,
+    }
+
+
 def connect(settings: Settings, identity: Identity) -> Engine:
     """Build the engine of one worker process.
 
@@ -104,6 +113,7 @@ def connect(settings: Settings, identity: Identity) -> Engine:
     world = World(
         consumer=cast("GroupConsumer", Consumer(group_config(bootstrap, settings.group), logger=CLIENT_LOGGER)),
         commands=Consumer(commands_config(bootstrap), logger=CLIENT_LOGGER),
+        facts=Consumer(facts_config(bootstrap), logger=CLIENT_LOGGER),
         follower=open_consumer(bootstrap, live.name),
         ends=Consumer(uncommitted, logger=CLIENT_LOGGER),
         producer=cast("TransactionalProducer", producer),
@@ -114,9 +124,8 @@ def connect(settings: Settings, identity: Identity) -> Engine:
     standby = Standby(
         live, GenerationsFollower(settings, bootstrap), partial(open_consumer, bootstrap), open_store, stock
     )
-    decider = Decider(
-        Codec("ReservationCommand", registry), Codec("ReservationFact", registry), policies.now, clock.now_ms
-    )
+    facts = Codec("ReservationFact", registry)
+    decider = Decider(Codec("ReservationCommand", registry), facts, policies.now, clock.now_ms)
     limits = Limits(settings.horizon_ms, settings.entries_max)
     folder = Folder(Codec("StockUpdate", registry), limits, topics[UPDATES.name].partitions, decider)
-    return Engine(Processor(world, topics, settings.batch_events_max), folder, standby, policies)
+    return Engine(Processor(world, topics, facts, settings.batch_events_max), folder, standby, policies)

@@ -14,6 +14,7 @@ from confluent_kafka import Message
 from msgspec.structs import replace
 
 from inventory.fold import fold
+from inventory.reservations.facts import Fact
 from inventory.stock import Limits, StockUpdate
 from inventory.updates import Updates
 from schemas.codec import Codec
@@ -36,7 +37,8 @@ SHOWN_MAX = 64  # bytes or characters of what a message says, in a reason
 class Part:
     """What came for one partition, contiguous from `position.offsets` on, and the store that it is folded into.
 
-    `messages`: updates. `due`: expires_at and key of holds that may have lapsed. `facts_from`: see `Position`.
+    `messages`: updates. `due`: expires_at and key of holds that may have lapsed. `missed`: facts that the rows do not
+    have. `facts_from`: see `Position`.
     """
 
     partition: int
@@ -45,6 +47,7 @@ class Part:
     messages: list[Message]
     commands: Sequence[Message] = ()
     due: Sequence[tuple[int, bytes]] = ()
+    missed: Sequence[Fact] = ()
     facts_from: int = 0
 
 
@@ -108,11 +111,11 @@ class Folder:
         folded = self._fold_updates(part, part.store.get_many if decided is None else _over(decided.rows, part.store))
         if decided is None:
             return folded
-        asked = cast("int", part.commands[-1].offset()) + 1 if part.commands else None
+        before = folded.position
         position = replace(
-            folded.position,
-            offsets=folded.position.offsets | ({} if asked is None else {COMMANDS.name: asked}),
-            facts=part.position.facts + len(decided.facts),
+            before,
+            offsets=before.offsets | {COMMANDS.name: max(before.offsets.get(COMMANDS.name, 0), decided.next_command)},
+            facts=decided.next_fact,
             facts_from=part.facts_from,
             decided_at=decided.decided_at,
         )
@@ -120,9 +123,10 @@ class Folder:
         return FoldedPart(part, decided.rows | folded.rows, position, letters, folded.outcomes, decided)
 
     def _decide(self, part: Part) -> Decided | None:
-        if self._decider is None or not (part.commands or part.due):
+        if self._decider is None or not (part.commands or part.due or part.missed):
             return None
-        asked = Asked(list(part.commands), list(part.due), part.position.facts, part.position.decided_at)
+        before = part.position
+        asked = Asked(list(part.missed), list(part.due), list(part.commands), before.facts, before.decided_at)
         return self._decider.decide(asked, part.store, placed_in(part.partition, self._partitions))
 
     def _fold_updates(self, part: Part, load: Load) -> FoldedPart:

@@ -49,7 +49,10 @@ class Commands:
         """
         if not self._cursors:
             return {}
-        messages = [m for m in self._consumer.consume(messages_max, timeout_s) if not is_error(m, self._topic)]
+        messages = self._consumer.consume(1, timeout_s)  # asked for more, it would wait for them all
+        if messages:
+            messages += self._consumer.consume(messages_max - 1, 0)
+        messages = [message for message in messages if not is_error(message, self._topic)]
         found = {}
         for number, of_partition in by_partition(messages).items():
             cursor = self._cursors.get(number)

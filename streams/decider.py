@@ -13,7 +13,7 @@ from confluent_kafka import Message
 
 from inventory.policies import Policies
 from inventory.reservations.decide import Case, Command, Decision, decide, expire
-from inventory.reservations.facts import Origin, fact_of, records_of, row_after
+from inventory.reservations.facts import Fact, Origin, fact_of, hold_after, records_of, row_after
 from schemas.codec import Codec
 from schemas.keys import hold_key, id_problem
 from schemas.reservations import HELD, Hold, decode_hold
@@ -26,13 +26,15 @@ SHOWN_MAX = 64
 
 
 class Asked(NamedTuple):
-    """What is to be decided in a partition. `due`: expires_at and key of holds that may have lapsed.
+    """What is to be decided in a partition.
 
+    `missed`: facts that come first, for they are decided. `due`: expires_at and key of holds that may have lapsed.
     `facts`: how many there were before; `decided_at`: when the last one was decided, in ms.
     """
 
-    commands: list[Message]
+    missed: list[Fact]
     due: list[tuple[int, bytes]]
+    commands: list[Message]
     facts: int
     decided_at: int
 
@@ -41,13 +43,16 @@ class Decided(NamedTuple):
     """What comes of it.
 
     `rows`: changed rows and holds, by key. `facts`: key and value of each, in order. `lapses`: expires_at and key of
-    the holds that lapse later. `decided_at`: the decision clock, in ms.
+    the holds that lapse later. `next_fact`: its number; `next_command`: the least offset that was not looked at.
+    `decided_at`: the decision clock, in ms.
     """
 
     rows: dict[bytes, bytes]
     facts: list[tuple[bytes, bytes]]
     dead_letters: list[DeadLetter]
     lapses: list[tuple[int, bytes]]
+    next_fact: int
+    next_command: int
     decided_at: int
 
 
@@ -80,16 +85,23 @@ class Decider:
         Raises:
             Retriable: the registry has to be asked for a schema, and does not answer.
         """
-        now_ms = max(self._now_ms(), asked.decided_at)  # the decision clock never goes back
+        told_at = (fact["decided_at"] for fact in asked.missed)
+        now_ms = max(self._now_ms(), asked.decided_at, *told_at)  # the decision clock never goes back
         desk = _Desk(store, self._facts, asked.facts, now_ms)
         usable, dead_letters = self._usable(asked.commands, is_here)
-        desk.fetch(usable, asked.due)
+        desk.fetch(usable, asked)
+        for fact in asked.missed:
+            desk.hear(fact)
         for _, key in asked.due:
             desk.end_if_lapsed(key)
         policies = self._policies()
         for offset, command in usable:
             desk.carry_out(command, offset, policies)
-        return Decided(desk.changed(), desk.facts, dead_letters, desk.lapses, now_ms)
+        heard = (fact["command_offset"] for fact in asked.missed)
+        offsets = [offset + 1 for offset in heard if offset is not None]
+        offsets += [cast("int", message.offset()) + 1 for message in asked.commands[-1:]]
+        next_command = max(offsets, default=0)
+        return Decided(desk.changed(), desk.facts, dead_letters, desk.lapses, desk.next_fact, next_command, now_ms)
 
     def _usable(
         self, messages: list[Message], is_here: Callable[[bytes], bool] | None
@@ -136,17 +148,18 @@ class _Desk:
         self.lapses: list[tuple[int, bytes]] = []
         self._store = store
         self._codec = codec
-        self._number = facts
+        self.next_fact = facts
         self._now_ms = now_ms
         self._rows: dict[bytes, tuple[PackedRow, StockRow] | None] = {}
         self._holds: dict[bytes, Hold | None] = {}
         self._touched: set[bytes] = set()
         self._records: dict[bytes, bytes] = {}
 
-    def fetch(self, commands: list[tuple[int, Command]], due: list[tuple[int, bytes]]) -> None:
+    def fetch(self, commands: list[tuple[int, Command]], asked: Asked) -> None:
         """Look up what will be needed, in one call."""
         holds = {hold_key(c["sku"], c["reservation_id"]): c["sku"].encode() for _, c in commands}
-        holds |= {key: key[1 : key.index(b"\0")] for _, key in due}
+        holds |= {hold_key(f["sku"], f["reservation_id"]): f["sku"].encode() for f in asked.missed}
+        holds |= {key: key[1 : key.index(b"\0")] for _, key in asked.due}
         wanted = [*holds, *dict.fromkeys(holds.values())]
         found = self._store.get_many(wanted)
         for key, value in zip(wanted, found, strict=True):
@@ -182,9 +195,22 @@ class _Desk:
             return
         hold = decision.hold
         sku = hold.sku.encode()
-        fact = fact_of(decision, Origin(self._number, command_id, offset, self._now_ms))
+        fact = fact_of(decision, Origin(self.next_fact, command_id, offset, self._now_ms))
         self.facts.append((sku, self._codec.encode(fact)))
-        self._number += 1
+        self.next_fact += 1
+        self._put(key, before, hold)
+
+    def hear(self, fact: Fact) -> None:
+        """A fact that is in the log already."""
+        if fact["number"] < self.next_fact:
+            return  # told twice
+        key = hold_key(fact["sku"], fact["reservation_id"])
+        before = self._holds[key]
+        self._put(key, before, hold_after(before, fact))
+        self.next_fact = fact["number"] + 1
+
+    def _put(self, key: bytes, before: Hold | None, hold: Hold) -> None:
+        sku = hold.sku.encode()
         self._holds[key] = hold
         self._records |= records_of(before, hold)
         if hold.state == HELD and hold.expires_at is not None:

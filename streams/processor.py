@@ -16,6 +16,7 @@ from confluent_kafka import OFFSET_END, KafkaException, Message, TopicPartition
 
 from schemas import keys, rows
 from schemas.admin import Deployed
+from schemas.codec import Codec
 from schemas.rows import Position
 from schemas.topics import COMMANDS, DEAD_LETTERS, RESERVATIONS, STOCK, UPDATES
 from state.follower import Follower
@@ -34,6 +35,7 @@ from streams.commands import Commands
 from streams.cursor import by_partition, is_error
 from streams.dead_letters import ENDING, hanging
 from streams.expiries import Expiries
+from streams.missed_facts import MissedFacts
 from streams.records import Records
 from streams.restore import Assigned, Restorer, Stage
 from streams.transaction import Aborted, Transaction, is_member
@@ -44,7 +46,7 @@ ABORTS_MAX = 20  # in a row: what Kafka will not take now it will not take later
 RESTORE_WAIT_S = 0.02
 POLL_WAIT_S = 0.01  # for commands; updates are looked for after it, so it adds to the time until either is visible
 COMMANDS_MAX = 2_000  # in one batch, of all partitions
-UPDATES_BESIDE_MAX = 2_000  # in a batch with commands: their minimum share, and soon done
+UPDATES_BESIDE_MAX = 2_000  # in a batch while commands come: their minimum share, and soon done
 ENDS_WAIT_S = 1.0
 STALL_S = 0.5  # without a message, although there are more
 
@@ -55,6 +57,7 @@ class World:
 
     consumer: GroupConsumer
     commands: FollowerConsumer
+    facts: FollowerConsumer
     follower: FollowerConsumer
     ends: EndsConsumer
     producer: TransactionalProducer
@@ -82,10 +85,11 @@ class Processor:
     Args:
         world: the Kafka clients, the clock and the disk.
         topics: each catalogue topic as deployed.
+        facts: codec of ReservationFact.
         events_max: in one batch.
     """
 
-    def __init__(self, world: World, topics: dict[str, Deployed], events_max: int) -> None:
+    def __init__(self, world: World, topics: dict[str, Deployed], facts: Codec, events_max: int) -> None:
         self._world = world
         self._consumer = world.consumer
         self._updates, self._stock, self._dead_letters = (topics[t.name].name for t in (UPDATES, STOCK, DEAD_LETTERS))
@@ -101,13 +105,16 @@ class Processor:
             world.consumer,
             world.ends,
             Follower(world.follower, self._stock),
+            MissedFacts(world.facts, topics[RESERVATIONS.name].name, facts),
             world.clock,
             topics[UPDATES.name],
             self._stock,
+            topics[RESERVATIONS.name].name,
         )
         self._open_store = world.open_store
         self._assigned: dict[int, Assigned] = {}
         self._aborts_in_a_row = 0
+        self._commands_come = False
         self._given: list[int] = []  # what the callbacks of this poll said; applied right after it
         self._taken: list[int] = []
 
@@ -134,13 +141,12 @@ class Processor:
             Fatal: Kafka says that reading can never go on.
         """
         ready = self._ready()
-        commands = self._poll_commands(ready, 0)
         due = self._due(ready)
-        updates_max = min(self._events_max, UPDATES_BESIDE_MAX) if commands else self._events_max
-        messages = self._consumer.consume(updates_max, 0)
-        if not messages and not commands and not due:
-            restoring = len(ready) < len(self._assigned)
-            commands = self._poll_commands(ready, 0 if restoring else POLL_WAIT_S)
+        updates_max = min(self._events_max, UPDATES_BESIDE_MAX) if self._commands_come else self._events_max
+        messages = self._consumer.consume(updates_max, 0 if self._assigned else POLL_WAIT_S)
+        idle = not messages and not due and len(ready) == len(self._assigned)
+        commands = self._poll_commands(ready, POLL_WAIT_S if idle else 0)
+        self._commands_come = bool(commands)
         metadata = self._consumer.consumer_group_metadata()  # after the callbacks of this very poll
         self._rebalance()
         if not messages:
@@ -149,12 +155,13 @@ class Processor:
             messages = [message for message in messages if not is_error(message, self._updates)]
         updates = by_partition(messages)
         parts = []
-        for number in sorted(updates.keys() | commands.keys() | due.keys()):
+        missed = {number for number, assigned in ready.items() if assigned.missed}
+        for number in sorted(updates.keys() | commands.keys() | due.keys() | missed):
             assigned = self._assigned.get(number)
             if assigned is None or assigned.stage is not Stage.READY:
                 continue  # fetched before it was paused; it comes again from its position on
             part = self._part(assigned, updates.get(number), commands.get(number, ()), due.get(number, ()))
-            if part.messages or part.commands or part.due:
+            if part.messages or part.commands or part.due or part.missed:
                 parts.append(part)
         return Batch(parts, metadata) if parts else None
 
@@ -162,7 +169,8 @@ class Processor:
         return {a.number: a for a in self._assigned.values() if a.stage is Stage.READY}
 
     def _poll_commands(self, ready: dict[int, Assigned], wait_s: float) -> dict[int, list[Message]]:
-        self._commands.serve({n: a.position.offsets.get(COMMANDS.name, 0) for n, a in ready.items()})
+        wanted = {n: a.position.offsets.get(COMMANDS.name, 0) for n, a in ready.items() if not a.missed}
+        self._commands.serve(wanted)
         return self._commands.poll(COMMANDS_MAX, wait_s)
 
     def _due(self, ready: dict[int, Assigned]) -> dict[int, list[tuple[int, bytes]]]:
@@ -189,7 +197,8 @@ class Processor:
             if is_off:
                 assigned.stage = Stage.SEEK
         facts_from = max(assigned.facts_end, assigned.position.facts_from)
-        return Part(assigned.number, assigned.store, assigned.position, taken, commands, due, facts_from)
+        missed = assigned.missed
+        return Part(assigned.number, assigned.store, assigned.position, taken, commands, due, missed, facts_from)
 
     def commit(self, batch: Batch, folded: list[FoldedPart]) -> bool:
         """Commit a folded batch to Kafka, then to disk; False when Kafka wanted it undone, and it will be polled again.
@@ -242,6 +251,7 @@ class Processor:
         assigned.cursor.next_offset = offsets.get(UPDATES.name, 0)
         if folded.decided is not None:
             self._commands.committed(assigned.number, offsets.get(COMMANDS.name, 0))
+            assigned.missed = []
             if assigned.expiries is not None:
                 assigned.expiries.settled(folded.part.due, folded.decided.lapses)
 

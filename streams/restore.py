@@ -7,7 +7,8 @@ Steps, each short and repeated until it is done:
 2. TARGET: the end of inventory.stock, from a read_uncommitted client (read_committed tells the last stable offset,
    which lags behind rows that are committed already).
 3. FOLLOW: read inventory.stock into the store until all below the target is in it.
-4. SEEK: go to the offset in the position record, and resume.
+4. FACTS: read the facts that the rows do not have, if there may be any (`streams.missed_facts`).
+5. SEEK: go to the offset in the position record, and resume.
 
 The position record, not the group's offset, says where folding goes on: a broker killed inside a commit was seen to
 report the commit and to lose it, and Kafka forgets a group's offsets after a week.
@@ -21,6 +22,7 @@ from collections.abc import Mapping
 import structlog
 from confluent_kafka import OFFSET_END, KafkaException, TopicPartition
 
+from inventory.reservations.facts import Fact
 from schemas.admin import Deployed
 from schemas.rows import Position
 from schemas.topics import UPDATES
@@ -30,6 +32,7 @@ from stockweave.errors import Fatal
 from stockweave.world import Clock, EndsConsumer, GroupConsumer
 from streams.cursor import Cursor
 from streams.expiries import Expiries
+from streams.missed_facts import MissedFacts
 
 log = structlog.get_logger(__name__)
 
@@ -50,6 +53,7 @@ class Stage(enum.Enum):
     BARRIER = enum.auto()
     TARGET = enum.auto()
     FOLLOW = enum.auto()
+    FACTS = enum.auto()
     SEEK = enum.auto()
     READY = enum.auto()
 
@@ -74,7 +78,9 @@ class Assigned:
         self.target = -1
         self.cursor = Cursor()
         self.expiries: Expiries | None = None
-        self.facts_end = 0  # of inventory.reservations, as of the last delivery
+        self.facts_target = 0  # the end of inventory.reservations, as the restore was told
+        self.facts_end = 0  # and as of the last delivery
+        self.missed: list[Fact] = []  # to be applied with the first batch
         self.stall = (-1, -1)  # next offset and end where nothing came, and since when
         self.stalled_s = 0.0
 
@@ -91,8 +97,9 @@ class Restorer:
         consumer: of the group; assigned partitions are paused in it.
         ends: a read_uncommitted client.
         follower: of inventory.stock, for this purpose alone.
+        missed_facts: for this purpose alone.
         updates: inventory.updates as deployed.
-        stock: deployed name of inventory.stock.
+        stock, facts: deployed names of inventory.stock and inventory.reservations.
     """
 
     def __init__(
@@ -100,17 +107,21 @@ class Restorer:
         consumer: GroupConsumer,
         ends: EndsConsumer,
         follower: Follower,
+        missed_facts: MissedFacts,
         clock: Clock,
         updates: Deployed,
         stock: str,
+        facts: str,
     ) -> None:
         self._consumer = consumer
         self._ends = ends
         self._follower = follower
+        self._missed_facts = missed_facts
         self._clock = clock
         self._updates = updates.name
         self._updates_generation = updates.generation
         self._stock = stock
+        self._facts = facts
         self._turn = 0
 
     def step(self, waiting: list[Assigned], timeout_s: float) -> None:
@@ -131,12 +142,17 @@ class Restorer:
             for assigned in following:
                 if self._follower.read_to(assigned.number) >= assigned.target:
                     self._own(assigned)
+        if behind := _at(Stage.FACTS, waiting):
+            self._missed_facts.step(timeout_s)
+            for assigned in behind:
+                self._catch_up(assigned)
         for assigned in waiting:
             self._tell(assigned)
 
     def forget(self, assigned: Assigned) -> None:
         """The partition was taken away."""
         self._follower.remove(assigned.number)
+        self._missed_facts.remove(assigned.number)
 
     def turn_to(self, follower: Follower, stock: str) -> None:
         """Restore from another generation's topic from now on; no partition is under way."""
@@ -146,6 +162,7 @@ class Restorer:
     def close(self) -> None:
         """Leave Kafka."""
         self._follower.close()
+        self._missed_facts.close()
         self._ends.close()
 
     def _barrier(self, waiting: list[Assigned]) -> None:
@@ -171,14 +188,16 @@ class Restorer:
 
     def _target(self, waiting: list[Assigned]) -> None:
         try:
-            answers = self._ends.offsets_for_times(self._partitions(self._stock, waiting), timeout=ENDS_WAIT_S)
+            asked = self._partitions(self._stock, waiting) + self._partitions(self._facts, waiting)
+            answers = self._ends.offsets_for_times(asked, timeout=ENDS_WAIT_S)
         except KafkaException as raised:
             log.info("ends_wait", partitions=[a.number for a in waiting], error=raised.args[0].name())
             return
-        ends = {answer.partition: answer.offset for answer in answers if answer.error is None and answer.offset >= 0}
+        ends = {(end.topic, end.partition): end.offset for end in answers if end.error is None and end.offset >= 0}
         for assigned in waiting:
-            if assigned.number in ends:
-                assigned.target = ends[assigned.number]
+            target, facts = ((topic, assigned.number) for topic in (self._stock, self._facts))
+            if target in ends and facts in ends:
+                assigned.target, assigned.facts_target = ends[target], ends[facts]
                 self._follower.add(assigned.number, assigned.store, self._clock.now_ms())
                 assigned.stage = Stage.FOLLOW
 
@@ -195,7 +214,9 @@ class Restorer:
         elif now_s - assigned.told_s > STUCK_S:
             assigned.told_s = now_s
             for_s = round(now_s - since_s, 1)
-            hint = {"remedy": HANGING} if for_s > HANGING_S and stage in (Stage.BARRIER, Stage.FOLLOW) else {}
+            hint = (
+                {"remedy": HANGING} if for_s > HANGING_S and stage in (Stage.BARRIER, Stage.FOLLOW, Stage.FACTS) else {}
+            )
             log.warning("partition_waits", partition=assigned.number, stage=stage.name, for_s=for_s, **hint)
 
     def _own(self, assigned: Assigned) -> None:
@@ -207,6 +228,20 @@ class Restorer:
                 "start makes the rows of the updates that there are now"
             )
         assigned.cursor.next_offset = assigned.position.offsets.get(UPDATES.name, 0)
+        if assigned.position.facts_from < assigned.facts_target:
+            self._missed_facts.add(assigned.number, assigned.position.facts_from)
+            assigned.stage = Stage.FACTS
+            return
+        assigned.stage = Stage.SEEK
+        self._seek(assigned)
+
+    def _catch_up(self, assigned: Assigned) -> None:
+        missed = self._missed_facts.found(assigned.number, assigned.position.facts)
+        if missed is None:
+            return
+        if missed:
+            log.info("facts_missed", partition=assigned.number, facts=len(missed))
+        assigned.missed = missed
         assigned.stage = Stage.SEEK
         self._seek(assigned)
 

@@ -26,7 +26,7 @@ from tests.simulation.disk import SimulatedDisk
 from tests.simulation.kafka.consumer import SimulatedConsumer
 from tests.simulation.kafka.producer import SimulatedProducer
 from tests.simulation.process import Process
-from tests.simulation.workload import CODEC
+from tests.simulation.workload import CODEC, FACTS
 
 if TYPE_CHECKING:
     from tests.simulation.world import Simulation
@@ -112,6 +112,7 @@ class SimulatedWorker:
         world = World(
             consumer=clients(group=GROUP, member_id=self.member_id),
             commands=clients(),
+            facts=clients(ends=True),
             follower=clients(ends=True),
             ends=clients(committed=False),
             producer=producer,
@@ -119,7 +120,7 @@ class SimulatedWorker:
             clock=simulation.clock,
             open_store=lambda number: PartitionStore(Path(str(number)), self.disk, "g0"),
         )
-        return Processor(world, simulation.topics, simulation.scenario.batch_events_max)
+        return Processor(world, simulation.topics, FACTS, simulation.scenario.batch_events_max)
 
     def _died(self) -> None:
         self.disk.die()

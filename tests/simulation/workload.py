@@ -13,6 +13,7 @@ from schemas.codec import Codec
 from schemas.registry import FileRegistry
 
 CODEC = Codec("StockUpdate", FileRegistry())
+FACTS = Codec("ReservationFact", FileRegistry())
 HOUR_MS = 3_600_000
 
 
