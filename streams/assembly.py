@@ -25,9 +25,10 @@ from streams.batch import Folder
 from streams.decider import Decider
 from streams.identity import Identity
 from streams.policies import FollowedPolicies
-from streams.processor import Processor, World
+from streams.processor import Processor
 from streams.standby import Standby
 from streams.transaction import Watchdog, hung_s, producer_config
+from streams.world import World
 
 WRITTEN = (STOCK, RESERVATIONS, DEAD_LETTERS)  # by the transactions of a worker
 

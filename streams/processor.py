@@ -8,8 +8,7 @@ as the pump does: `poll`, fold what it gave, `commit`, `restore`, again.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import structlog
 from confluent_kafka import OFFSET_END, KafkaException, Message, TopicPartition
@@ -22,14 +21,6 @@ from schemas.topics import COMMANDS, DEAD_LETTERS, RESERVATIONS, STOCK, UPDATES
 from state.follower import Follower
 from state.store import PartitionStore
 from stockweave.errors import Fatal
-from stockweave.world import (
-    CallWatchdog,
-    Clock,
-    EndsConsumer,
-    FollowerConsumer,
-    GroupConsumer,
-    TransactionalProducer,
-)
 from streams.batch import Batch, FoldedPart, Part
 from streams.commands import Commands
 from streams.cursor import by_partition, is_error
@@ -39,6 +30,7 @@ from streams.missed_facts import MissedFacts
 from streams.records import Records
 from streams.restore import Assigned, Restorer, Stage
 from streams.transaction import Aborted, Transaction, is_member
+from streams.world import Rows, World
 
 log = structlog.get_logger(__name__)
 
@@ -49,34 +41,6 @@ COMMANDS_MAX = 2_000  # in one batch, of all partitions
 UPDATES_BESIDE_MAX = 2_000  # in a batch while commands come: their minimum share, and soon done
 ENDS_WAIT_S = 1.0
 STALL_S = 0.5  # without a message, although there are more
-
-
-@dataclass(frozen=True)
-class World:
-    """All that a processor touches outside itself."""
-
-    consumer: GroupConsumer
-    commands: FollowerConsumer
-    facts: FollowerConsumer
-    follower: FollowerConsumer
-    ends: EndsConsumer
-    producer: TransactionalProducer
-    watchdog: CallWatchdog
-    clock: Clock
-    open_store: Callable[[int], PartitionStore]
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Another generation of the rows, to go on with.
-
-    `follower`: a consumer that knows the topic; `open_store`: of a partition; `warm`: stores that are open already.
-    """
-
-    topic: Deployed
-    follower: FollowerConsumer
-    open_store: Callable[[int], PartitionStore]
-    warm: dict[int, PartitionStore]
 
 
 class Processor:

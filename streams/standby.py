@@ -26,7 +26,7 @@ from state.store import PartitionStore
 from stockweave import metrics
 from stockweave.errors import Fatal, Retriable
 from stockweave.world import FollowerConsumer, WatermarkConsumer
-from streams.processor import Rows
+from streams.world import Rows
 
 log = structlog.get_logger(__name__)
 

@@ -20,8 +20,9 @@ from schemas.topics import COMMANDS, DEAD_LETTERS, RESERVATIONS, STOCK, UPDATES
 from state.store import PartitionStore
 from stockweave.errors import Fatal, Retriable
 from streams.batch import Folder
-from streams.processor import Processor, World
+from streams.processor import Processor
 from streams.restore import Stage
+from streams.world import World
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.kafka.consumer import SimulatedConsumer
 from tests.simulation.kafka.producer import SimulatedProducer
