@@ -12,6 +12,7 @@ from typing import cast
 from confluent_kafka import KafkaError, TopicPartition
 
 from inventory.reservations.facts import Fact
+from schemas import keys
 from schemas.codec import Codec
 from stockweave.errors import Fatal, Rejected
 from stockweave.world import FollowerConsumer
@@ -57,7 +58,7 @@ class MissedFacts:
             error = message.error()
             if error is not None and error.code() == KafkaError._PARTITION_EOF:
                 self._ended.update({cast("int", message.partition())} & self._found.keys())
-            elif not is_error(message, self._topic):
+            elif not is_error(message, self._topic) and message.key() != keys.UNDONE:
                 facts.append(message)
         for number, of_partition in by_partition(facts).items():
             if number in self._found:

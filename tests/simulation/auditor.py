@@ -59,31 +59,60 @@ class Auditor:
             known = self._known[partition, offset] = self._worked_out(partition, offset)
         return known
 
+    def roll(self, partition: int) -> Rolling:
+        """A fold of the partition that goes on from where it is, for whoever asks of ascending offsets."""
+        return Rolling(self._accepted[partition], *self._limits)
+
     def _worked_out(self, partition: int, end: int) -> Prediction:
-        sources: dict[str, dict[str, _Source]] = {}
-        tallies: dict[str, dict[str, int]] = {}
-        refused: dict[int, str] = {}
-        events = [(offset, told) for offset, told in self._accepted[partition].items() if offset < end]
-        for offset, told in sorted(events, key=lambda event: event[0]):
-            update = told.update
-            supplier, outcome = "", UNREADABLE
-            if update is not None:
-                supplier = update["supplier_id"]
-                outcome = _refusal(update) or ""
-                if not outcome:
-                    where = f"{supplier}\x1f{update['location_id']}"
-                    of_sku = sources.setdefault(update["sku"], {})
-                    source = of_sku.get(where) or _Source(*self._limits)
-                    outcome = source.see(update, offset)
-                    if outcome in ("applied", "replaced"):
-                        of_sku[where] = source
-            tally = _tally_of(outcome)
-            if tally == "rejected":
-                refused[offset] = outcome
-            counts = tallies.setdefault(supplier, dict.fromkeys(TALLIES, 0))
-            counts[tally] += 1
-        rows = {sku: _row(of_sku) for sku, of_sku in sources.items() if of_sku}
-        return Prediction(rows, tallies, refused, len(events))
+        return self.roll(partition).to(end).prediction()
+
+
+class Rolling:
+    """All events of a partition, in the order of the log, up to some offset."""
+
+    def __init__(self, accepted: dict[int, Told], horizon_ms: int, entries_max: int) -> None:
+        self._waiting = sorted(accepted.items(), key=lambda event: event[0], reverse=True)
+        self._limits = (horizon_ms, entries_max)
+        self._sources: dict[str, dict[str, _Source]] = {}
+        self._tallies: dict[str, dict[str, int]] = {}
+        self._refused: dict[int, str] = {}
+        self._events = 0
+
+    def to(self, end: int) -> Rolling:
+        """See all events below `end`."""
+        while self._waiting and self._waiting[-1][0] < end:
+            self._see(*self._waiting.pop())
+        return self
+
+    def row(self, sku: str) -> Row | None:
+        """One row as it is."""
+        of_sku = self._sources.get(sku)
+        return _row(of_sku) if of_sku else None
+
+    def prediction(self) -> Prediction:
+        """Everything as it is."""
+        rows = {sku: _row(of_sku) for sku, of_sku in self._sources.items() if of_sku}
+        return Prediction(rows, self._tallies, self._refused, self._events)
+
+    def _see(self, offset: int, told: Told) -> None:
+        update = told.update
+        supplier, outcome = "", UNREADABLE
+        if update is not None:
+            supplier = update["supplier_id"]
+            outcome = _refusal(update) or ""
+            if not outcome:
+                where = f"{supplier}\x1f{update['location_id']}"
+                of_sku = self._sources.setdefault(update["sku"], {})
+                source = of_sku.get(where) or _Source(*self._limits)
+                outcome = source.see(update, offset)
+                if outcome in ("applied", "replaced"):
+                    of_sku[where] = source
+        tally = _tally_of(outcome)
+        if tally == "rejected":
+            self._refused[offset] = outcome
+        counts = self._tallies.setdefault(supplier, dict.fromkeys(TALLIES, 0))
+        counts[tally] += 1
+        self._events += 1
 
 
 class _Source:

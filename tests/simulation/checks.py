@@ -11,8 +11,9 @@ from confluent_kafka import Message
 
 from inventory.stock import Limits
 from schemas import keys
+from schemas.reservations import decode_hold
 from schemas.rows import Position, decode_position, decode_row
-from schemas.topics import DEAD_LETTERS, STOCK, UPDATES
+from schemas.topics import COMMANDS, DEAD_LETTERS, STOCK, UPDATES
 from state.follower import Follower
 from state.store import PartitionStore
 from stockweave.replay.facts import Facts
@@ -20,12 +21,13 @@ from stockweave.replay.refold import refold
 from stockweave.replay.verify.verify import compare, tally_problems
 from streams.batch import Folder, Part
 from streams.dead_letters import NOTE
+from tests.simulation.asking import Asked
 from tests.simulation.auditor import UNREADABLE, Row
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.kafka.consumer import SimulatedConsumer
 from tests.simulation.process import Process
 from tests.simulation.words import row_in_words, tallies_in_words
-from tests.simulation.workload import CODEC
+from tests.simulation.workload import CODEC, Told
 
 if TYPE_CHECKING:
     from tests.simulation.worker import SimulatedView
@@ -49,6 +51,13 @@ class Visible:
 
     rows: dict[bytes, bytes]
     position: Position | None
+    records: dict[bytes, bytes]
+    """What is under reserved keys: holds."""
+
+    @property
+    def everything(self) -> dict[bytes, bytes]:
+        """But for the position."""
+        return self.records | self.rows
 
     @property
     def next_update(self) -> int:
@@ -61,8 +70,10 @@ def visible(simulation: Simulation, number: int) -> Visible:
     records, _ = simulation.cluster.log(STOCK.name, number).read(0, 1 << 30, committed=True)
     latest = {record.key or b"": record.value for record in records}
     position = latest.pop(keys.POSITION, None)
-    rows = {key: value for key, value in latest.items() if value is not None}
-    return Visible(rows, None if position is None else decode_position(position))
+    there = {key: value for key, value in latest.items() if value is not None}
+    rows = {key: value for key, value in there.items() if key >= keys.ROW_FIRST}
+    under_reserved = {key: value for key, value in there.items() if key < keys.ROW_FIRST}
+    return Visible(rows, None if position is None else decode_position(position), under_reserved)
 
 
 class Watch:
@@ -188,6 +199,7 @@ def what_waits(simulation: Simulation) -> str:
     """In words; empty when nothing does."""
     served = {n: (worker.process.name, store) for worker in simulation.workers for n, store in worker.ready().items()}
     view = simulation.view.view
+    now_ms = simulation.clock.now_ms()
     for number in range(simulation.scenario.partitions):
         last = simulation.auditor.end(number)
         if number not in served:
@@ -196,12 +208,18 @@ def what_waits(simulation: Simulation) -> str:
         at = folded_to(store.position)
         if at < last:
             return f"partition {number} is folded to {at} of {last} by {who}"
+        position, commands = store.position, max(simulation.decisions.asked[number], default=-1)
+        if commands >= (0 if position is None else position.offsets.get(COMMANDS.name, 0)):
+            return f"command {commands} of partition {number} is not decided by {who}"
         if simulation.cluster.log(STOCK.name, number).open:
             return f"a transaction hangs in partition {number} of the rows"
         if view is None or not view.partitions[number].caught_up:
             return f"the view of partition {number} has not caught up"
         if view.partitions[number].mark.next_offset < simulation.cluster.log(STOCK.name, number).stable_end:
             return f"the view of partition {number} is behind"
+        lapsed = [hold for hold in map(decode_hold, dict(store.holds()).values()) if hold.has_expired(now_ms)]
+        if lapsed:
+            return f"{lapsed[0]} of partition {number} has lapsed, and is not ended by {who}"
     return ""
 
 
@@ -210,19 +228,21 @@ def at_rest(simulation: Simulation) -> None:
     for number in range(simulation.scenario.partitions):
         seen = visible(simulation, number)
         check_rows(simulation, f"at rest, the topic, partition {number}", number, seen.rows, seen.position)
+        simulation.decisions.at_rest(number, seen.rows, seen.records, seen.position or Position({}, {}))
         for worker in simulation.workers:
             store = worker.ready().get(number)
             if store is not None:
                 rows = dict(store.rows())
                 check_rows(simulation, f"at rest, the store of {worker.process.name}", number, rows, store.position)
-                same_bytes(f"the store of {worker.process.name}, partition {number}", rows, seen.rows)
+                everything = dict(store.records())
+                same_bytes(f"the store of {worker.process.name}, partition {number}", everything, seen.everything)
         assert simulation.view.view is not None
         partition = simulation.view.view.partitions[number]
         rows = dict(partition.page(b"", 1_000))
         check_rows(simulation, f"at rest, the view of partition {number}", number, rows, partition.position)
         same_bytes(f"the view of partition {number}", rows, seen.rows)
         _rebuilt_from_topic(simulation, number, seen)
-        if not simulation.trimmed:
+        if not simulation.trimmed and not (seen.position and seen.position.facts):
             _verified(simulation, number)
     _dead_letters(simulation)
 
@@ -239,25 +259,30 @@ def _dead_letters(simulation: Simulation) -> None:
 
     Where Kafka has lost a marker a transaction is whole no more: they may then be missing, or be there twice.
     """
-    torn = simulation.cluster.torn
-    found: dict[tuple[int, int], str] = {}
+    torn, asked = simulation.cluster.torn, simulation.decisions.asked
+    found: dict[tuple[str, int, int], str] = {}
     for log in simulation.cluster.topics[DEAD_LETTERS.name]:
         for record in log.read(0, 1 << 30, committed=True)[0]:
             headers = dict(record.headers or [])
             if NOTE in headers:
                 continue
-            place = tuple(int(headers[f"__connect.errors.{name}"]) for name in ("partition", "offset"))
-            number, offset = cast("tuple[int, int]", place)
+            topic = headers["__connect.errors.topic"].decode()
+            number, offset = (int(headers[f"__connect.errors.{name}"]) for name in ("partition", "offset"))
+            place = topic, number, offset
             if place in found and not torn:
-                raise Wrong(f"update {number}/{offset} is among the dead letters twice")
-            told = simulation.auditor.told_at(number, offset)
-            if (record.key, record.value) != (told.key, told.value) or headers.get("sent") != b"by simulation":
-                raise Wrong(f"the dead letter of update {number}/{offset} has other bytes than came")
-            found[number, offset] = headers["__connect.errors.exception.class.name"].decode()
-    expected: dict[tuple[int, int], str] = {}
+                raise Wrong(f"{place} is among the dead letters twice")
+            source: Told | Asked = (
+                simulation.auditor.told_at(number, offset) if topic == UPDATES.name else asked[number][offset]
+            )
+            if (record.key, record.value) != (source.key, source.value) or headers.get("sent") != b"by simulation":
+                raise Wrong(f"the dead letter of {place} has other bytes than came")
+            found[place] = headers["__connect.errors.exception.class.name"].decode()
+    expected: dict[tuple[str, int, int], str] = {}
     for number in range(simulation.scenario.partitions):
         refused = simulation.auditor.predict(number, 1 << 60).refused
-        expected |= {(number, offset): reason for offset, reason in refused.items()}
+        expected |= {(UPDATES.name, number, offset): reason for offset, reason in refused.items()}
+        junk = [offset for offset, one in asked[number].items() if one.command is None]
+        expected |= dict.fromkeys(((COMMANDS.name, number, offset) for offset in junk), UNREADABLE)
     if found.keys() != expected.keys() and not torn:
         raise Wrong(
             f"dead letters: missing {sorted(expected.keys() - found.keys())}, too many "
@@ -267,7 +292,7 @@ def _dead_letters(simulation: Simulation) -> None:
         if place not in found:
             continue
         if reason not in (UNREADABLE, found[place]):
-            raise Wrong(f"the dead letter of update {place} says {found[place]}, expected {reason}")
+            raise Wrong(f"the dead letter of {place} says {found[place]}, expected {reason}")
 
 
 def nothing_hangs(simulation: Simulation) -> None:
@@ -289,7 +314,7 @@ def _rebuilt_from_topic(simulation: Simulation, number: int, seen: Visible) -> N
     end = simulation.cluster.log(STOCK.name, number).end
     while follower.ended_at(number) < end:
         follower.step(1_000, 0)
-    same_bytes(f"what partition {number} of the topic alone gives", dict(store.rows()), seen.rows)
+    same_bytes(f"what partition {number} of the topic alone gives", dict(store.records()), seen.everything)
     if store.position != seen.position:
         raise Wrong(f"the topic alone gives position {store.position} in partition {number}")
 

@@ -70,5 +70,6 @@ class Report:
         if self.missed and self.seeds >= MANY:
             met += f"; not {', '.join(self.missed)}"
         least = f"at least {self.events_min} updates and {self.faults_min} faults a seed"
-        work = f"{tally.events:,} updates, {tally.reached['commit_transaction']:,} commits, {crashes:,} crashes"
+        commits = tally.reached["commit_transaction"]
+        work = f"{tally.events:,} updates, {tally.commands:,} commands, {commits:,} commits, {crashes:,} crashes"
         return "\n".join([*lines, met, f"{work}; {least}", self.line(), *map(str, self.failures)])

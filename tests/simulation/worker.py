@@ -14,15 +14,18 @@ from typing import TYPE_CHECKING, cast
 from api.ends import Ends
 from api.generation import GenerationView
 from api.partition import ViewPartition
+from inventory.policies import Policies
 from inventory.stock import Limits
 from schemas.admin import Deployed
 from schemas.topics import COMMANDS, DEAD_LETTERS, RESERVATIONS, STOCK, UPDATES
 from state.store import PartitionStore
 from stockweave.errors import Fatal, Retriable
 from streams.batch import Folder
+from streams.decider import Decider
 from streams.processor import Processor
 from streams.restore import Stage
 from streams.world import World
+from tests.simulation.asking import COMMANDS as COMMANDS_CODEC
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.kafka.consumer import SimulatedConsumer
 from tests.simulation.kafka.producer import SimulatedProducer
@@ -77,7 +80,8 @@ class SimulatedWorker:
         self.member_id = f"{self.process.name}-{self._life}"
         simulation, scenario = self._simulation, self._simulation.scenario
         processor = self._processor()
-        folder = Folder(CODEC, Limits(scenario.horizon_ms, scenario.entries_max), scenario.partitions)
+        decider = Decider(COMMANDS_CODEC, FACTS, Policies, simulation.clock.now_ms)
+        folder = Folder(CODEC, Limits(scenario.horizon_ms, scenario.entries_max), scenario.partitions, decider)
         while True:
             try:
                 processor.start()

@@ -7,10 +7,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from schemas.keys import partition_of
-from schemas.topics import STOCK, UPDATES
+from schemas.topics import COMMANDS, STOCK, UPDATES
 from streams.batch import Batch
 from tests.simulation import checks
+from tests.simulation.asking import Asked, asked
 from tests.simulation.auditor import Auditor
+from tests.simulation.decisions import Decisions
 from tests.simulation.kafka.cluster import Cluster, State
 from tests.simulation.process import Clock
 from tests.simulation.schedule import Action
@@ -42,6 +44,7 @@ class Scenario:
     row_cache_bytes: int
     horizon_ms: int
     entries_max: int
+    commands: int = 60
     trims: bool = False
     tears: bool = True
 
@@ -57,6 +60,7 @@ class Scenario:
             row_cache_bytes=rng.choice((0, 1_500, 6_000, 1 << 20)),
             horizon_ms=rng.choice((8_000, 20_000, 10 * DAY_MS)),
             entries_max=rng.choice((2, 5, 256)),
+            commands=rng.choice((0, 0, 20, 60)),
             trims=rng.random() < 0.3,
             tears=rng.random() < 0.4,
         )
@@ -74,6 +78,7 @@ class Tally:
     reached: Counter[str] = field(default_factory=Counter)
     ends: Counter[str] = field(default_factory=Counter)
     events: int = 0
+    commands: int = 0
 
     def add(self, other: Tally) -> None:
         """Of another run."""
@@ -81,6 +86,7 @@ class Tally:
         self.reached += other.reached
         self.ends += other.ends
         self.events += other.events
+        self.commands += other.commands
 
 
 class Simulation:
@@ -103,6 +109,8 @@ class Simulation:
         self.watch = checks.Watch(self)
         rng = random.Random(f"{seed} workload")
         self._unsent = told(scenario.events, scenario.skus, self.clock.now_ms(), rng)[::-1]
+        self.decisions = Decisions(self)
+        self._unasked = asked(scenario.commands, scenario.skus, self.clock.now_ms(), rng)[::-1]
         self.workers = [
             SimulatedWorker(self, f"worker-{n}", random.Random(f"{seed} worker-{n}")) for n in range(scenario.workers)
         ]
@@ -132,6 +140,7 @@ class Simulation:
         while self._rng.random() < MARKERS_SOON:
             self._write_marker(self._rng.randrange(8))
         self.watch.look()
+        self.decisions.look()
 
     def _befall(self, action: Action) -> None:
         """One of `schedule.WORLD_FAULTS`."""
@@ -158,6 +167,8 @@ class Simulation:
     def _feed(self, number: int) -> None:
         for _ in range(min(number, len(self._unsent))):
             self._send(self._unsent.pop())
+            if self._unasked and self._rng.random() < self.scenario.commands / self.scenario.events:
+                self._ask(self._unasked.pop())
         if self._rng.random() < 0.2:  # a connector's transaction leaves a marker, which is no event
             log = self._rng.choice(self.cluster.topics[UPDATES.name])
             log.mark(-1, commit=True)
@@ -168,6 +179,13 @@ class Simulation:
         offset = log.append(message.key, message.value, [("sent", b"by simulation")], self.clock.now_ms())
         self.auditor.accepted(number, offset, message)
         self.tally.events += 1
+
+    def _ask(self, message: Asked) -> None:
+        number = partition_of(message.key, self.scenario.partitions)
+        log = self.cluster.log(COMMANDS.name, number)
+        offset = log.append(message.key, message.value, [("sent", b"by simulation")], self.clock.now_ms())
+        self.decisions.asked[number][offset] = message
+        self.tally.commands += 1
 
     def _run(self, who: str, steps: int) -> None:
         self._started(who).process.turn(steps)
@@ -288,7 +306,10 @@ class Simulation:
     def finish(self) -> None:
         """No more faults: everything is sent, started, folded and followed, and is then looked at as a whole."""
         self._feed(len(self._unsent))
+        while self._unasked:
+            self._ask(self._unasked.pop())
         self._settle()
+        self.decisions.look()
         for each in self._by_name.values():
             self.tally.reached += each.process.reached
         checks.at_rest(self)

@@ -1,0 +1,208 @@
+"""What reservations must be, worked out a second time: from the facts in the log and the auditor's rows.
+
+Shares no code with `inventory/` and `streams/`. Each fact must be one that the command, the hold as it was and the
+stock as it was allow, and no other was possible; what is reserved of a row is the sum of what its holds have.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.simulation.asking import Asked
+from tests.simulation.auditor import Row
+
+Fact = dict[str, Any]
+
+
+class Unlawful(AssertionError):
+    """A fact that may not be; the message says which, and why."""
+
+
+@dataclass
+class Line:
+    """A hold, as the facts so far tell it."""
+
+    fact: Fact
+    created_at: int
+    steps: list[list[Any]] = field(default_factory=list)
+
+    @property
+    def state(self) -> str:
+        return str(self.fact["state"])
+
+    @property
+    def parts(self) -> list[dict[str, Any]]:
+        return list(self.fact["parts"])
+
+    def open_units(self) -> int:
+        return sum(part["quantity"] for part in self.parts if part["fulfilled_at"] is None)
+
+
+class Ledger:
+    """Of one partition."""
+
+    def __init__(self) -> None:
+        self.lines: dict[str, Line] = {}
+        self._clock = 0
+        self._done: set[int] = set()
+
+    def take(self, fact: Fact, asked: Asked | None, row: Row | None) -> None:
+        """The next fact.
+
+        Args:
+            fact: decoded.
+            asked: the command that it names.
+            row: of its SKU, by which it was decided; its version is not known, so that `if_version` is believed.
+        """
+        if fact["decided_at"] < self._clock:
+            raise Unlawful(f"the decision clock went back with {fact}")
+        self._clock = fact["decided_at"]
+        command = self._command(fact, asked)
+        line = self.lines.get(fact["reservation_id"])
+        if command is not None and command["action"] == "HOLD":
+            self._held(fact, command, line, row)
+            line = Line(fact, fact["decided_at"])
+        elif line is None:
+            raise Unlawful(f"{fact} is about nothing")
+        else:
+            self._changed(fact, command, line)
+        line.fact = fact
+        line.steps.append([fact["fact"], fact["decided_at"], fact["units"], fact["command_id"] or None])
+        self.lines[fact["reservation_id"]] = line
+
+    def _command(self, fact: Fact, asked: Asked | None) -> dict[str, Any] | None:
+        offset = fact["command_offset"]
+        if offset is None:
+            if fact["fact"] != "EXPIRED" or fact["command_id"]:
+                raise Unlawful(f"{fact} came of no command")
+            return None
+        command = None if asked is None else asked.command
+        if command is None or offset in self._done:
+            raise Unlawful(f"{fact} answers no command, or one that is answered")
+        self._done.add(offset)
+        names = ("command_id", "reservation_id", "sku")
+        if [fact[name] for name in names] != [command[name] for name in names]:
+            raise Unlawful(f"{fact} answers another command: {command}")
+        return command
+
+    def _held(self, fact: Fact, command: dict[str, Any], line: Line | None, row: Row | None) -> None:
+        if line is not None:
+            raise Unlawful(f"{fact}: it was decided before, {line.fact}")
+        free = {} if row is None else self.free(row, fact["sku"], fact["decided_at"])
+        fits = {
+            where: units
+            for where, units in free.items()
+            if command["supplier_id"] in (None, where.split("\x1f")[0])
+            and command["location_id"] in (None, where.split("\x1f")[1])
+        }
+        left = sum(fits.values())
+        taken = sum(part["quantity"] for part in fact["parts"])
+        wanted = min(left, command["quantity"]) if command["allow_partial"] else command["quantity"]
+        if fact["fact"] == "REFUSED":
+            lawful = {None: False, "UNKNOWN_SKU": row is None, "SOLD_OUT": row is not None and not 0 < wanted <= left}
+            if not lawful.get(fact["reason"], command["if_version"] is not None) or taken or fact["left"] != left:
+                raise Unlawful(f"{fact} was refused, and {left} were left of {free}")
+            return
+        if fact["fact"] != "HELD" or taken != wanted or not 0 < taken <= left or fact["left"] != left:
+            raise Unlawful(f"{fact} holds {taken}, and {wanted} were wanted of {left} that were left of {free}")
+        for part in fact["parts"]:
+            if part["quantity"] > fits.get(_where(part), 0):
+                raise Unlawful(f"{fact} takes more of {_where(part)!r} than {fits} have")
+        if fact["expires_at"] != fact["decided_at"] + command["expires_in_ms"]:
+            raise Unlawful(f"{fact} lapses at another time than was asked for")
+
+    def _changed(self, fact: Fact, command: dict[str, Any] | None, line: Line) -> None:
+        was, now = line.state, fact["decided_at"]
+        lapsed = was == "HELD" and line.fact["expires_at"] <= now
+        action = "EXPIRE" if command is None else command["action"]
+        allowed = {
+            "EXPIRE": ("EXPIRED", lapsed),
+            "COMMIT": ("COMMITTED", was == "HELD" and not lapsed),
+            "EXTEND": ("EXTENDED", was == "HELD" and not lapsed),
+            "FULFIL": ("FULFILLED", was == "COMMITTED"),
+            "RELEASE": ("RELEASED", was in ("HELD", "COMMITTED") and not lapsed),
+        }
+        name, lawful = allowed[action]
+        if fact["fact"] != name or not lawful:
+            raise Unlawful(f"{fact} came of {action} of what was {line.fact}")
+        before, after = line.open_units(), sum(p["quantity"] for p in fact["parts"] if p["fulfilled_at"] is None)
+        gone = sum(p["quantity"] for p in line.parts) - sum(p["quantity"] for p in fact["parts"])
+        expected = {
+            "EXPIRED": (0, before), "COMMITTED": (before, 0), "EXTENDED": (before, 0),
+            "FULFILLED": (before - fact["units"], 0), "RELEASED": (before - fact["units"], fact["units"]),
+        }[name]  # fmt: skip
+        if (after, gone) != expected or fact["units"] <= 0:
+            raise Unlawful(f"{fact} leaves {after} open of {before}, and {gone} are gone")
+        at = -(-now // 1_000) * 1_000
+        for part in fact["parts"]:
+            is_new = part not in line.parts
+            if is_new and name == "COMMITTED" and part["committed_at"] != at:
+                raise Unlawful(f"{fact} was committed at another time than {at}")
+            if part["fulfilled_at"] is not None and part["fulfilled_at"] > at:
+                raise Unlawful(f"{fact} is fulfilled in times to come")
+        ended = {"EXPIRED": "EXPIRED", "COMMITTED": "COMMITTED", "EXTENDED": "HELD"}.get(name)
+        if ended is None:
+            ended = was if after else ("RELEASED" if not fact["parts"] else "FULFILLED")
+        if fact["state"] != ended:
+            raise Unlawful(f"{fact} ends as {fact['state']}, expected {ended}")
+
+    def was_possible(self, command: dict[str, Any], now_ms: int) -> bool:
+        """Whether a command that left no fact could have been carried out."""
+        line = self.lines.get(command["reservation_id"])
+        if command["action"] == "HOLD":
+            return line is None
+        if line is None or any(step[3] == command["command_id"] for step in line.steps):
+            return False
+        if line.state == "HELD" and line.fact["expires_at"] <= now_ms:
+            return False
+        if command["action"] in ("COMMIT", "EXTEND"):
+            return line.state == "HELD"
+        open_units = sum(
+            part["quantity"]
+            for part in line.parts
+            if part["fulfilled_at"] is None and command["location_id"] in (None, part["location_id"])
+        )
+        states = ("COMMITTED",) if command["action"] == "FULFIL" else ("HELD", "COMMITTED")
+        return line.state in states and 0 < (command["quantity"] or open_units) <= open_units
+
+    def free(self, row: Row, sku: str, now_ms: int) -> dict[str, int]:
+        """Units that can be held, by source, fresh ones alone."""
+        free = {}
+        for where, source in row["sources"].items():
+            times = [delta[1] for delta in source["deltas"]] + [source.get("floor_at") or 0]
+            times += [source["count"][2]] if source["count"] is not None else []
+            stale = source["stale_after_ms"] is not None and now_ms - max(times) > source["stale_after_ms"]
+            taken = 0
+            for line in self.lines.values():
+                for part in line.parts if line.fact["sku"] == sku else ():
+                    if _where(part) == where and not _known(part, source):
+                        taken += part["quantity"]
+            free[where] = 0 if stale else max(0, source["on_hand"] - taken)
+        return free
+
+    def reserved(self, sku: str, row: Row) -> dict[str, list[list[Any]]]:
+        """What is reserved of a row that is as given."""
+        sums: dict[str, dict[tuple[Any, ...], int]] = {}
+        for line in self.lines.values():
+            for part in line.parts if line.fact["sku"] == sku else ():
+                where, gone = _where(part), part["fulfilled_at"]
+                count = row["sources"].get(where, {"count": None})["count"]
+                if gone is not None and count is not None and count[2] >= gone:
+                    continue  # whatever count comes, it is later, and knows
+                of_source = sums.setdefault(where, {})
+                kind = (line.fact["channel"], part["committed_at"] or 0, gone or 0)
+                of_source[kind] = of_source.get(kind, 0) + part["quantity"]
+        return {where: sorted([*kind, n] for kind, n in kinds.items()) for where, kinds in sums.items()}
+
+
+def _where(part: dict[str, Any]) -> str:
+    return f"{part['supplier_id']}\x1f{part['location_id']}"
+
+
+def _known(part: dict[str, Any], source: Row) -> bool:
+    """Whether the source's number has left these units out by itself."""
+    if source["count"] is None:
+        return False
+    since = part["committed_at"] if source["basis"] == "AVAILABLE" else part["fulfilled_at"]
+    return since is not None and bool(source["count"][2] >= since)
