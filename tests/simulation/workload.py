@@ -46,8 +46,8 @@ def told(count: int, skus: int, now_ms: int, rng: random.Random) -> list[Told]:
 def _usable(sku: str, n: int, now_ms: int, rng: random.Random) -> dict[str, Any]:
     kind = rng.choices(("COUNT", "DELTA", "WITHDRAWN"), (3, 7, 1))[0]
     quantity = {"COUNT": rng.randrange(50), "DELTA": rng.choice((-3, -2, -1, 1, 2, 9)), "WITHDRAWN": 0}[kind]
-    # Few times and ids, so that they tie and meet.
-    at = now_ms - 1_000 * rng.randrange(40)
+    # Few times and ids, so that they tie and meet; some are of the run's own time, so that they know of what was sold.
+    at = now_ms - 1_000 * (rng.randrange(40) if rng.random() < 0.8 else -rng.randrange(240))
     return {
         "sku": sku,
         "supplier_id": rng.choice(("acme", "bolt")),
