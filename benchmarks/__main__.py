@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import ingest, latency, pictures, recover, replay, scale
+from benchmarks import ingest, latency, pictures, recover, replay, reserve, scale
 from stockweave.errors import StockweaveError
 
 COMMANDS = {
@@ -13,6 +13,7 @@ COMMANDS = {
     "pictures": pictures.main,
     "recover": recover.main,
     "replay": replay.main,
+    "reserve": reserve.main,
     "scale": scale.main,
 }
 
