@@ -21,7 +21,6 @@ from api.partition import ViewPartition
 from schemas.admin import Deployed
 from schemas.keys import partition_of
 from schemas.rows import OUTCOMES, StockRow, decode_row
-from schemas.topics import UPDATES
 from state.follower import Follower, Progress
 from stockweave import metrics
 from stockweave.errors import Retriable
@@ -98,9 +97,9 @@ class GenerationView:
                     found[i] = decode_row(value)
         return found
 
-    def next_update(self, partition: int) -> int:
-        """The first offset of inventory.updates that is not in the rows of a partition yet."""
-        return self.partitions[partition].next_update(UPDATES.name)
+    def next_offset(self, topic: str, partition: int) -> int:
+        """The first offset of a source topic, by catalogue name, that is not in the rows of a partition yet."""
+        return self.partitions[partition].next_offset(topic)
 
     def outcomes(self) -> dict[str, list[int]]:
         """Events folded so far by supplier, in the order of `OUTCOMES`."""
@@ -214,7 +213,7 @@ class GenerationView:
 
     def _look(self, partition: ViewPartition) -> None:
         target = partition.target
-        if target is not None and self.next_update(partition.number) >= partition.floor:
+        if target is not None and partition.is_past(partition.floor):
             partition.caught_up = self._follower.read_to(partition.number) >= target
 
     async def _watch(self) -> None:

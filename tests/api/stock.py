@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,7 +19,7 @@ from api.server import open_view
 from schemas.admin import Deployed, ensure_topics
 from schemas.keys import POSITION, partition_of, source_key
 from schemas.rows import Count, Delta, Position, Source, StockRow, encode, encode_row
-from schemas.topics import STOCK, UPDATES
+from schemas.topics import COMMANDS, STOCK, UPDATES
 from stockweave.clients import CLIENT_LOGGER
 from stockweave.settings import Settings
 
@@ -57,6 +57,7 @@ class Stock:
         self.topics: dict[str, Deployed] = {}
         self.create()
         self.next_update = [0] * partitions
+        self.next_command = [0] * partitions
         self.outcomes: list[dict[str, list[int]]] = [{} for _ in range(partitions)]
         self._producer = Producer(
             {
@@ -114,6 +115,15 @@ class Stock:
         self.end()
         return token
 
+    def decide(self, partition: int, records: Mapping[bytes, bytes], next_command: int) -> None:
+        """A committed transaction of what commands below `next_command` came to."""
+        self._producer.begin_transaction()
+        for key, value in records.items():
+            self._produce(partition, key, value)
+        self.next_command[partition] = next_command
+        self._place(partition, oldest_received_at=0)
+        self.end()
+
     def partition(self, sku: str) -> int:
         return partition_of(sku.encode(), self.settings.partitions)
 
@@ -122,11 +132,16 @@ class Stock:
         self.next_update[partition] = at + 1
         counts = self.outcomes[partition].setdefault("acme", [0, 0, 0, 0])
         counts[("applied", "duplicate").index(outcome)] += 1
+        self._place(partition, oldest_received_at)
+        return f"{partition}-{at}"
+
+    def _place(self, partition: int, oldest_received_at: int | None) -> None:
         now = time.time_ns() // 1_000_000
         oldest = now if oldest_received_at is None else oldest_received_at
-        position = Position({UPDATES.name: at + 1}, self.outcomes[partition], now, oldest)
-        self._produce(partition, POSITION, encode(position))
-        return f"{partition}-{at}"
+        offsets = {UPDATES.name: self.next_update[partition]}
+        if self.next_command[partition]:
+            offsets[COMMANDS.name] = self.next_command[partition]
+        self._produce(partition, POSITION, encode(Position(offsets, self.outcomes[partition], now, oldest)))
 
     def _produce(self, partition: int, key: bytes, value: bytes | None) -> None:
         self._producer.produce(self.topics[STOCK.name].name, value, key, partition)
