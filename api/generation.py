@@ -19,7 +19,8 @@ import structlog
 from api.ends import Ends
 from api.partition import ViewPartition
 from schemas.admin import Deployed
-from schemas.keys import partition_of
+from schemas.keys import hold_key, order_prefix, partition_of
+from schemas.reservations import Hold, decode_hold
 from schemas.rows import OUTCOMES, StockRow, decode_row
 from state.follower import Follower, Progress
 from stockweave import metrics
@@ -85,16 +86,31 @@ class GenerationView:
 
     def rows(self, skus: Sequence[str]) -> list[StockRow | None]:
         """Many rows in the order of `skus`, None for each unknown one; raises as `row`."""
+        values = self._values(skus, [sku.encode() for sku in skus])
+        return [None if value is None else decode_row(value) for value in values]
+
+    def holds(self, names: Sequence[tuple[str, str]]) -> list[Hold | None]:
+        """Holds by SKU and reservation id, in the order of `names`, None where there is none; raises as `row`."""
+        values = self._values([sku for sku, _ in names], [hold_key(*name) for name in names])
+        return [None if value is None else decode_hold(value) for value in values]
+
+    def holds_of(self, order_id: str, holds_max: int) -> list[Hold]:
+        """Holds of an order, up to `holds_max` of them, in the order of their SKUs; raises as `row`."""
+        prefix = order_prefix(order_id)
+        found = [key[len(prefix) :] for partition in self.partitions for key in partition.keys(prefix, holds_max)]
+        names = [key.decode().split("\0") for key in sorted(found)[:holds_max]]
+        return [hold for hold in self.holds([(sku, own_id) for sku, own_id in names]) if hold is not None]
+
+    def _values(self, skus: Sequence[str], keys: Sequence[bytes]) -> list[bytes | None]:
+        """What lies under each key, in the partition of its SKU."""
         by_partition: dict[int, list[int]] = {}
-        row_keys = [sku.encode() for sku in skus]
-        for i, key in enumerate(row_keys):
-            by_partition.setdefault(partition_of(key, len(self.partitions)), []).append(i)
-        found: list[StockRow | None] = [None] * len(skus)
+        for i, sku in enumerate(skus):
+            by_partition.setdefault(partition_of(sku.encode(), len(self.partitions)), []).append(i)
+        found: list[bytes | None] = [None] * len(keys)
         for number, places in by_partition.items():
-            values = self.partitions[number].read([row_keys[i] for i in places])
+            values = self.partitions[number].read([keys[i] for i in places])
             for i, value in zip(places, values, strict=True):
-                if value is not None:
-                    found[i] = decode_row(value)
+                found[i] = value
         return found
 
     def next_offset(self, topic: str, partition: int) -> int:

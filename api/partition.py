@@ -86,6 +86,18 @@ class ViewPartition(PartitionStore):
             with closing(rows):
                 return list(islice(rows, rows_max))
 
+    def keys(self, prefix: bytes, keys_max: int) -> list[bytes]:
+        """Up to `keys_max` reserved keys that begin with `prefix`, in their order.
+
+        Raises:
+            Retriable: as `read`.
+        """
+        with self._gate:
+            self._check()
+            found: Any = self.beginning_with(prefix)
+            with closing(found):
+                return [key for key, _ in islice(found, keys_max)]
+
     def rows_estimate(self) -> int:
         """How many rows there are, as RocksDB reckons: too many by what was changed lately; 0 while it is away."""
         with self._gate:

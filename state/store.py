@@ -144,6 +144,13 @@ class PartitionStore:
         """All that a topic holds but the position: what is under reserved keys, such as holds, then the rows."""
         return self._items(keys.HOLD_PREFIX)
 
+    def beginning_with(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """What lies under reserved keys that begin with `prefix`, in the order of the keys."""
+        for key, value in self._items(prefix):
+            if not key.startswith(prefix):
+                return
+            yield key, value
+
     def rows_estimate(self) -> int:
         """How many rows there are, as the database reckons: too many by what was changed lately."""
         return self._database.rows_estimate()

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import orjson
 
-from connectors.push.body import JSON, NDJSON
+from connectors.push.body import NDJSON
+from stockweave.bodies import JSON
 from tests.fuzz.junk import SCALARS, TEXTS, spoilt, spoilt_json
 
 ANSWERS_S = 5.0
