@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,12 +15,15 @@ from aiohttp.web import Application, Request
 from confluent_kafka import Producer
 
 from api.app import make_app
+from api.reservations.desk import CommandLog, Delivered, Desk
 from api.server import open_view
 from schemas.admin import Deployed, ensure_topics
+from schemas.codec import Record
 from schemas.keys import POSITION, partition_of, source_key
 from schemas.rows import Count, Delta, Position, Source, StockRow, encode, encode_row
 from schemas.topics import COMMANDS, STOCK, UPDATES
 from stockweave.clients import CLIENT_LOGGER
+from stockweave.errors import Retriable
 from stockweave.settings import Settings
 
 WAIT_S = 30.0
@@ -148,17 +151,34 @@ class Stock:
         self._producer.poll(0)
 
 
+class NoCommands:
+    """A log of commands that takes none."""
+
+    async def deliver(self, updates: Sequence[Record], /) -> Delivered:
+        raise Retriable("no command is taken here")
+
+
 class Reader:
     """The API over a view in the deployment's data folder; an async context manager that waits until it is ready."""
 
-    def __init__(self, stock: Stock, *, wait: bool = True) -> None:
+    def __init__(
+        self,
+        stock: Stock,
+        *,
+        wait: bool = True,
+        commands: CommandLog | None = None,
+        settings: Settings | None = None,
+    ) -> None:
         self._stock = stock
+        self._settings = settings or stock.settings
         self._wait = wait
+        self._commands = commands or NoCommands()
 
     async def __aenter__(self) -> Self:
-        stock = self._stock
-        self.view = open_view(stock.settings, stock.bootstrap_servers, stock.topics[STOCK.name])
-        app = make_app(self.view, stock.topics[UPDATES.name].name, stock.settings.read_wait_ms)
+        stock, settings = self._stock, self._settings
+        self.view = open_view(settings, stock.bootstrap_servers, stock.topics[STOCK.name])
+        desk = Desk(self.view, self._commands, settings.reserve_wait_ms)
+        app = make_app(desk, stock.topics[UPDATES.name].name, settings.read_wait_ms)
         self.client: TestClient[Request, Application] = TestClient(TestServer(app))
         await self.client.start_server()
         self.running = asyncio.create_task(self.view.run())
