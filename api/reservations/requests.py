@@ -220,8 +220,8 @@ _RESERVE_ENTRY = msgspec.json.Decoder(ReserveEntry)
 _RESERVATION_ENTRY = msgspec.json.Decoder(ReservationEntry)
 _fields_of: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
-_MISSING = re.compile(r"Object missing required field `(.*)`( - at `\$(.*)`)?", re.DOTALL)
-_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`( - at `\$(.*)`)?", re.DOTALL)
+_MISSING = re.compile(r"Object missing required field `(.*?)`( - at `\$(.*)`)?", re.DOTALL)
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*?)`( - at `\$(.*)`)?", re.DOTALL)
 _OTHER = re.compile(r"(.*?)( - at `\$(.*)`)?", re.DOTALL)
 
 
