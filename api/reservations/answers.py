@@ -81,7 +81,7 @@ class Reservations(Struct):
     more: Annotated[bool, Meta(description="Whether the order has more than are told.")]
 
 
-class BatchResult(Struct):
+class ReservationResult(Struct):
     """What became of an entry: as a call of its own would have been answered."""
 
     status: Annotated[int, Meta(description="As a single call's.")]
@@ -96,10 +96,10 @@ class BatchResult(Struct):
     ]
 
 
-class BatchAnswer(Struct):
+class ReservationResults(Struct):
     """What became of each entry, in their order."""
 
-    results: list[BatchResult]
+    results: list[ReservationResult]
 
 
 class Reply(NamedTuple):

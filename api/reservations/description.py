@@ -20,7 +20,7 @@ Document = dict[str, Any]
 _TYPES = (
     requests.ReserveRequest, requests.ReservationRequest, requests.ReserveEntry, requests.ReservationEntry,
     requests.CommitRequest, requests.UnitsRequest, requests.ExtendRequest,
-    answers.Reserved, answers.Reservation, answers.ReservationHistory, answers.Reservations, answers.BatchAnswer,
+    answers.Reserved, answers.Reservation, answers.ReservationHistory, answers.Reservations, answers.ReservationResults,
 )  # fmt: skip
 _REF = "#/components/schemas/"
 _SKU, _ORDER = "8345123", "order-4711"
@@ -65,7 +65,7 @@ def contribution() -> Document:
     """Tags, paths and components of the routes."""
     tag = {"name": "reservations", "description": "What a storefront reserves, commits, gives back and ships."}
     _, schemas = msgspec.json.schema_components(_TYPES, ref_template=_REF + "{name}")
-    return {"tags": [tag], "paths": _paths(), "components": {"schemas": schemas | {"BatchRequest": _ENTRIES}}}
+    return {"tags": [tag], "paths": _paths(), "components": {"schemas": schemas | {"ReservationBatch": _ENTRIES}}}
 
 
 def _paths() -> Document:
@@ -136,9 +136,9 @@ def _many() -> Document:
         "summary": f"Up to {requests.BATCH_MAX:,} reservations, decided one by one and answered together.",
         "description": "Entries do not depend on one another: one that is refused does not undo another one.",
         "parameters": [_BATCH_KEY],
-        "requestBody": _body("BatchRequest", {"reservations": entries}, required=True),
+        "requestBody": _body("ReservationBatch", {"reservations": entries}, required=True),
         "responses": {
-            "200": _answer("What became of each entry, in their order.", "BatchAnswer"),
+            "200": _answer("What became of each entry, in their order.", "ReservationResults"),
             **_UNREAD,
             "413": _problem(f"A body of more than {BATCH_BYTES_MAX} bytes."),
             "503": _problem(_LATE),

@@ -273,6 +273,8 @@ def _fault(said: str) -> Rejected:
     found = _OTHER.fullmatch(said)
     what, where = (said, None) if found is None else (found[1], found[3])
     field = _field(where)
+    if what.startswith("Expected `int") and what.endswith("got `float`"):
+        return Rejected("not_an_integer", f"{field} is not a whole number; send it without fraction or exponent", field)
     what = what[:1].lower() + what[1:]
     detail = f"{field or 'the body'} cannot be used: {what}; mend it, /openapi.json says what is taken"
     return Rejected("invalid_field", detail, field or None)

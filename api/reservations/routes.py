@@ -16,7 +16,7 @@ from aiohttp import hdrs, web
 from api.answers import encode_json
 from api.params import Params
 from api.reservations import answers, ids, outcomes, requests
-from api.reservations.answers import BatchAnswer, BatchResult, Reply, Reservations
+from api.reservations.answers import Reply, ReservationResult, ReservationResults, Reservations
 from api.reservations.desk import SAME_KEY, Desk
 from schemas.codec import Record
 from schemas.reservations import COMMIT, EXTEND, FULFIL, RELEASE, Hold
@@ -93,8 +93,8 @@ class ReservationRoutes:
             holds = await self._decided([entry.command for entry in entries])
             for entry, hold in zip(entries, holds, strict=True):
                 replies[entry.place] = _told(_of_hold(entry.command, hold, entry.told), entry.command)
-        results = [BatchResult(reply.status, reply.body) for reply in replies if reply is not None]
-        return _response(Reply(200, BatchAnswer(results)))
+        results = [ReservationResult(reply.status, reply.body) for reply in replies if reply is not None]
+        return _response(Reply(200, ReservationResults(results)))
 
     async def change(self, request: web.Request) -> web.Response:
         """POST /api/v1/reservations/{id}/commit, and what else can become of it."""

@@ -191,7 +191,7 @@ GOOD: dict[str, Any] = {"sku": "a", "quantity": 1, "orderId": "o"}
     [
         ({"quantity": 0}, "quantity", "invalid_field"),
         ({"quantity": 10**9 + 1}, "quantity", "invalid_field"),
-        ({"quantity": 1.0}, "quantity", "invalid_field"),
+        ({"quantity": 1.0}, "quantity", "not_an_integer"),
         ({"quantity": "1"}, "quantity", "invalid_field"),
         ({"quantity": None}, "quantity", "invalid_field"),
         ({"sku": ""}, "sku", "invalid_id"),
