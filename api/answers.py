@@ -78,7 +78,7 @@ class Item(Struct):
         int,
         Meta(
             description="By the policies of the SKU and the channel; without any, the sum over all sources that are "
-            "not stale of their on hand, each at least zero."
+            "not stale of their on hand less what is reserved, each at least zero."
         ),
     ]
     suppliers: list[SupplierQuantity]
@@ -143,6 +143,8 @@ class SourceAnswer(Struct, rename=IDS):
     supplier_id: str
     location_id: str
     on_hand: Annotated[int, Meta(description="count + carried + deltas; below zero when oversold at the supplier.")]
+    reserved: Annotated[int, Meta(description="Units that reservations have, and of which on_hand does not know.")]
+    available: Annotated[int, Meta(description="on_hand less reserved, at least zero: before any policy.")]
     anchored: Annotated[bool, Meta(description="Whether a count was ever heard; if not, on_hand is changes alone.")]
     counts: Annotated[int, Meta(description="The units that it brings, safety stock of the SKU and share apart.")]
     standing: Annotated[
@@ -187,6 +189,9 @@ class RowAnswer(Struct):
     hoped_for_quantity: int
     backorderable_quantity: int
     on_hand: Annotated[int, Meta(description="The plain sum over all sources, below zero and stale ones too.")]
+    reserved: Annotated[
+        int, Meta(description="Units that reservations have, over all sources and channels, backordered ones too.")
+    ]
     rules: AppliedRules
     last_updated: Time
     version: str
@@ -227,7 +232,7 @@ class Answers:
 
     def available(self, row: StockRow) -> Availability:
         """What can be sold of a row at the moment, in the channel."""
-        return availability(row, self._policies.rules(row.sku, self._channel), self.now_ms)
+        return availability(row, self._policies.rules(row.sku, self._channel), self.now_ms, self._channel)
 
     def item(self, row: StockRow, answer: Availability) -> Item:
         """A row as an item of a list."""
@@ -254,6 +259,7 @@ class Answers:
             answer.hoped_for,
             answer.backorderable,
             row.on_hand,
+            answer.reserved,
             self._rules(row.sku),
             rfc3339(row.changed_at),
             self._version(row),
@@ -291,6 +297,8 @@ class Answers:
             supplier_id=part.supplier,
             location_id=part.location,
             on_hand=part.on_hand,
+            reserved=part.reserved,
+            available=max(0, part.on_hand - part.reserved),
             anchored=count is not None,
             counts=part.units,
             standing=part.standing,

@@ -12,16 +12,18 @@ import orjson
 from aiohttp import web
 
 from api import docs_page, openapi
+from api.reservations import description
+from api.reservations.desk import Desk
+from api.reservations.routes import ReservationRoutes
 from api.routes import ReadRoutes
 from api.system import SystemRoutes, measure
-from api.view import View
 from stockweave import problems
 
 _PAGE_HEADERS = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'"}
 
 
 def make_app(
-    view: View,
+    desk: Desk,
     updates: str,
     read_wait_ms: int,
     mounts: Mapping[str, web.Application] | None = None,
@@ -30,17 +32,18 @@ def make_app(
     """The application.
 
     Args:
-        view: opened; run and closed by the caller.
+        desk: of reservations; its view, opened, is run and closed by the caller, and its log of commands as well.
         updates: inventory.updates as deployed.
         read_wait_ms: how long a read may wait for its `min_offset`.
         mounts: applications by the path under which they answer.
         contributions: what they add to the API's description, see `api.openapi`.
     """
     app = web.Application(middlewares=[measure, problems.middleware])
-    reads = ReadRoutes(view, updates, read_wait_ms)
+    reads = ReadRoutes(desk.view, updates, read_wait_ms)
     reads.add_to(app)
-    SystemRoutes(view).add_to(app)
-    _describe(app, openapi.document(contributions))
+    ReservationRoutes(desk).add_to(app)
+    SystemRoutes(desk.view).add_to(app)
+    _describe(app, openapi.document([description.contribution(), *contributions]))
     for path, mounted in (mounts or {}).items():
         app.add_subapp(path, mounted)
 

@@ -19,9 +19,9 @@ import structlog
 from api.ends import Ends
 from api.partition import ViewPartition
 from schemas.admin import Deployed
-from schemas.keys import partition_of
+from schemas.keys import hold_key, order_prefix, partition_of
+from schemas.reservations import Hold, decode_hold
 from schemas.rows import OUTCOMES, StockRow, decode_row
-from schemas.topics import UPDATES
 from state.follower import Follower, Progress
 from stockweave import metrics
 from stockweave.errors import Retriable
@@ -86,21 +86,36 @@ class GenerationView:
 
     def rows(self, skus: Sequence[str]) -> list[StockRow | None]:
         """Many rows in the order of `skus`, None for each unknown one; raises as `row`."""
+        values = self._values(skus, [sku.encode() for sku in skus])
+        return [None if value is None else decode_row(value) for value in values]
+
+    def holds(self, names: Sequence[tuple[str, str]]) -> list[Hold | None]:
+        """Holds by SKU and reservation id, in the order of `names`, None where there is none; raises as `row`."""
+        values = self._values([sku for sku, _ in names], [hold_key(*name) for name in names])
+        return [None if value is None else decode_hold(value) for value in values]
+
+    def holds_of(self, order_id: str, holds_max: int) -> list[Hold]:
+        """Holds of an order, up to `holds_max` of them, in the order of their SKUs; raises as `row`."""
+        prefix = order_prefix(order_id)
+        found = [key[len(prefix) :] for partition in self.partitions for key in partition.keys(prefix, holds_max)]
+        names = [key.decode().split("\0") for key in sorted(found)[:holds_max]]
+        return [hold for hold in self.holds([(sku, own_id) for sku, own_id in names]) if hold is not None]
+
+    def _values(self, skus: Sequence[str], keys: Sequence[bytes]) -> list[bytes | None]:
+        """What lies under each key, in the partition of its SKU."""
         by_partition: dict[int, list[int]] = {}
-        row_keys = [sku.encode() for sku in skus]
-        for i, key in enumerate(row_keys):
-            by_partition.setdefault(partition_of(key, len(self.partitions)), []).append(i)
-        found: list[StockRow | None] = [None] * len(skus)
+        for i, sku in enumerate(skus):
+            by_partition.setdefault(partition_of(sku.encode(), len(self.partitions)), []).append(i)
+        found: list[bytes | None] = [None] * len(keys)
         for number, places in by_partition.items():
-            values = self.partitions[number].read([row_keys[i] for i in places])
+            values = self.partitions[number].read([keys[i] for i in places])
             for i, value in zip(places, values, strict=True):
-                if value is not None:
-                    found[i] = decode_row(value)
+                found[i] = value
         return found
 
-    def next_update(self, partition: int) -> int:
-        """The first offset of inventory.updates that is not in the rows of a partition yet."""
-        return self.partitions[partition].next_update(UPDATES.name)
+    def next_offset(self, topic: str, partition: int) -> int:
+        """The first offset of a source topic, by catalogue name, that is not in the rows of a partition yet."""
+        return self.partitions[partition].next_offset(topic)
 
     def outcomes(self) -> dict[str, list[int]]:
         """Events folded so far by supplier, in the order of `OUTCOMES`."""
@@ -214,7 +229,7 @@ class GenerationView:
 
     def _look(self, partition: ViewPartition) -> None:
         target = partition.target
-        if target is not None and self.next_update(partition.number) >= partition.floor:
+        if target is not None and partition.is_past(partition.floor):
             partition.caught_up = self._follower.read_to(partition.number) >= target
 
     async def _watch(self) -> None:

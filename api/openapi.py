@@ -32,6 +32,7 @@ _PROBLEM = {
         "detail": {"type": "string", "description": "What happened and how to mend it."},
         "reason": {"type": "string", "description": "A stable code."},
         "field": {"type": "string", "description": "The parameter or field at fault."},
+        "code": {"type": "string", "description": "Why a reservation was refused: as `reason`, in capitals."},
     },
     "required": ["type", "title", "status", "detail", "reason"],
 }
@@ -39,6 +40,9 @@ _INFO = """\
 Suppliers' stock feeds in, one number per SKU out, exactly once.
 
 A read can wait for a write: give the `token` that the write returned as `min_offset`. Errors are problem details.
+
+A call that reserves, or changes a reservation, is answered once that is decided, and can be repeated by its
+`Idempotency-Key`.
 """
 
 

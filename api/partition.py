@@ -7,15 +7,19 @@ and may delete the store to read it again; the event loop and the listing thread
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from schemas.topics import COMMANDS, UPDATES
 from state.store import PartitionStore
 from stockweave.errors import Retriable
 from stockweave.world import Disk
+
+AWAITED = (UPDATES, COMMANDS)
+"""The topics whose effect a request may wait for."""
 
 
 class ViewPartition(PartitionStore):
@@ -32,7 +36,7 @@ class ViewPartition(PartitionStore):
 
     def __init__(self, number: int, path: Path, disk: Disk, generation: str) -> None:
         self.number = number
-        self.floor = 0  # the first update that readers have not seen yet: before it is passed, nothing is answered
+        self.floor: Mapping[str, int] = {}  # what readers have seen of each topic: before, nothing is answered
         self.target: int | None = None  # the topic's end when the process began; the event loop sets it once
         self.end: int | None = None  # the topic's end as last heard; the event loop writes, any thread reads
         self.caught_up = False  # the follower's thread writes, under the gate where it matters; any thread reads
@@ -42,10 +46,18 @@ class ViewPartition(PartitionStore):
         self._gate = threading.Lock()
         super().__init__(path, disk, generation)
 
-    def next_update(self, topic: str) -> int:
+    def next_offset(self, topic: str) -> int:
         """The next offset of a source topic, by catalogue name, that is not in the rows yet."""
         position = self.position
         return 0 if position is None else position.offsets.get(topic, 0)
+
+    def next_offsets(self) -> dict[str, int]:
+        """Of every topic that readers wait for: a reader who has seen these is shown nothing older."""
+        return {topic.name: self.next_offset(topic.name) for topic in AWAITED}
+
+    def is_past(self, offsets: Mapping[str, int]) -> bool:
+        """Whether it is at or past the next offsets of topics."""
+        return all(self.next_offset(topic) >= offset for topic, offset in offsets.items())
 
     @property
     def lag(self) -> int:
@@ -73,6 +85,18 @@ class ViewPartition(PartitionStore):
             rows: Any = self.rows(first)
             with closing(rows):
                 return list(islice(rows, rows_max))
+
+    def keys(self, prefix: bytes, keys_max: int) -> list[bytes]:
+        """Up to `keys_max` reserved keys that begin with `prefix`, in their order.
+
+        Raises:
+            Retriable: as `read`.
+        """
+        with self._gate:
+            self._check()
+            found: Any = self.beginning_with(prefix)
+            with closing(found):
+                return [key for key, _ in islice(found, keys_max)]
 
     def rows_estimate(self) -> int:
         """How many rows there are, as RocksDB reckons: too many by what was changed lately; 0 while it is away."""

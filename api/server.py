@@ -26,7 +26,6 @@ from api.view import View
 from schemas.admin import Deployed
 from schemas.codec import Codec
 from schemas.registry import open_registry
-from schemas.topics import UPDATES
 from state.database import Resources
 from state.follower import open_consumer
 from state.generations import Directions, GenerationsFollower, look_up, read
@@ -71,7 +70,7 @@ def open_view(settings: Settings, bootstrap_servers: str, stock: Deployed) -> Vi
     clock = SystemClock()
     served = open_generation(stock)
     for partition in served.partitions:
-        partition.floor = floors.get(partition.number, 0)
+        partition.floor = floors.get(partition.number, {})
     records = GenerationsFollower(settings, bootstrap_servers)
 
     def look() -> Directions:
@@ -94,13 +93,13 @@ def _open_partitions(folder: Path, topic: Deployed, resources: Resources) -> lis
     return partitions
 
 
-def _positions(folder: Path, topic: Deployed, resources: Resources) -> dict[int, int]:
+def _positions(folder: Path, topic: Deployed, resources: Resources) -> dict[int, dict[str, int]]:
     """How far a generation was that this view served, by partition; its process ended before it served the next."""
     if not folder.is_dir():
         return {}
     positions = {}
     for partition in _open_partitions(folder, topic, resources):
-        positions[partition.number] = partition.next_update(UPDATES.name)
+        positions[partition.number] = partition.next_offsets()
         partition.close()
     return positions
 

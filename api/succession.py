@@ -197,9 +197,8 @@ class Succession:
         if self._goal is None:
             self._goal = await successor.ask()
         return all(
-            new.mark.next_offset >= self._goal[new.number]
-            and successor.next_update(new.number) >= self.served.next_update(new.number)
-            for new in successor.partitions
+            new.mark.next_offset >= self._goal[new.number] and new.is_past(old.next_offsets())
+            for old, new in zip(self.served.partitions, successor.partitions, strict=True)
         )
 
     def _serve(self, successor: GenerationView) -> None:

@@ -141,7 +141,7 @@ def _states(partitions: Iterable[ViewPartition]) -> list[PartitionState]:
             p.mark.next_offset,
             p.end,
             None if p.end is None else p.lag,
-            p.next_update(UPDATES.name),
+            p.next_offset(UPDATES.name),
             0 if p.position is None else p.position.events(),
         )
         for p in partitions

@@ -18,6 +18,7 @@ from api.waiters import Waiters
 from inventory.policies import Policies
 from schemas import keys
 from schemas.rows import OUTCOMES, StockRow
+from schemas.topics import UPDATES, Topic
 from state.follower import Progress
 from stockweave import metrics
 from stockweave.errors import Retriable
@@ -39,7 +40,7 @@ class View:
         self._succession = succession
         self._succession.on_served = self._served
         self._succession.on_look = self._measure
-        self._waiters = Waiters(self._next_update)
+        self._waiters = Waiters(self.next_offset)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._heard_at_ms = 0
         self._measure_at_s = 0.0
@@ -102,17 +103,25 @@ class View:
         """As `GenerationView.outcomes`, of the one that is served."""
         return self.served.outcomes()
 
+    def next_offset(self, topic: str, partition: int) -> int:
+        """As `GenerationView.next_offset`, of the one that is served; it never goes back."""
+        return self.served.next_offset(topic, partition)
+
     async def wait_for(self, offsets: Mapping[int, int], timeout_s: float) -> None:
         """Wait until every given offset of inventory.updates, by partition, is folded and in the view.
 
         Raises:
             Retriable: that took longer than `timeout_s`.
         """
-        if not await self._waiters.wait(offsets, timeout_s):
-            behind = ", ".join(f"{p}-{o}" for p, o in offsets.items() if self._next_update(p) <= o)
+        if not await self.passed(UPDATES, offsets, timeout_s):
+            behind = ", ".join(f"{p}-{o}" for p, o in offsets.items() if self.next_offset(UPDATES.name, p) <= o)
             raise Retriable(
                 f"the view has not passed min_offset {behind} within {timeout_s:g} s; try again, or watch /readyz"
             )
+
+    async def passed(self, topic: Topic, offsets: Mapping[int, int], timeout_s: float) -> bool:
+        """Whether what came of every given offset of a topic, by partition, is in the view within `timeout_s`."""
+        return await self._waiters.wait(topic.name, offsets, timeout_s)
 
     async def run(self) -> None:
         """Follow until `stop`.
@@ -157,9 +166,6 @@ class View:
             metrics.VISIBLE_SECONDS.observe(max(0, self.clock.now_ms() - position.oldest_received_at) / 1_000)
         if self._waiters.any(progress.partition) and self._loop is not None:
             self._loop.call_soon_threadsafe(self._waiters.wake, progress.partition)
-
-    def _next_update(self, partition: int) -> int:
-        return self.served.next_update(partition)
 
     def _measure(self) -> None:
         now_s = self.clock.monotonic_s()

@@ -1,25 +1,34 @@
-"""Reads that wait until a partition's view has passed an offset: woken by the follower, never polling.
+"""Requests that wait until a partition's view has passed an offset: woken by the follower, never polling.
 
-All methods but `any` are called on the event loop. A waiter is entered before its condition is looked at, and the
-follower moves the position before it looks for waiters, so none is missed.
+Of any topic that the rows are made of: reads wait for updates, and commands on reservations for their decision. All
+methods but `any` are called on the event loop. A waiter is entered before its condition is looked at, and the follower
+moves the position before it looks for waiters, so none is missed.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+
+class Awaited(NamedTuple):
+    """What one future waits for. `topic`: by its catalogue name."""
+
+    topic: str
+    offset: int
 
 
 class Waiters:
     """Who waits for which partition.
 
     Args:
-        next_update: by partition, the first offset of inventory.updates that the view has not passed.
+        next_offset: of a topic and a partition: the first offset that the view has not passed.
     """
 
-    def __init__(self, next_update: Callable[[int], int]) -> None:
-        self._next_update = next_update
-        self._waiting: dict[int, dict[asyncio.Future[None], int]] = {}
+    def __init__(self, next_offset: Callable[[str, int], int]) -> None:
+        self._next_offset = next_offset
+        self._waiting: dict[int, dict[asyncio.Future[None], Awaited]] = {}
 
     def any(self, partition: int) -> bool:
         """Whether anybody waits; from any thread."""
@@ -30,14 +39,14 @@ class Waiters:
         waiting = self._waiting.get(partition)
         if not waiting:
             return
-        next_update = self._next_update(partition)
-        for future, offset in waiting.items():
-            if offset < next_update and not future.done():
+        passed = {topic: self._next_offset(topic, partition) for topic in {each.topic for each in waiting.values()}}
+        for future, (topic, offset) in waiting.items():
+            if offset < passed[topic] and not future.done():
                 future.set_result(None)
 
-    async def wait(self, offsets: Mapping[int, int], timeout_s: float) -> bool:
-        """Whether the view passed each offset within `timeout_s`."""
-        if all(offset < self._next_update(partition) for partition, offset in offsets.items()):
+    async def wait(self, topic: str, offsets: Mapping[int, int], timeout_s: float) -> bool:
+        """Whether the view passed each offset of a topic within `timeout_s`."""
+        if all(offset < self._next_offset(topic, partition) for partition, offset in offsets.items()):
             return True
         loop = asyncio.get_running_loop()
         futures: dict[asyncio.Future[None], int] = {}
@@ -45,7 +54,7 @@ class Waiters:
             for partition, offset in offsets.items():
                 future = loop.create_future()
                 futures[future] = partition
-                self._waiting.setdefault(partition, {})[future] = offset
+                self._waiting.setdefault(partition, {})[future] = Awaited(topic, offset)
             for partition in offsets:
                 self.wake(partition)
             _, pending = await asyncio.wait(futures, timeout=timeout_s)

@@ -1,8 +1,8 @@
-"""The only producer of updates: hands them to Kafka and says of each whether Kafka has it, refused it, or left it open.
+"""The only producer of what comes in by HTTP, updates above all: says of each whether Kafka has it, or left it open.
 
 Invariant: an update counts as published only once every in-sync replica has it, and one that is left open is said to
 be in doubt, never dropped in silence. Deliveries are counted in the poll thread; the loop is woken once per parcel.
-All methods are called on the loop that `start` ran on. Called by every connector.
+All methods are called on the loop that `start` ran on. Called by every connector, and for the commands of storefronts.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import NamedTuple, NoReturn, Self
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from prometheus_client import Histogram
 
 from schemas.codec import Codec, Record
 from stockweave.clients import CLIENT_LOGGER, Config, client_config
@@ -114,16 +115,24 @@ class Publisher:
 
     Args:
         bootstrap_servers: of the Kafka to write to.
-        topic: inventory.updates as deployed.
-        codec: of StockUpdate.
+        topic: inventory.updates as deployed, or another one whose records have a `sku`.
+        codec: of StockUpdate, or of that topic.
         timeout_ms: how long a delivery may take before it is in doubt.
         linger_ms: how long an update may wait for company.
+        seconds: observes each parcel.
     """
 
     def __init__(
-        self, bootstrap_servers: str, topic: str, codec: Codec, timeout_ms: int = 10_000, linger_ms: float = 2
+        self,
+        bootstrap_servers: str,
+        topic: str,
+        codec: Codec,
+        timeout_ms: int = 10_000,
+        linger_ms: float = 2,
+        seconds: Histogram = PUBLISH_SECONDS,
     ) -> None:
         self.topic = topic
+        self._seconds = seconds
         self._servers = bootstrap_servers
         self._codec = codec
         self._timeout_s = timeout_ms / 1000
@@ -178,14 +187,19 @@ class Publisher:
             Rejected: `refused_by_kafka`.
             Fatal: the process has to be started again.
         """
-        parcel = await self.send([update], headers)
-        await self.settle(parcel)
+        parcel = await self.deliver([update], headers)
         for failure in parcel.failures:
             if failure.reason == REFUSED:
                 raise Rejected(REFUSED, f"the update {failure.detail}")
             raise InDoubt(f"the update {failure.detail}")
         [(partition, offset)] = parcel.offsets.items()
         return Receipt(self.topic, partition, offset)
+
+    async def deliver(self, updates: Sequence[Record], headers: Headers | None = None) -> Parcel:
+        """`send`, and `settle`; raises as they do."""
+        parcel = await self.send(updates, headers)
+        await self.settle(parcel)
+        return parcel
 
     async def send(
         self, updates: Sequence[Record], headers: Headers | None = None, patience_s: float = GRACE_S
@@ -248,7 +262,7 @@ class Publisher:
         return True
 
     def _on_settled(self, parcel: Parcel) -> None:
-        PUBLISH_SECONDS.observe(time.perf_counter() - parcel.began_s)
+        self._seconds.observe(time.perf_counter() - parcel.began_s)
         self._room.set()
         if (fatal := parcel.fatal) is not None:
             self._break(fatal.str())

@@ -9,7 +9,6 @@ commit, followers as they read; one thread writes, any may read, unless there is
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import takewhile
 from pathlib import Path
 
 import msgspec
@@ -147,7 +146,14 @@ class PartitionStore:
 
     def holds(self) -> Iterator[tuple[bytes, bytes]]:
         """Holds in the order of their keys, as they stand now."""
-        return takewhile(_is_hold, self._items(keys.HOLD_PREFIX))
+        return self.beginning_with(keys.HOLD_PREFIX)
+
+    def beginning_with(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """What lies under reserved keys that begin with `prefix`, in the order of the keys."""
+        for key, value in self._items(prefix):
+            if not key.startswith(prefix):
+                return
+            yield key, value
 
     def rows_estimate(self) -> int:
         """How many rows there are, as the database reckons: too many by what was changed lately."""
@@ -173,7 +179,3 @@ class PartitionStore:
             self._database.flush(wait=True)
         finally:
             self._database.close()
-
-
-def _is_hold(item: tuple[bytes, bytes]) -> bool:
-    return item[0].startswith(keys.HOLD_PREFIX)

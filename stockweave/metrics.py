@@ -106,6 +106,22 @@ HTTP_SECONDS = Histogram(
 )
 HTTP_REQUESTS = Counter("stockweave_http_requests", "Requests answered, by route and status.", ["route", "status"])
 
+RESERVATION_COMMANDS = Counter(
+    "stockweave_reservation_commands",
+    "Commands of storefronts answered, by action and result: DONE, the code of a refusal, or UNDECIDED in time.",
+    ["action", "result"],
+)
+RESERVATION_SECONDS = Histogram(
+    "stockweave_reservation_seconds",
+    "From a storefront's command to its outcome in the view; of one command, or of a batch.",
+    buckets=_SECONDS,
+)
+COMMAND_PUBLISH_SECONDS = Histogram(
+    "stockweave_command_publish_seconds",
+    "From the hand-over of commands to Kafka to their acknowledgement; of one command, or of a batch.",
+    buckets=_SECONDS,
+)
+
 
 def markdown() -> str:
     """The list as a page."""

@@ -1,4 +1,4 @@
-"""Puts the API's process together: topics, codec, publisher, view, and the routes of every part, in one server.
+"""Puts the API's process together: topics, codecs, publishers, view, and the routes of every part, in one server.
 
 The parts never import one another, so they meet here. Called by `stockweave api`.
 """
@@ -13,6 +13,7 @@ import structlog
 import uvloop
 
 from api.app import make_app
+from api.reservations.desk import Desk
 from api.server import open_view, serve
 from connectors.publisher import Publisher
 from connectors.push import app as push
@@ -20,7 +21,8 @@ from connectors.push import openapi as push_openapi
 from schemas.admin import Deployed, ensure_topics
 from schemas.codec import Codec
 from schemas.registry import open_registry
-from schemas.topics import STOCK, UPDATES
+from schemas.topics import COMMANDS, STOCK, UPDATES
+from stockweave import metrics
 from stockweave.errors import Fatal, Retriable
 from stockweave.folder_lock import lock_folder
 from stockweave.settings import Settings
@@ -29,13 +31,15 @@ log = structlog.get_logger(__name__)
 
 KAFKA_WAIT_S = 60.0
 RETRY_S = 1.0
+COMMAND_LINGER_MS = 0.5  # a shopper waits for it
 
 
 class Reached(NamedTuple):
     """What other services gave."""
 
     topics: Mapping[str, Deployed]
-    codec: Codec
+    updates: Codec
+    commands: Codec
 
 
 def main(settings: Settings) -> None:
@@ -53,26 +57,35 @@ def main(settings: Settings) -> None:
 
 async def _serve(settings: Settings, bootstrap_servers: str, reached: Reached) -> None:
     updates = reached.topics[UPDATES.name].name
-    publisher = Publisher(bootstrap_servers, updates, reached.codec, settings.publish_timeout_ms)
+    publisher = Publisher(bootstrap_servers, updates, reached.updates, settings.publish_timeout_ms)
+    commands = Publisher(
+        bootstrap_servers,
+        reached.topics[COMMANDS.name].name,
+        reached.commands,
+        settings.reserve_wait_ms,
+        COMMAND_LINGER_MS,
+        metrics.COMMAND_PUBLISH_SECONDS,
+    )
     view = open_view(settings, bootstrap_servers, reached.topics[STOCK.name])
     app = make_app(
-        view,
+        Desk(view, commands, settings.reserve_wait_ms),
         updates,
         settings.read_wait_ms,
         mounts={push.ROOT: push.create_app(settings, publisher)},
         contributions=[push_openapi.contribution(settings)],
     )
-    async with publisher:
-        await serve(app, view, settings.api_host, settings.api_port, [publisher.watch()])
+    async with publisher, commands:
+        await serve(app, view, settings.api_host, settings.api_port, [publisher.watch(), commands.watch()])
 
 
 def _reach(settings: Settings, bootstrap_servers: str) -> Reached:
-    """Topics and codec, once Kafka and the registry are up."""
+    """Topics and codecs, once Kafka and the registry are up."""
     deadline_s = time.monotonic() + KAFKA_WAIT_S
     while True:
         try:
             topics = ensure_topics(settings, bootstrap_servers)
-            return Reached(topics, Codec("StockUpdate", open_registry(settings)))
+            registry = open_registry(settings)
+            return Reached(topics, Codec("StockUpdate", registry), Codec("ReservationCommand", registry))
         except Retriable as why:
             if time.monotonic() > deadline_s:
                 raise

@@ -52,6 +52,7 @@ class Settings(BaseSettings):
     line_bytes_max: int = Field(64 << 10, ge=256, description="Longest NDJSON line.")
     publish_timeout_ms: int = Field(10_000, ge=500, description="How long a write waits for Kafka before 503.")
     read_wait_ms: int = Field(5_000, ge=0, description="Longest that a read waits for `min_offset`.")
+    reserve_wait_ms: int = Field(5_000, ge=500, description="Longest that a reservation waits to be decided.")
     row_cache_bytes: int = Field(128 << 20, ge=0, description="Of rows in memory, about, if it has all partitions.")
     block_cache_bytes: int = Field(64 << 20, ge=1 << 20, description="RocksDB's, for all partitions of a process.")
     write_buffer_bytes: int = Field(64 << 20, ge=1 << 20, description="RocksDB's, for all partitions of a process.")

@@ -21,7 +21,7 @@ from connectors.push import body
 from connectors.push.batch import Batch, Stop
 from connectors.push.models import InventoryUpdate
 from connectors.push.validation import Fault, checked_supplier, faults_of, from_json, from_object, record_of
-from stockweave import problems
+from stockweave import bodies, problems
 from stockweave.metrics import PUSHED_ACCEPTED, PUSHED_IN_DOUBT, PUSHED_REJECTED
 from stockweave.problems import problem
 from stockweave.settings import Settings
@@ -32,6 +32,7 @@ UPDATE_PATH = "/{supplierId}/inventory-update"
 BATCH_PATH = "/{supplierId}/inventory-batch-update"
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_TOO_LARGE = "send a batch in parts, or as NDJSON"
 _STOPPING = "the service is stopping; send what was not read again"
 
 
@@ -70,10 +71,10 @@ class PushRoutes:
 
     async def update(self, request: web.Request) -> web.Response:
         """POST one update."""
-        if (refused := body.unsupported(request, body.JSON)) is not None:
+        if (refused := bodies.unsupported(request, bodies.JSON)) is not None:
             return refused
         supplier_id = checked_supplier(request.match_info["supplierId"])
-        raw = await _whole(request, self._line_bytes_max)
+        raw = await bodies.whole(request, self._line_bytes_max, _TOO_LARGE)
         if isinstance(raw, web.Response):
             return raw
         try:
@@ -90,11 +91,13 @@ class PushRoutes:
             return problem(503, "in_doubt", str(error), retry_after_s=error.retry_after_s, inDoubt=1)
         PUSHED_ACCEPTED.inc()
         token = f"{receipt.partition}-{receipt.offset}"
-        return web.Response(body=orjson.dumps(receipt._asdict() | {"token": token}), status=202, content_type=body.JSON)
+        return web.Response(
+            body=orjson.dumps(receipt._asdict() | {"token": token}), status=202, content_type=bodies.JSON
+        )
 
     async def batch(self, request: web.Request) -> web.StreamResponse:
         """POST a batch: a JSON array, or NDJSON."""
-        if (refused := body.unsupported(request, body.JSON, body.NDJSON)) is not None:
+        if (refused := bodies.unsupported(request, bodies.JSON, body.NDJSON)) is not None:
             return refused
         supplier_id = checked_supplier(request.match_info["supplierId"])
         batch = Batch(self._publisher, supplier_id, self._clock.now_ms, _headers(request), self._patience_s)
@@ -122,7 +125,7 @@ class PushRoutes:
         except TimeoutError:
             batch.stop = Stop(503, "try_again", _STOPPING, 1)
         except web.RequestPayloadError as error:
-            batch.stop = Stop(400, "malformed_body", _unreadable(request, error))
+            batch.stop = Stop(400, "malformed_body", bodies.unreadable(request, error))
         finally:
             self._reading.discard(timeout)
 
@@ -133,7 +136,7 @@ class PushRoutes:
         return None if not line or line.isspace() else from_json(line)
 
     async def _items(self, request: web.Request) -> list[object] | web.Response:
-        raw = await _whole(request, self._body_bytes_max)
+        raw = await bodies.whole(request, self._body_bytes_max, _TOO_LARGE)
         if isinstance(raw, web.Response):
             return raw
         try:
@@ -145,29 +148,11 @@ class PushRoutes:
         return items
 
 
-async def _whole(request: web.Request, bytes_max: int) -> bytes | web.Response:
-    try:
-        raw = await body.read_whole(request.content, bytes_max)
-    except web.RequestPayloadError as error:
-        response = problem(400, "malformed_body", _unreadable(request, error))
-        response.force_close()
-        return response
-    if raw is None:
-        detail = f"the body is larger than {bytes_max} bytes; send a batch in parts, or as NDJSON"
-        return problem(413, "body_too_large", detail)
-    return raw
-
-
 async def _take_items(items: Sequence[object], batch: Batch) -> None:
     for at in range(0, len(items), body.CHUNK_LINES):
         if not await batch.take(at + 1, items[at : at + body.CHUNK_LINES], from_object):
             return
         await asyncio.sleep(0)  # other requests get their turn between chunks
-
-
-def _unreadable(request: web.Request, error: web.RequestPayloadError) -> str:
-    request.content.feed_eof()  # nothing more can be read; aiohttp would try, and log the same error as its own
-    return f"the body cannot be read on ({' '.join(str(error).split())}); mend it"
 
 
 def _headers(request: web.Request) -> Headers | None:
@@ -196,7 +181,7 @@ async def _answer(request: web.Request, batch: Batch) -> web.StreamResponse:
         "inDoubt": batch.in_doubt,
         "token": batch.token,
     }
-    headers = {hdrs.CONTENT_TYPE: body.JSON}
+    headers = {hdrs.CONTENT_TYPE: bodies.JSON}
     if stop is None:
         status, head = (207 if batch.rejected else 202), account
     else:

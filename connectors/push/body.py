@@ -1,24 +1,19 @@
-"""Request bodies: what type they are, whole JSON ones up to a limit, and NDJSON line by line in bounded memory.
+"""NDJSON bodies, line by line in bounded memory; whole ones are read by `stockweave.bodies`.
 
-Called by the routes, before anything is known of the content. Compressed bodies are refused: the server unpacks them,
-and does not tell when one breaks off, so lines could be missing without a word.
+Called by the routes, before anything is known of the content.
 """
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import AsyncGenerator
 from typing import NamedTuple
 
-from aiohttp import StreamReader, hdrs, web
+from aiohttp import StreamReader
 
-from stockweave.problems import problem
+from stockweave.bodies import Mark
 
-JSON = "application/json"
 NDJSON = "application/x-ndjson"
 CHUNK_LINES = 500  # validated and handed to Kafka in one go: a few milliseconds of the loop
-
-_ENCODINGS = ("", "identity")
 
 
 class Lines(NamedTuple):
@@ -28,39 +23,10 @@ class Lines(NamedTuple):
     lines: list[bytes | None]
 
 
-def unsupported(request: web.Request, *media_types: str) -> web.Response | None:
-    """The 415 to answer, if the body is of none of the media types, or in an encoding that is not unpacked."""
-    if request.content_type not in media_types:
-        given = request.headers.get(hdrs.CONTENT_TYPE, "none")
-        wanted = " or ".join(media_types)
-        return problem(415, "unsupported_media_type", f"Content-Type is {given}; send {wanted}", field="Content-Type")
-    if (request.charset or "utf-8").lower() not in ("utf-8", "utf8", "us-ascii"):
-        detail = f"charset is {request.charset}; send UTF-8"
-        return problem(415, "unsupported_media_type", detail, field="Content-Type")
-    encoding = request.headers.get(hdrs.CONTENT_ENCODING, "").lower()
-    if encoding not in _ENCODINGS:
-        detail = f"Content-Encoding is {encoding}; send the body as it is, not compressed"
-        return problem(415, "unsupported_encoding", detail, field="Content-Encoding")
-    return None
-
-
-async def read_whole(content: StreamReader, bytes_max: int) -> bytes | None:
-    """A whole body, or None if it is larger than `bytes_max`; reads no further than that."""
-    parts = []
-    size = 0
-    mark = _Mark()
-    while data := await content.readany():
-        size += len(data)
-        if size > bytes_max:
-            return None
-        parts.append(mark.strip(data))
-    return b"".join(parts)
-
-
 async def read_lines(content: StreamReader, line_bytes_max: int) -> AsyncGenerator[Lines, None]:
     """A body's lines as they arrive, up to `CHUNK_LINES` at a time; an empty line is an empty one."""
     splitter = LineSplitter(line_bytes_max)
-    mark = _Mark()
+    mark = Mark()
     first = 1
     while data := await content.readany():
         lines = splitter.feed(mark.strip(data))
@@ -70,20 +36,6 @@ async def read_lines(content: StreamReader, line_bytes_max: int) -> AsyncGenerat
             first += len(chunk)
     if (last := splitter.close()) != b"":
         yield Lines(first, [last])
-
-
-class _Mark:
-    """Takes the byte order mark off the beginning of a body, which spreadsheets and PowerShell put there."""
-
-    def __init__(self) -> None:
-        self._at_beginning = True
-
-    def strip(self, data: bytes) -> bytes:
-        """The data without the mark; it is looked for in the first data alone."""
-        if not self._at_beginning:
-            return data
-        self._at_beginning = False
-        return data.removeprefix(codecs.BOM_UTF8)
 
 
 class LineSplitter:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from connectors.push.app import BATCH_PATH, ROOT, UPDATE_PATH
-from connectors.push.body import JSON, NDJSON
+from connectors.push.body import NDJSON
 from connectors.push.models import ID_SCHEMA, InventoryUpdate
+from stockweave.bodies import JSON
 from stockweave.problems import MEDIA_TYPE
 from stockweave.settings import Settings
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,12 +15,15 @@ from aiohttp.web import Application, Request
 from confluent_kafka import Producer
 
 from api.app import make_app
+from api.reservations.desk import CommandLog, Delivered, Desk
 from api.server import open_view
 from schemas.admin import Deployed, ensure_topics
+from schemas.codec import Record
 from schemas.keys import POSITION, partition_of, source_key
 from schemas.rows import Count, Delta, Position, Source, StockRow, encode, encode_row
-from schemas.topics import STOCK, UPDATES
+from schemas.topics import COMMANDS, STOCK, UPDATES
 from stockweave.clients import CLIENT_LOGGER
+from stockweave.errors import Retriable
 from stockweave.settings import Settings
 
 WAIT_S = 30.0
@@ -57,6 +60,7 @@ class Stock:
         self.topics: dict[str, Deployed] = {}
         self.create()
         self.next_update = [0] * partitions
+        self.next_command = [0] * partitions
         self.outcomes: list[dict[str, list[int]]] = [{} for _ in range(partitions)]
         self._producer = Producer(
             {
@@ -114,6 +118,15 @@ class Stock:
         self.end()
         return token
 
+    def decide(self, partition: int, records: Mapping[bytes, bytes], next_command: int) -> None:
+        """A committed transaction of what commands below `next_command` came to."""
+        self._producer.begin_transaction()
+        for key, value in records.items():
+            self._produce(partition, key, value)
+        self.next_command[partition] = next_command
+        self._place(partition, oldest_received_at=0)
+        self.end()
+
     def partition(self, sku: str) -> int:
         return partition_of(sku.encode(), self.settings.partitions)
 
@@ -122,28 +135,50 @@ class Stock:
         self.next_update[partition] = at + 1
         counts = self.outcomes[partition].setdefault("acme", [0, 0, 0, 0])
         counts[("applied", "duplicate").index(outcome)] += 1
+        self._place(partition, oldest_received_at)
+        return f"{partition}-{at}"
+
+    def _place(self, partition: int, oldest_received_at: int | None) -> None:
         now = time.time_ns() // 1_000_000
         oldest = now if oldest_received_at is None else oldest_received_at
-        position = Position({UPDATES.name: at + 1}, self.outcomes[partition], now, oldest)
-        self._produce(partition, POSITION, encode(position))
-        return f"{partition}-{at}"
+        offsets = {UPDATES.name: self.next_update[partition]}
+        if self.next_command[partition]:
+            offsets[COMMANDS.name] = self.next_command[partition]
+        self._produce(partition, POSITION, encode(Position(offsets, self.outcomes[partition], now, oldest)))
 
     def _produce(self, partition: int, key: bytes, value: bytes | None) -> None:
         self._producer.produce(self.topics[STOCK.name].name, value, key, partition)
         self._producer.poll(0)
 
 
+class NoCommands:
+    """A log of commands that takes none."""
+
+    async def deliver(self, updates: Sequence[Record], /) -> Delivered:
+        raise Retriable("no command is taken here")
+
+
 class Reader:
     """The API over a view in the deployment's data folder; an async context manager that waits until it is ready."""
 
-    def __init__(self, stock: Stock, *, wait: bool = True) -> None:
+    def __init__(
+        self,
+        stock: Stock,
+        *,
+        wait: bool = True,
+        commands: CommandLog | None = None,
+        settings: Settings | None = None,
+    ) -> None:
         self._stock = stock
+        self._settings = settings or stock.settings
         self._wait = wait
+        self._commands = commands or NoCommands()
 
     async def __aenter__(self) -> Self:
-        stock = self._stock
-        self.view = open_view(stock.settings, stock.bootstrap_servers, stock.topics[STOCK.name])
-        app = make_app(self.view, stock.topics[UPDATES.name].name, stock.settings.read_wait_ms)
+        stock, settings = self._stock, self._settings
+        self.view = open_view(settings, stock.bootstrap_servers, stock.topics[STOCK.name])
+        desk = Desk(self.view, self._commands, settings.reserve_wait_ms)
+        app = make_app(desk, stock.topics[UPDATES.name].name, settings.read_wait_ms)
         self.client: TestClient[Request, Application] = TestClient(TestServer(app))
         await self.client.start_server()
         self.running = asyncio.create_task(self.view.run())

@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient
 from api import routes
 from api.listing import page
 from schemas.admin import Deployed
-from schemas.topics import STOCK
+from schemas.topics import COMMANDS, STOCK, UPDATES
 from tests.api.stock import WAIT_S, Reader, Stock, row
 from tests.conftest import BrokerFactory
 from tests.generations import copy_rows, tell
@@ -142,7 +142,7 @@ async def test_it_is_served_once_it_is_past_the_former_one_in_every_partition(st
     first, second = stock.topics[STOCK.name], copied(stock, 1)
     async with Reader(stock) as reader:
         stock.duplicate(2)
-        await until(lambda: reader.view.served.next_update(2) == 2, reader)
+        await until(lambda: reader.view.next_offset(UPDATES.name, 2) == 2, reader)
         say(stock, live=1, previous=0)
         await followed(reader, second)
         await asyncio.sleep(0.5)
@@ -237,7 +237,7 @@ async def test_a_way_back_is_served_once_it_has_what_the_later_generation_had(st
         write_into(stock, second)
         left_at = list(stock.next_update)
         stock.write(*(row(sku, version=2, acme=2) for sku in SKUS))
-        await until(lambda: all(reader.view.served.next_update(p) == left_at[p] + 1 for p in range(3)), reader)
+        await until(lambda: all(reader.view.next_offset(UPDATES.name, p) == left_at[p] + 1 for p in range(3)), reader)
         say(stock, live=0, previous=1)
         await followed(reader, first)
         await asyncio.sleep(0.3)
@@ -247,6 +247,21 @@ async def test_a_way_back_is_served_once_it_has_what_the_later_generation_had(st
         stock.write(*(row(sku, version=2, acme=2) for sku in SKUS))
         await served(reader, first)
         assert (await reader.item("sku-5"))["available_quantity"] == 2
+
+
+async def test_no_generation_is_served_before_it_has_what_was_decided_of_commands(stock: Stock) -> None:
+    stock.write(*(row(sku, acme=1) for sku in SKUS))
+    first, second = stock.topics[STOCK.name], copied(stock, 1)
+    stock.decide(2, {}, next_command=1)
+    async with Reader(stock) as reader:
+        assert reader.view.next_offset(COMMANDS.name, 2) == 1
+        say(stock, live=1, previous=0)
+        await followed(reader, second)
+        await asyncio.sleep(0.3)
+        assert reader.view.generation == first.generation
+        write_into(stock, second)
+        stock.decide(2, {}, next_command=1)
+        await served(reader, second)
 
 
 async def test_a_restart_in_the_middle_of_a_switch_answers_nothing_older_than_before(stock: Stock) -> None:
@@ -291,7 +306,7 @@ async def test_the_served_generations_topic_may_go_once_another_is_live(stock: S
     first, second = stock.topics[STOCK.name], copied(stock, 1)
     async with Reader(stock) as reader:
         at = stock.duplicate(0)
-        await until(lambda: reader.view.served.next_update(0) == 2, reader)
+        await until(lambda: reader.view.next_offset(UPDATES.name, 0) == 2, reader)
         say(stock, live=1)
         await asyncio.to_thread(delete, stock, first)
         await until(lambda: reader.view.served not in reader.view._succession._running, reader)

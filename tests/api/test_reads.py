@@ -90,6 +90,8 @@ async def test_a_whole_row_tells_where_every_unit_came_from(reader: Reader) -> N
         "supplierId": "best",
         "locationId": "b",
         "on_hand": 7,
+        "reserved": 0,
+        "available": 7,
         "anchored": True,
         "counts": 0,
         "standing": "STALE",

@@ -33,7 +33,7 @@ async def test_an_aborted_row_is_never_visible(stock: Stock) -> None:
         stock.next_update = [0, 0, 0]
         token = stock.write(row("milk", acme=7), row("bread", acme=1))
         assert (await reader.item("milk", min_offset=token))["available_quantity"] == 7
-        assert reader.view.partitions[stock.partition("milk")].next_update("inventory.updates") == 1
+        assert reader.view.partitions[stock.partition("milk")].next_offset("inventory.updates") == 1
 
 
 async def test_a_removed_row_is_unknown_again(stock: Stock) -> None:

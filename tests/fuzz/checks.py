@@ -1,4 +1,4 @@
-"""For schemathesis: how lines are drawn and sent, and the three checks that ask what no OpenAPI document can say.
+"""For schemathesis: how lines are drawn and sent, and the four checks that ask what no OpenAPI document can say.
 
 Every other check runs as it is. These run as well, and pass over just the refusals that are listed here, by the
 problem's reason and what it says. Loaded by schemathesis itself, by the name in SCHEMATHESIS_HOOKS.
@@ -14,7 +14,11 @@ import schemathesis
 from hypothesis import strategies as st
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.failures import Failure
-from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
+from schemathesis.specs.openapi.checks import (
+    allow_header_conformance,
+    negative_data_rejection,
+    positive_data_acceptance,
+)
 
 NDJSON = "application/x-ndjson"
 BEYOND_A_SCHEMA = tuple(
@@ -64,11 +68,25 @@ def valid_data_is_taken(
 def invalid_data_is_refused(
     ctx: schemathesis.CheckContext, response: schemathesis.Response, case: schemathesis.Case[Any]
 ) -> None:
-    """`negative_data_rejection`, but for a batch, which is refused line by line: its 207 must list what is invalid."""
+    """`negative_data_rejection`, but for a batch, which is refused entry by entry: the answer must list what is."""
     try:
         negative_data_rejection(ctx, response, case)
     except Failure:
-        if response.status_code != 207 or not response.json()["rejected"]:
+        told = response.json()
+        results = told.get("results", ())
+        if not (response.status_code == 207 and told["rejected"]) and all(r["status"] != 422 for r in results):
+            raise
+
+
+@schemathesis.check
+def allowed_methods_are_described(
+    ctx: schemathesis.CheckContext, response: schemathesis.Response, case: schemathesis.Case[Any]
+) -> None:
+    """`allow_header_conformance`, but for a path that is also the one of a row, of a SKU that is called so."""
+    try:
+        allow_header_conformance(ctx, response, case)
+    except Failure:
+        if case.path != "/api/v1/inventory/reserve" or response.headers["allow"] != ["GET,HEAD,POST"]:
             raise
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 import socket
 from collections.abc import Callable
+from typing import Any
 
 import orjson
 
-from connectors.push.body import JSON, NDJSON
+from connectors.push.body import NDJSON
+from stockweave.bodies import JSON
 from tests.fuzz.junk import SCALARS, TEXTS, spoilt, spoilt_json
 
 ANSWERS_S = 5.0
@@ -31,6 +33,19 @@ VALUES = (
 )  # fmt: skip
 UPDATE = {"sku": "tea", "quantity": 3, "timestamp": "2026-01-05T09:00:00Z", "updateId": "u-1", "kind": "COUNT",
           "incoming": [{"expectedAt": 1_800_000_000_000, "quantity": 5}], "staleAfterMs": 60_000}  # fmt: skip
+RESERVED: dict[str, Any] = {
+    "sku": "tea",
+    "quantity": 1,
+    "orderId": "o-1",
+    "if_version": "g-7",
+    "preferred_locations": ["shop", "x"],
+}
+RESERVATION: dict[str, Any] = {
+    "order_id": "o-1",
+    "lines": [{"sku": "milk", "quantity": 2, "location": "default"}],
+    "channel": "web",
+}
+OWN_ID = b"AAAAAAAAAAAAAAAAAAAAAA.dGVh"
 
 
 def get(path: bytes, *headers: bytes) -> bytes:
@@ -38,9 +53,15 @@ def get(path: bytes, *headers: bytes) -> bytes:
 
 
 def post(path: bytes, body: bytes, media: str = JSON, *headers: bytes) -> bytes:
+    """A POST to a route of suppliers."""
+    return post_to(b"/api/v1/suppliers/" + path, body, media, *headers)
+
+
+def post_to(path: bytes, body: bytes, media: str = JSON, *headers: bytes) -> bytes:
+    """A POST to any path."""
     own = [f"Content-Type: {media}".encode()] if not any(h.startswith(b"Content-Type") for h in headers) else []
     length = b"Content-Length: %d" % len(body)
-    head = (b"POST /api/v1/suppliers/" + path + b" HTTP/1.1", b"Connection: close", *_host(headers), *own, length)
+    head = (b"POST " + path + b" HTTP/1.1", b"Connection: close", *_host(headers), *own, length)
     return b"\r\n".join((*head, *headers, b"", body))
 
 
@@ -76,7 +97,9 @@ def _received(connection: socket.socket) -> bytes | None:
 def request(drawn: random.Random) -> bytes:
     """One request, spoilt somewhere."""
     headers = [drawn.choice(HEADERS) + b": " + _header(drawn) for _ in range(drawn.choice((0, 0, 0, 1, 2)))]
-    match drawn.randrange(6):
+    match drawn.randrange(8):
+        case 6 | 7:
+            return _reservation(drawn, headers)
         case 0 | 1:
             path = drawn.choice(READS)
             return get(spoilt(drawn, path)[:2_000] if drawn.randrange(4) == 0 else path + _percent(drawn), *headers)
@@ -91,6 +114,27 @@ def request(drawn: random.Random) -> bytes:
     return spoilt(drawn, post(b"acme/inventory-update", orjson.dumps(UPDATE), JSON, *headers))
 
 
+def _reservation(drawn: random.Random, headers: list[bytes]) -> bytes:
+    """A call on reservations."""
+    key = [b"Idempotency-Key: " + drawn.choice((b"k-1", b"k-1", b"\xff", b"a b", b"", b"k" * 300))]
+    body = _spoilt_body(drawn, RESERVED)
+    match drawn.randrange(5):
+        case 0:
+            return post_to(b"/api/v1/inventory/reserve", body, JSON, *key, *headers)
+        case 1:
+            return post_to(b"/api/v1/reservations", _spoilt_body(drawn, RESERVATION), JSON, *key, *headers)
+        case 2:
+            entries = b",".join((body, _spoilt_body(drawn, RESERVATION), _spoilt_body(drawn, RESERVED)))
+            return post_to(b"/api/v1/reservations:batch", b'{"reservations":[' + entries + b"]}", JSON, *key, *headers)
+        case 3:
+            path = spoilt(drawn, b"/api/v1/reservations/" + OWN_ID) if drawn.randrange(2) else b"/api/v1/reservations/"
+            return get(path[:2_000] + _percent(drawn), *headers)
+    action = drawn.choice((b"commit", b"release", b"fulfil", b"extend"))
+    units = _spoilt_body(drawn, {"quantity": 1, "location": "default"})
+    own_id = drawn.choice((OWN_ID, _percent(drawn), OWN_ID + b"%00"))
+    return post_to(b"/api/v1/reservations/" + own_id + b"/" + action, units, JSON, *key, *headers)
+
+
 def _header(drawn: random.Random) -> bytes:
     value = drawn.choice(VALUES)
     return spoilt(drawn, value)[:9_000].replace(b"\n", b"") if drawn.randrange(3) == 0 else value
@@ -101,17 +145,18 @@ def _percent(drawn: random.Random) -> bytes:
 
 
 def _update(drawn: random.Random) -> bytes:
+    return _spoilt_body(drawn, UPDATE)
+
+
+def _spoilt_body(drawn: random.Random, good: dict[str, Any]) -> bytes:
     match drawn.randrange(4):
         case 0:
-            return spoilt(drawn, orjson.dumps(UPDATE))
+            return spoilt(drawn, orjson.dumps(good))
         case 1:
             return (
-                orjson.dumps(UPDATE)[:-1]
-                + b',"a":'
-                + drawn.choice((b"[" * 9_000, b"9" * 5_000, b"1e999", b"NaN"))
-                + b"}"
+                orjson.dumps(good)[:-1] + b',"a":' + drawn.choice((b"[" * 9_000, b"9" * 5_000, b"1e999", b"NaN")) + b"}"
             )
-    changed = spoilt_json(drawn, UPDATE) if drawn.randrange(2) else UPDATE | {"sku": drawn.choice(SCALARS)}
+    changed = spoilt_json(drawn, good) if drawn.randrange(2) else good | {"sku": drawn.choice(SCALARS)}
     return orjson.dumps(changed, default=str) if _is_utf8(changed) else b'{"sku": "\\ud800"}'
 
 

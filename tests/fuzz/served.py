@@ -16,12 +16,15 @@ from typing import NamedTuple, Self
 import psutil
 
 from stockweave.ports import free_port
+from tests.api.reservations.worker import Worker
 from tests.api.stock import Stock, row
 
 ROOT = Path(__file__).parents[2]
 STARTS_S = 60.0
 READ_WAIT_MS = "20"  # many reads wait for a write that never was
-CHECKS_AS_THEIR_OWN = "positive_data_acceptance,negative_data_rejection,not_a_server_error"  # see `tests.fuzz.checks`
+CHECKS_AS_THEIR_OWN = (  # see `tests.fuzz.checks`
+    "positive_data_acceptance,negative_data_rejection,not_a_server_error,allow_header_conformance"
+)
 
 
 class Conformance(NamedTuple):
@@ -42,7 +45,8 @@ class Served:
 
     def __init__(self, bootstrap_servers: str, folder: Path) -> None:
         self._stock = Stock(bootstrap_servers, folder)
-        self._stock.write(row("milk", acme=3), row("tea", acme=1, bolt__shop=-2), row("caf\u00e9", acme=0))
+        self._worker = Worker(self._stock)  # for what is reserved; updates are folded by nobody
+        self._worker.stock(row("milk", acme=3), row("tea", acme=1, bolt__shop=-2), row("caf\u00e9", acme=0))
         self._log = folder / "api.log"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -57,6 +61,7 @@ class Served:
         }
         command = [sys.executable, "-X", "faulthandler", "-m", "stockweave", "api"]
         command += ["--data-dir", str(settings.data_dir), "--api-port", str(self.port)]
+        self._worker.__enter__()
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, cwd=ROOT)
         deadline_s = time.monotonic() + STARTS_S
@@ -70,6 +75,7 @@ class Served:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.process.terminate()
+        self._worker.__exit__(kind, error, trace)
         assert self.process.wait(30) == 0, self.log()
 
     def ready(self) -> bool:

@@ -132,7 +132,7 @@ class Watch:
             if not partition.caught_up:
                 continue
             number = partition.number
-            at = partition.next_update(UPDATES.name)
+            at = partition.next_offset(UPDATES.name)
             if at < self._view_at.get(number, 0):
                 raise Wrong(f"the view of partition {number} went back from {self._view_at[number]} to {at}")
             self._view_at[number] = at

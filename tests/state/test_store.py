@@ -53,6 +53,16 @@ def test_rows_come_in_key_order_and_reserved_keys_never(tmp_path: Path, resource
     store.close()
 
 
+def test_reserved_keys_of_one_prefix_come_in_order_and_no_others(tmp_path: Path, resources: Resources) -> None:
+    store = PartitionStore(tmp_path / "0", resources, "g1")
+    mine = [keys.order_key("o1", sku, "r") for sku in ("a", "b")]
+    others = [keys.order_key("o", "a", "r"), keys.order_key("o10", "a", "r"), keys.hold_key("a", "r"), b"row"]
+    store.write(dict.fromkeys([*mine, *others], b"x"), 1)
+    assert [key for key, _ in store.beginning_with(keys.order_prefix("o1"))] == mine
+    assert list(store.beginning_with(keys.order_prefix("o2"))) == []
+    store.close()
+
+
 def test_how_many_rows_there_are_is_known_about(tmp_path: Path, resources: Resources) -> None:
     store = PartitionStore(tmp_path / "0", resources, "g1")
     assert store.rows_estimate() == 0

@@ -1,0 +1,92 @@
+"""What is answered to a command, by the hold that the view has once the command is decided: pure.
+
+A hold may have gone on since; what a command came to is told all the same, for its steps name the commands that were
+carried out. Called by the routes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from api.reservations.answers import Reply, refusal, reservation
+from inventory.reservations.decide import STEPS_MAX
+from schemas.reservations import (
+    COMMIT,
+    COMMITTED,
+    EXPIRED,
+    FULFIL,
+    FULFILLED,
+    HELD,
+    REFUSED,
+    RELEASE,
+    RELEASED,
+    SOLD_OUT,
+    UNKNOWN_SKU,
+    Hold,
+)
+
+UNKNOWN_RESERVATION, CONFLICT = "UNKNOWN_RESERVATION", "IDEMPOTENCY_CONFLICT"
+INVALID_STATE = "INVALID_STATE"
+ANOTHER_KEY = "with another Idempotency-Key, for this one keeps its answer"
+
+SAME_ALREADY = {COMMIT: (COMMITTED, FULFILLED), RELEASE: (RELEASED,)}
+"""States in which a command has nothing to do, and is answered as if it had done it."""
+
+
+def of_hold(command: Mapping[str, Any], hold: Hold, told: Callable[[Hold], object]) -> Reply:
+    """The answer to a call that reserves. `told`: gives it its form."""
+    if hold.fingerprint != command["fingerprint"]:
+        detail = "the Idempotency-Key was used for another request; send that one as it was, or this one " + ANOTHER_KEY
+        return refusal(409, CONFLICT, detail, reservation_id=hold.reservation_id)
+    if hold.state != REFUSED:
+        return Reply(201, told(hold), own_id=hold.reservation_id)
+    if hold.reason == UNKNOWN_SKU:
+        detail = f"nothing was ever heard of SKU {hold.sku!r}; once it is known, ask again {ANOTHER_KEY}"
+        return refusal(404, UNKNOWN_SKU, detail, sku=hold.sku)
+    if hold.reason == SOLD_OUT:
+        lines = [{"sku": hold.sku, "left": hold.left}]
+        detail = (
+            f"{hold.left} of {hold.quantity} units of SKU {hold.sku!r} could be had; "
+            f"ask for no more than that, or with allow_partial, {ANOTHER_KEY}"
+        )
+        return refusal(409, SOLD_OUT, detail, lines=lines)
+    detail = f"SKU {hold.sku!r} has another version by now; read it again, and ask {ANOTHER_KEY}"
+    return refusal(409, hold.reason or REFUSED, detail, lines=[{"sku": hold.sku, "left": hold.left}])
+
+
+def of_change(command: Mapping[str, Any], hold: Hold | None, now_ms: int) -> Reply:
+    """The answer to a command on a reservation; `now_ms`: the API's, for one that lapsed and is not said so yet."""
+    if hold is None:
+        return unknown(command["reservation_id"])
+    action, units = command["action"], command["quantity"]
+    for step in hold.steps:
+        if step.command_id == command["command_id"]:
+            if units and step.units != units:
+                detail = f"the Idempotency-Key was used for {step.units} units, not {units}; ask {ANOTHER_KEY}"
+                return refusal(409, CONFLICT, detail, reservation_id=hold.reservation_id)
+            return Reply(200, reservation(hold))
+    if hold.state in SAME_ALREADY.get(action, ()):
+        return Reply(200, reservation(hold))
+    if hold.state == EXPIRED or hold.has_expired(now_ms):
+        detail = "the reservation has lapsed, and its units may be another's; reserve them again " + ANOTHER_KEY
+        return refusal(409, EXPIRED, detail, state=EXPIRED)
+    return refusal(409, INVALID_STATE, _why(command, hold), state=hold.state, open=hold.open_units)
+
+
+def unknown(own_id: str) -> Reply:
+    """There is no such reservation."""
+    return refusal(404, UNKNOWN_RESERVATION, f"there is no reservation {own_id!r}; send the id that a call was told")
+
+
+def _why(command: Mapping[str, Any], hold: Hold) -> str:
+    action, location = command["action"], command["location_id"]
+    if len(hold.steps) >= STEPS_MAX:
+        return f"the reservation has had {len(hold.steps)} steps, and no more are kept; take larger quantities"
+    if action in (FULFIL, RELEASE) and hold.state in (COMMITTED, *((HELD,) if action == RELEASE else ())):
+        there = [part for part in hold.parts if part.fulfilled_at is None and location in (None, part.location_id)]
+        units = sum(part.quantity for part in there)
+        where = "" if location is None else f" at {location!r}"
+        return f"{units} units are open{where}, fewer than asked for; ask for no more than that"
+    remedy = "; commit it first" if action == FULFIL and hold.state == HELD else ""
+    return f"the reservation is {hold.state}, in which it cannot be the object of {action}{remedy}"
