@@ -14,9 +14,12 @@ import random
 import statistics
 import tempfile
 import threading
+import urllib.request
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
+import aiohttp
 import orjson
 import uvloop
 
@@ -148,7 +151,9 @@ def _steady(url: str, seconds: float, how: str, feeding: threading.Thread | None
 
 def _stock(url: str) -> None:
     lines = [_update(sku, UNITS, "stock") for sku in (HOT, *MANY)]
-    asyncio.run(_post_lines(url, "acme", lines))
+    token = asyncio.run(_post_lines(url, "acme", lines))
+    with urllib.request.urlopen(f"{url}/api/v1/inventory?sku={HOT}&min_offset={token}") as answer:
+        answer.read()
 
 
 def _feed(url: str, updates: int, run: int) -> None:
@@ -161,19 +166,19 @@ def _feed(url: str, updates: int, run: int) -> None:
 
 
 def _update(sku: str, quantity: int, update_id: str) -> bytes:
-    return orjson.dumps({"sku": sku, "quantity": quantity, "updateId": update_id, "kind": "COUNT"})
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return orjson.dumps({"sku": sku, "quantity": quantity, "updateId": update_id, "kind": "COUNT", "timestamp": now})
 
 
-async def _post_lines(url: str, supplier: str, lines: Sequence[bytes]) -> None:
-    import aiohttp
-
+async def _post_lines(url: str, supplier: str, lines: Sequence[bytes]) -> str:
     path = f"{url}/api/v1/suppliers/{supplier}/inventory-batch-update"
     async with (
         aiohttp.ClientSession() as session,
         session.post(path, data=b"\n".join(lines), headers={"Content-Type": "application/x-ndjson"}) as answer,
     ):
         if answer.status not in (200, 202):
-            raise Fatal(f"the catalogue was answered {answer.status}: {await answer.text()}")
+            raise Fatal(f"the catalogue was answered {answer.status}: {(await answer.text())[:300]}")
+        return str((await answer.json())["token"])
 
 
 def _table(rates: dict[str, tuple[list[float], list[float]]]) -> str:
