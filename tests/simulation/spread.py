@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import os
 import time
 from concurrent.futures import ProcessPoolExecutor
 
+from stockweave.die_with_parent import die_with
 from tests.simulation.report import Report
 from tests.simulation.run import quietly, try_seed
 
@@ -15,7 +17,8 @@ CHUNK = 50
 
 def processes(jobs: int) -> ProcessPoolExecutor:
     """To run `some` in; each begins anew, for what else the present one has in memory may not bear to be copied."""
-    return ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"))
+    spawned = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(jobs, spawned, initializer=die_with, initargs=(os.getpid(),))
 
 
 def some(first: int, end: int) -> Report:

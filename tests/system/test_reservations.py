@@ -33,12 +33,16 @@ async def test_of_a_thousand_units_five_thousand_attempts_get_a_thousand_while_w
         await _stock(session, stack.url)
         answers: dict[str, tuple[int, dict[str, Any]]] = {}
         keys = iter([f"attempt-{n}" for n in range(ATTEMPTS)])
-        clients = [asyncio.create_task(_client(session, stack.url, keys, answers)) for _ in range(CLIENTS)]
-        for kill in range(KILLS):
-            while len(answers) < ATTEMPTS * (kill + 1) // (KILLS + 2):
-                await asyncio.sleep(0.01)  # noqa: ASYNC110 - a count has no event
-            await asyncio.to_thread(stack.kill, f"worker-{kill % 2}")
-        await asyncio.gather(*clients)
+        victims = {ATTEMPTS * (n + 1) // (KILLS + 2): f"worker-{n % 2}" for n in range(KILLS)}
+
+        async def client() -> None:
+            for key in keys:
+                answers[key] = await _reserve(session, stack.url, key)
+                if victim := victims.pop(len(answers), None):
+                    await asyncio.to_thread(stack.kill, victim)
+
+        await asyncio.gather(*(client() for _ in range(CLIENTS)))
+        assert not victims
         statuses = Counter(status for status, _ in answers.values())
         assert statuses == {201: UNITS, 409: ATTEMPTS - UNITS}
         assert {body["code"] for status, body in answers.values() if status == 409} == {"SOLD_OUT"}
@@ -69,13 +73,6 @@ async def _stock(session: aiohttp.ClientSession, url: str) -> None:
         token = (await answer.json())["token"]
     async with session.get(f"{url}/api/v1/inventory", params={"sku": SKU, "min_offset": token}) as answer:
         assert (await answer.json())["available_quantity"] == UNITS
-
-
-async def _client(
-    session: aiohttp.ClientSession, url: str, keys: Any, answers: dict[str, tuple[int, dict[str, Any]]]
-) -> None:
-    for key in keys:
-        answers[key] = await _reserve(session, url, key)
 
 
 async def _reserve(session: aiohttp.ClientSession, url: str, key: str) -> tuple[int, dict[str, Any]]:
