@@ -110,14 +110,17 @@ class Log:
 
 
 async def test_without_kafka_a_call_is_refused_with_the_way_to_repeat_it(
-    deployment: Stock, worker: Worker, tmp_path: Path
+    shop: Shop, deployment: Stock, worker: Worker, tmp_path: Path
 ) -> None:
+    await shop.stocked("w-none", acme=3)
+    own_id = (await shop.reserve("w-none", 1, "key-none"))["reservation_id"]
     settings = deployment.settings.model_copy(update={"data_dir": tmp_path, "reserve_wait_ms": 500})
     for number, (log, after_s) in enumerate(((Log(refuses=True), 7), (Log(), 1), (Log(seconds=60), 1))):
         own = settings.model_copy(update={"data_dir": tmp_path / str(number)})
         async with Reader(deployment, commands=log, settings=own) as reader:
-            shop = Shop(reader, worker)
-            told = await shop.post(RESERVE, BODY | {"sku": "w-none"}, 503, "key-none")
-            assert int(told.headers["Retry-After"]) == after_s
-            assert "same Idempotency-Key" in told.body["detail"]
-            await shop.post(BATCH, {"reservations": []}, 422)
+            lonely = Shop(reader, worker)
+            for path, body in ((RESERVE, BODY | {"sku": "w-none"}), (f"{RESERVATIONS}/{own_id}/release", {})):
+                told = await lonely.post(path, body, 503, "key-none")
+                assert int(told.headers["Retry-After"]) == after_s
+                assert "same Idempotency-Key" in told.body["detail"]
+            await lonely.post(BATCH, {"reservations": []}, 422)
