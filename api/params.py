@@ -37,7 +37,7 @@ class Params:
         self._query = query
         for name in query:
             if name not in allowed:
-                known = ", ".join(allowed)
+                known = ", ".join(allowed) or "none"
                 raise Rejected("unknown_parameter", f"{name!r} is not a parameter here; known are: {known}", name)
 
     def skus(self) -> list[str] | None:

@@ -104,7 +104,7 @@ class View:
         return self.served.outcomes()
 
     def next_offset(self, topic: str, partition: int) -> int:
-        """As `GenerationView.next_offset`, of the one that is served; it never goes back."""
+        """As `GenerationView.next_offset`, of the one that is served."""
         return self.served.next_offset(topic, partition)
 
     async def wait_for(self, offsets: Mapping[int, int], timeout_s: float) -> None:

@@ -33,7 +33,7 @@ ACTIONS = {"commit": COMMIT, "release": RELEASE, "fulfil": FULFIL, "extend": EXT
 KEY = "Idempotency-Key"
 BODY_BYTES_MAX, BATCH_BYTES_MAX = 64 << 10, 4 << 20
 OF_ORDER_MAX = 1_000
-_NO_RETRY = "the writer passed the command over; the log of the workers says why"
+_PASSED_OVER = "the writer passed the command over; the log of the workers says why"
 
 Body = TypeVar("Body", requests.ReserveRequest, requests.ReservationRequest)
 
@@ -92,7 +92,7 @@ class ReservationRoutes:
         if entries:
             holds = await self._decided([entry.command for entry in entries])
             for entry, hold in zip(entries, holds, strict=True):
-                replies[entry.place] = _told(_of_hold(entry.command, hold, entry.told), entry.command)
+                replies[entry.place] = _of_hold(entry.command, hold, entry.told)
         results = [ReservationResult(reply.status, reply.body) for reply in replies if reply is not None]
         return _response(Reply(200, ReservationResults(results)))
 
@@ -116,7 +116,7 @@ class ReservationRoutes:
         [hold] = await self._decided([command])
         if isinstance(hold, Retriable):
             raise hold
-        return _response(_told(outcomes.of_change(command, hold, self._view.clock.now_ms()), command))
+        return _response(_counted(outcomes.of_change(command, hold, self._view.clock.now_ms()), command))
 
     async def one(self, request: web.Request) -> web.Response:
         """GET /api/v1/reservations/{id}: as it stands, and how it came to that."""
@@ -152,9 +152,7 @@ class ReservationRoutes:
             return _response(_rejected(error))
         command = self._desk.hold_command(asked, key)
         [hold] = await self._decided([command])
-        if isinstance(hold, Retriable):
-            raise hold
-        return _response(_told(_of_hold(command, hold, told), command))
+        return _response(_of_hold(command, hold, told))
 
     def _entry(self, place: int, raw: msgspec.Raw, batch_key: str | None) -> Entry | Reply:
         """An entry of a batch, or the answer that it gets as it is."""
@@ -172,31 +170,27 @@ class ReservationRoutes:
 
     async def _decided(self, commands: Sequence[Record]) -> list[Hold | Retriable | None]:
         began_s = time.perf_counter()
+        late = len(commands)
         try:
-            return await self._desk.all_decided(commands)
-        except Retriable:
-            for command in commands:
-                metrics.RESERVATION_COMMANDS.labels(command["action"], _UNDECIDED).inc()
-            raise
+            holds = await self._desk.all_decided(commands)
+            late = sum(isinstance(hold, Retriable) for hold in holds)
+            return holds
         finally:
             metrics.RESERVATION_SECONDS.observe(time.perf_counter() - began_s)
-
-
-_UNDECIDED = "UNDECIDED"
+            if late:
+                metrics.RESERVATION_COMMANDS.labels(commands[0]["action"], "UNDECIDED").inc(late)
 
 
 def _of_hold(command: Record, hold: Hold | Retriable | None, told: Callable[[Hold], object]) -> Reply:
     if hold is None:
-        hold = Retriable(f"{_NO_RETRY}; {SAME_KEY}")
+        hold = Retriable(f"{_PASSED_OVER}; {SAME_KEY}")
     if isinstance(hold, Retriable):
-        body = standard_members(503, "try_again", str(hold))
-        return Reply(503, body, retry_after_s=hold.retry_after_s)
-    return outcomes.of_hold(command, hold, told)
+        return Reply(503, standard_members(503, "try_again", str(hold)), hold.retry_after_s)
+    return _counted(outcomes.of_hold(command, hold, told), command)
 
 
-def _told(reply: Reply, command: Record) -> Reply:
-    """The reply, counted."""
-    code = reply.body.get("code", _UNDECIDED) if isinstance(reply.body, dict) else "DONE"
+def _counted(reply: Reply, command: Record) -> Reply:
+    code = reply.body["code"] if isinstance(reply.body, dict) else "DONE"
     metrics.RESERVATION_COMMANDS.labels(command["action"], code).inc()
     return reply
 

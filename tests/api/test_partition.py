@@ -47,7 +47,7 @@ def test_no_reader_ever_sees_a_store_that_is_not_whole(tmp_path: Path) -> None:
     assert set(seen) == {Retriable}
 
 
-@pytest.mark.parametrize("ask", ["read", "page", "rows_estimate"])
+@pytest.mark.parametrize("ask", ["read", "page", "keys", "rows_estimate"])
 def test_nobody_waits_while_the_store_is_deleted_and_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ask: str
 ) -> None:
@@ -65,6 +65,7 @@ def test_nobody_waits_while_the_store_is_deleted_and_read_again(
     asked = {
         "read": lambda: partition.read(KEYS),
         "page": lambda: partition.page(b"", 10),
+        "keys": lambda: partition.keys(b"\x02", 10),
         "rows_estimate": partition.rows_estimate,
     }
     with ThreadPoolExecutor(2) as threads:

@@ -51,8 +51,20 @@ class Process:
 
     def get(self, path: str) -> tuple[int, Any]:
         """Status and JSON; status 0 while nothing listens."""
+        return self._answer(urllib.request.Request(self._address(path)))
+
+    def post(self, path: str, body: object) -> tuple[int, Any]:
+        """As `get`."""
+        media = {"Content-Type": "application/json"}
+        return self._answer(urllib.request.Request(self._address(path), json.dumps(body).encode(), media))
+
+    def _address(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    @staticmethod
+    def _answer(request: urllib.request.Request) -> tuple[int, Any]:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=WAIT_S) as answer:
+            with urllib.request.urlopen(request, timeout=WAIT_S) as answer:
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as error:
             with error:
@@ -178,6 +190,8 @@ def test_without_kafka_it_goes_on_serving_and_says_since_when_and_catches_up(
         status, item = api.get("/api/v1/inventory?sku=milk")
         assert (first[0], status, item["available_quantity"]) == (200, 200, 3)
         away_since = item["freshness"]["confirmed_at"]
+        status, problem = api.post("/api/v1/inventory/reserve", {"sku": "milk", "quantity": 1, "orderId": "o"})
+        assert (status, "same Idempotency-Key" in problem["detail"]) == (503, True)
         assert api.get("/readyz")[0] == 200
         time.sleep(1.2)
         assert api.get("/api/v1/inventory?sku=milk")[1]["freshness"]["confirmed_at"] == away_since

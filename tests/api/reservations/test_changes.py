@@ -82,8 +82,10 @@ async def test_a_repeat_of_a_change_with_its_key_is_carried_out_once(shop: Shop,
     first = await shop.change(own_id, "release", key="key-1", quantity=1)
     assert await shop.change(own_id, "release", key="key-1", quantity=1) == first
     assert await impatient.change(own_id, "release", key="key-1", quantity=1) == first
-    await shop.change(own_id, "commit", key="key-1")  # another action's is another key
-    await shop.change(own_id, "fulfil", key="key-1", quantity=1)
+    committed = await shop.change(own_id, "commit", key="key-1")  # another action's is another key
+    assert committed["state"] == "COMMITTED"
+    shipped = await shop.change(own_id, "fulfil", key="key-1", quantity=1)
+    assert shipped["lines"][0]["fulfilled_quantity"] == 1
     assert await shop.available("c-once") == 2
 
 

@@ -257,3 +257,9 @@ async def test_two_keys_and_unknown_parameters_are_refused(shop: Shop) -> None:
     async with shop.reader.client.post(RESERVE, json=GOOD, headers=headers) as response:
         assert response.status == 422
     assert (await shop.post(RESERVE + "?dry_run=true", GOOD, 422)).body["field"] == "dry_run"
+
+
+async def test_a_sku_that_is_called_as_the_route_can_be_read_and_reserved(shop: Shop) -> None:
+    await shop.stocked("reserve", acme=3)
+    await shop.reserve("reserve", 1)
+    assert (await shop.reader.get("/api/v1/inventory/reserve"))["reserved"] == 1

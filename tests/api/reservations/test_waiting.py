@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
+from prometheus_client import REGISTRY
+
 from api.reservations.desk import Delivered
 from schemas.codec import Record
 from stockweave.errors import Retriable
-from tests.api.reservations.shop import RESERVATIONS, RESERVE, Shop
+from tests.api.reservations.shop import BATCH, RESERVATIONS, RESERVE, Shop
 from tests.api.reservations.worker import Worker
 from tests.api.stock import Reader, Stock
 
@@ -31,6 +33,32 @@ async def test_what_nobody_decides_is_not_known_and_its_key_gets_the_one_outcome
     assert later["reserved_quantity"] == 2
     assert await impatient.available("w-late") == 1
     assert not any(map(impatient.reader.view._waiters.any, range(3))), "a waiter stays behind"
+
+
+async def test_every_command_is_counted_by_what_came_of_it(impatient: Shop) -> None:
+    def counted(action: str, result: str) -> float:
+        labels = {"action": action, "result": result}
+        return REGISTRY.get_sample_value("stockweave_reservation_commands_total", labels) or 0
+
+    async def batch() -> None:
+        await impatient.post(BATCH, {"reservations": [BODY | {"sku": "w-count"}] * 2}, 200, "key-m")
+
+    names = [
+        ("HOLD", "DONE"),
+        ("HOLD", "SOLD_OUT"),
+        ("HOLD", "UNDECIDED"),
+        ("RELEASE", "DONE"),
+        ("COMMIT", "INVALID_STATE"),
+    ]
+    before = [counted(*name) for name in names]
+    await impatient.stocked("w-count", acme=3)
+    with impatient.worker.away():
+        await batch()
+    await batch()
+    own_id = (await impatient.reserve("w-count", 1))["reservation_id"]
+    await impatient.change(own_id, "release")
+    await impatient.change(own_id, "commit", 409)
+    assert [counted(*name) - was for name, was in zip(names, before, strict=True)] == [2, 1, 2, 1, 1]
 
 
 async def test_a_change_that_nobody_decides_is_not_known_either(impatient: Shop) -> None:
@@ -82,14 +110,17 @@ class Log:
 
 
 async def test_without_kafka_a_call_is_refused_with_the_way_to_repeat_it(
-    deployment: Stock, worker: Worker, tmp_path: Path
+    shop: Shop, deployment: Stock, worker: Worker, tmp_path: Path
 ) -> None:
+    await shop.stocked("w-none", acme=3)
+    own_id = (await shop.reserve("w-none", 1, "key-none"))["reservation_id"]
     settings = deployment.settings.model_copy(update={"data_dir": tmp_path, "reserve_wait_ms": 500})
     for number, (log, after_s) in enumerate(((Log(refuses=True), 7), (Log(), 1), (Log(seconds=60), 1))):
         own = settings.model_copy(update={"data_dir": tmp_path / str(number)})
         async with Reader(deployment, commands=log, settings=own) as reader:
-            shop = Shop(reader, worker)
-            told = await shop.post(RESERVE, BODY | {"sku": "w-none"}, 503, "key-none")
-            assert int(told.headers["Retry-After"]) == after_s
-            assert "same Idempotency-Key" in told.body["detail"]
-            await shop.post(RESERVATIONS + ":batch", {"reservations": []}, 422)
+            lonely = Shop(reader, worker)
+            for path, body in ((RESERVE, BODY | {"sku": "w-none"}), (f"{RESERVATIONS}/{own_id}/release", {})):
+                told = await lonely.post(path, body, 503, "key-none")
+                assert int(told.headers["Retry-After"]) == after_s
+                assert "same Idempotency-Key" in told.body["detail"]
+            await lonely.post(BATCH, {"reservations": []}, 422)
