@@ -35,7 +35,8 @@ from stockweave.replay.refold import refold
 from stockweave.replay.scratch import scratch_folder
 from stockweave.replay.session import kafka
 from stockweave.replay.spread import Counted, Progress, Ticks, over_partitions
-from stockweave.replay.verify.verify import SCRATCH, folder_of, pairs, same_meaning
+from stockweave.replay.verify.compare import pairs, same_meaning
+from stockweave.replay.verify.verify import SCRATCH, folder_of
 from stockweave.settings import Settings
 
 SHOWN_MAX = 5  # rows, of a partition

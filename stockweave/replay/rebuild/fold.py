@@ -29,7 +29,8 @@ from stockweave.replay.live import read_live
 from stockweave.replay.rebuild.record import rebuild_writer
 from stockweave.replay.refold import refold
 from stockweave.replay.spread import Counted, Ticks
-from stockweave.replay.verify.verify import folder_of, pairs
+from stockweave.replay.verify.compare import pairs
+from stockweave.replay.verify.verify import folder_of
 from stockweave.settings import Settings
 from stockweave.writer import Anchor, Produce, Writer
 
