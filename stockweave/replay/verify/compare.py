@@ -94,13 +94,8 @@ def compare_holds(live: PartitionStore, replayed: PartitionStore) -> ComparedHol
 
     A row with something reserved and no holds differs from its replay, so it is enough to look at the SKUs of holds.
     """
-    count = differ = disagree = 0
-    first: list[Differing] = []
-    for key, left, right in pairs(others(live), others(replayed)):
-        count += key.startswith(keys.HOLD_PREFIX)
-        if left != right and not _same_hold(key, left, right):
-            differ += 1
-            first += [Differing(key, left, right)][: SHOWN_MAX - len(first)]
+    count, differ, first = compare_others(live, replayed)
+    disagree = 0
     disagreeing: list[tuple[str, Reserved, Reserved]] = []
     for sku, of_sku in groupby(live.holds(), lambda item: sku_of(item[0])):
         said, due = _reserved(live, sku, [hold for _, value in of_sku if (hold := hold_of(value)) is not None])
@@ -108,6 +103,18 @@ def compare_holds(live: PartitionStore, replayed: PartitionStore) -> ComparedHol
             disagree += 1
             disagreeing += [(sku.decode(errors="backslashreplace"), said, due)][: SHOWN_MAX - len(disagreeing)]
     return ComparedHolds(count, differ, first, disagree, disagreeing)
+
+
+def compare_others(live: PartitionStore, replayed: PartitionStore) -> tuple[int, int, list[Differing]]:
+    """Holds on either side, how many of them and of orders' records differ, and the first of those."""
+    count = differ = 0
+    first: list[Differing] = []
+    for key, left, right in pairs(others(live), others(replayed)):
+        count += key.startswith(keys.HOLD_PREFIX)
+        if left != right and not _same_hold(key, left, right):
+            differ += 1
+            first += [Differing(key, left, right)][: SHOWN_MAX - len(first)]
+    return count, differ, first
 
 
 def _same_hold(key: bytes, left: bytes | None, right: bytes | None) -> bool:

@@ -73,9 +73,11 @@ def decided(deployment: Deployment) -> bool:
 def working(deployment: Deployment, name: str = "w") -> Any:
     """A worker, driven by the test."""
     engine, identity = deployment.engine(name)
+    engine.standby.start()
     try:
         yield engine
     finally:
+        engine.standby.close()
         engine.processor.close()
         identity.release()
 
