@@ -228,7 +228,7 @@ class Explainer:
 
     def _begin(self, key: bytes, number: int, as_of_ms: int | None, until: int) -> tuple[bytes | None, int, str | None]:
         """What to begin with: the row, the offset of the first update after it, the checkpoint that it is of."""
-        found: Found | None = newest_fitting(self._settings, self._deployed, number, {UPDATES.name: until})
+        found: Found | None = newest_fitting(self._settings, self._deployed, number, until)
         if found is None:
             return None, 0, None
         with found:
