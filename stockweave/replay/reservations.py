@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Protocol, cast
 
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, Message
 from msgspec.structs import replace
 
 from inventory.reservations.facts import Fact, hold_after, records_of, row_after, row_to_come
@@ -147,22 +147,21 @@ def _numbered(log: Facts, codec: Codec) -> Generator[list[tuple[int, Fact]], Non
     """Offsets and facts, in batches."""
     for messages in log.batches(FACTS_MAX):
         decoded = codec.decode([message.value() for message in messages])
-        yield [
-            (cast("int", message.offset()), checked(log, fact)) for message, fact in zip(messages, decoded, strict=True)
-        ]
+        yield [(cast("int", m.offset()), checked(m, fact)) for m, fact in zip(messages, decoded, strict=True)]
 
 
-def checked(log: Facts, fact: object) -> Fact:
-    """What was decoded, if it is a fact.
+def checked(message: Message, decoded: object) -> Fact:
+    """What a message was decoded to, if it is a fact.
 
     Raises:
         Fatal: it is none.
     """
-    if isinstance(fact, Rejected):
+    if isinstance(decoded, Rejected):
         raise Fatal(
-            f"partition {log.partition} of {log.topic} holds what is no fact ({fact}); only workers may write there"
+            f"partition {message.partition()} of {message.topic()} holds what is no fact, at offset "
+            f"{message.offset()} ({decoded}); only workers may write there"
         )
-    return cast("Fact", fact)
+    return cast("Fact", decoded)
 
 
 def _usable(
