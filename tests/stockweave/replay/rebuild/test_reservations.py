@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 from msgspec.structs import replace
@@ -18,6 +18,7 @@ from schemas.rows import encode, encode_row
 from schemas.topics import COMMANDS, STOCK
 from stockweave.errors import Fatal
 from stockweave.replay.rebuild import dry_run, follow, rebuild
+from stockweave.replay.rebuild.fold import PublishedStore
 from stockweave.replay.rebuild.plan import Wanted
 from streams.assembly import Engine
 from tests.deployment import Deployment, Snapshot, drive, drive_events
@@ -149,6 +150,23 @@ def test_a_log_of_facts_that_lost_a_part_is_no_base_for_new_holds(deployment: De
     had = before.positions[number]
     tamper(deployment, {}, number, replace(had, facts=had.facts + 2))
     with pytest.raises(Fatal, match=rf"facts {had.facts} to {had.facts + 1} are missing .* lost a part"):
+        rebuilt(deployment)
+
+
+def test_a_topic_that_lacks_a_hold_does_not_become_live(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reserved(deployment, 30)
+    whole = PublishedStore.write
+
+    def lossy(self: PublishedStore, changed: Mapping[bytes, bytes | None], next_offset: int) -> None:
+        """A hold is kept here that Kafka never got."""
+        kept_here = {key: value for key, value in changed.items() if key.startswith(keys.HOLD_PREFIX)}
+        whole(self, {key: value for key, value in changed.items() if key not in kept_here}, next_offset)
+        self.store.write(kept_here, self.store.mark.next_offset)
+
+    monkeypatch.setattr(PublishedStore, "write", lossy)
+    with pytest.raises(Fatal, match=r"read back otherwise than it was folded \(3 rows, 0 holds, "):
         rebuilt(deployment)
 
 

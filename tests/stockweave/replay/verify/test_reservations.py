@@ -7,11 +7,13 @@ import subprocess
 import sys
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from msgspec.structs import replace
 
 from schemas import keys
+from schemas.codec import Codec
+from schemas.registry import FileRegistry
 from schemas.reservations import COMMITTED, HELD, Step
 from schemas.rows import encode, encode_row
 from schemas.topics import COMMANDS, RESERVATIONS
@@ -71,6 +73,24 @@ def test_a_fact_that_is_in_the_rows_and_not_in_the_log_is_found(deployment: Depl
     assert (verdict.holds_differ, verdict.is_right) == (0, False)
     topic = deployment.topics[RESERVATIONS.name].name
     assert lines(verdict) == f"partition {number}: facts {before.facts} are missing in {topic}"
+
+
+def test_a_fact_that_is_there_twice_and_one_that_is_left_out_are_told_by_their_numbers(
+    deployment: Deployment, seen: Snapshot
+) -> None:
+    number = max(seen.positions, key=lambda n: seen.positions[n].facts)
+    before, codec = seen.positions[number], Codec("ReservationFact", FileRegistry())
+    of_p = [fact for fact in deployment.facts() if partition_of(deployment, fact["sku"]) == number]
+    producer = Producer({"bootstrap.servers": deployment.bootstrap_servers})
+    topic = deployment.topics[RESERVATIONS.name].name
+    for again in (2, before.facts + 1):
+        fact = of_p[-1] | {"number": again}
+        producer.produce(topic, codec.encode(fact), fact["sku"].encode(), number)
+    assert producer.flush(30) == 0
+    tamper(deployment, {}, number, replace(before, facts=before.facts + 2))
+    said = lines(verified(deployment)[0])
+    assert f"partition {number}: fact 2 is there twice, the second time at offset " in said
+    assert f"partition {number}: facts {before.facts} are missing before offset " in said
 
 
 def test_a_fact_that_the_holds_lack_is_found_with_what_is_reserved(deployment: Deployment, seen: Snapshot) -> None:
