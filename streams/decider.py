@@ -13,7 +13,7 @@ from confluent_kafka import Message
 
 from inventory.policies import Policies
 from inventory.reservations.decide import Case, Command, Decision, decide, expire
-from inventory.reservations.facts import Fact, Origin, fact_of, hold_after, records_of, row_after
+from inventory.reservations.facts import Fact, Origin, fact_of, hold_after, records_of, row_after, row_to_come
 from schemas.codec import Codec
 from schemas.keys import hold_key, id_problem
 from schemas.reservations import HELD, Hold, decode_hold
@@ -216,6 +216,9 @@ class _Desk:
         if hold.state == HELD and hold.expires_at is not None:
             self.lapses.append((hold.expires_at, key))
         known = self._rows[sku]
+        if known is None and hold.parts:  # rows that were rebuilt may lack the updates that a fact of before rests on
+            row = row_to_come(hold.sku)
+            known = self._rows[sku] = row, StockRow(row.sku, row.version, row.on_hand, row.changed_at, {})
         if known is not None and row_after(known[0], before, hold):
             known[1].reserved, known[1].version = known[0].reserved, known[0].version
             self._touched.add(sku)

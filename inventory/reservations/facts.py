@@ -97,6 +97,11 @@ def row_after(row: PackedRow, before: Hold | None, after: Hold) -> bool:
     return True
 
 
+def row_to_come(sku: str) -> PackedRow:
+    """A row that has nothing but what is reserved of it: for a fact that is applied before the updates it rests on."""
+    return PackedRow(sku, 0, 0, 0, {})
+
+
 def records_of(before: Hold | None, after: Hold) -> dict[bytes, bytes]:
     """What is written beside the row: the hold, and at first that its order has it."""
     records = {hold_key(after.sku, after.reservation_id): encode(after)}

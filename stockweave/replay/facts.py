@@ -43,12 +43,21 @@ class Facts:
         start: the first offset.
         end: the offset after the last; all before it is committed already.
         consumer: with `reader_config`, to be used again afterwards; None: one for this stretch alone.
+        what: the events are, for messages.
     """
 
     def __init__(
-        self, bootstrap_servers: str, topic: str, partition: int, start: int, end: int, consumer: Consumer | None = None
+        self,
+        bootstrap_servers: str,
+        topic: str,
+        partition: int,
+        start: int,
+        end: int,
+        consumer: Consumer | None = None,
+        what: str = "updates",
     ) -> None:
         self.topic, self.partition, self.start, self.end = topic, partition, start, end
+        self._what = what
         self._bootstrap_servers = bootstrap_servers
         self._consumer = consumer
         self._position = start
@@ -124,14 +133,14 @@ class Facts:
             self._trimmed(f"it begins at {low}")
         if high < self.end:
             raise Fatal(
-                f"{self.topic} partition {self.partition} ends at {high}, and {self.end} of its updates are folded: "
-                "the log has lost its end; restore it from a copy"
+                f"{self.topic} partition {self.partition} ends at {high}, and {self.end} of its {self._what} are "
+                "folded: the log has lost its end; restore it from a copy"
             )
 
     def _trimmed(self, why: str) -> NoReturn:
         raise Fatal(
-            f"{self.topic} partition {self.partition} no longer has the updates from offset {self.start} on: {why}; "
-            "start from a checkpoint that covers them (`stockweave checkpoint list`)"
+            f"{self.topic} partition {self.partition} no longer has the {self._what} from offset {self.start} on: "
+            f"{why}; start from a checkpoint that covers them (`stockweave checkpoint list`)"
         )
 
     def _stalled(self) -> NoReturn:

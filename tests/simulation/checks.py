@@ -18,7 +18,8 @@ from state.follower import Follower
 from state.store import PartitionStore
 from stockweave.replay.facts import Facts
 from stockweave.replay.refold import refold
-from stockweave.replay.verify.verify import compare, tally_problems
+from stockweave.replay.verify.compare import compare
+from stockweave.replay.verify.verify import tally_problems
 from streams.batch import Folder, Part
 from streams.dead_letters import NOTE
 from tests.simulation.asking import Asked

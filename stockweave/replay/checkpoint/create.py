@@ -206,13 +206,15 @@ class PartitionTask:
     def _proved(self, partition: int, live: PartitionStore, stock_end: int, counted: Counted) -> int:
         assert self.check is not None  # noqa: S101 - by the caller
         verdict = self.check.compared(partition, live, stock_end, counted, thorough=False)
-        if verdict.compared.differ or verdict.tallies:
+        if not verdict.is_right:
             first = verdict.compared.first
             key = "" if first is None else f", the first under {first.key.decode(errors='backslashreplace')!r}"
+            wrong = verdict.holds.differ or verdict.holds.disagree
+            holds = [f"{wrong:,} holds are not what the facts of reservations say"] if wrong else []
+            problems = "".join(f"; {problem}" for problem in [*verdict.tallies, *verdict.reservations, *holds])
             raise Fatal(
                 f"no checkpoint was made: in partition {partition}, {verdict.compared.differ:,} rows are not what the "
-                f"updates say{key}{''.join(f'; {problem}' for problem in verdict.tallies)}; `stockweave verify` tells "
-                "more, `stockweave rebuild` mends them"
+                f"updates say{key}{problems}; `stockweave verify` tells more, `stockweave rebuild` mends them"
             )
         return verdict.events
 

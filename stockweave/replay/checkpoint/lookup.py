@@ -1,7 +1,7 @@
 """Which checkpoint to begin with, and single rows of it; the log alone no longer tells where it was trimmed.
 
-Invariant: what is chosen is of the very logs that are deployed, and at or before the asked position in every fact
-topic. Called by `explain` for one partition, by verify, rebuild and checkpoint for all.
+Invariant: what is chosen is of the very logs that are deployed, and at or before the asked offset of updates. Called by
+`explain` for one partition, by verify, rebuild and checkpoint for all.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Found:
 
 
 def newest_fitting(
-    settings: Settings, facts: Mapping[str, Deployed], partition: int, at_or_before: Mapping[str, int]
+    settings: Settings, facts: Mapping[str, Deployed], partition: int, at_or_before: int
 ) -> Found | None:
     """The checkpoint in the default place that stands furthest in one partition, and not past an offset.
 
@@ -80,7 +80,7 @@ def newest_fitting(
         settings: of the deployment.
         facts: topics as deployed, by catalogue name (`ensure_topics`).
         partition: its number.
-        at_or_before: offsets in that partition, by catalogue name of the topic: of the first fact that may be missing.
+        at_or_before: offset of updates in that partition: of the first one that may be missing.
 
     Returns:
         None where no checkpoint fits.
@@ -91,8 +91,7 @@ def newest_fitting(
     """
 
     def covers(manifest: Manifest) -> bool:
-        offsets = manifest.partitions[partition].position.offsets
-        return all(offset <= at_or_before.get(name, 0) for name, offset in offsets.items())
+        return manifest.partitions[partition].offset <= at_or_before
 
     chosen = _furthest(settings, facts, covers, [partition])
     return None if chosen is None else Found(chosen, partition)

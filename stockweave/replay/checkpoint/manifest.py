@@ -48,14 +48,20 @@ class Proof(msgspec.Struct, frozen=True):
     rules: str
 
 
-class Stand(msgspec.Struct, frozen=True):
-    """A `schemas.rows.Position` with names."""
+class Stand(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A `schemas.rows.Position` with names.
+
+    What checkpoints of before did not have has a default and is left out with it, so that their checksums hold.
+    """
 
     offsets: dict[str, int]
     outcomes: dict[str, list[int]]
     clock: int
     oldest_received_at: int
     updates_generation: str
+    facts: int = 0
+    facts_from: int = 0
+    decided_at: int = 0
 
     @classmethod
     def of(cls, position: Position) -> Stand:
@@ -76,7 +82,7 @@ class PartitionFile(msgspec.Struct, frozen=True):
         bytes: of the file.
         sha256: of the file, in hexadecimal.
         rows: how many.
-        others: records under reserved keys.
+        others: records under reserved keys: holds, and which orders they belong to.
         digest: of the rows (`inventory.digest.PartitionDigest`).
         position: what the rows stand for.
         newest_at: when the last of these updates came into the log, ms since the epoch, or later where the log no

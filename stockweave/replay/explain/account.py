@@ -1,7 +1,7 @@
 """What a row's number is made of: each source as a sum of what it holds, and what of it can be sold; pure.
 
 Invariant: the parts of a source add up to its on hand, and what its sources sell adds up to what is available, safety
-stock of the SKU apart, by `inventory.availability` itself. Called by the report.
+stock of the SKU and what is sold beyond the stock apart, by `inventory.availability` itself. Called by the report.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class Account:
         standing: as of `inventory.availability.Part`.
         withdrawn: no longer offered.
         latest_at: when that was observed, ms since the epoch.
+        reserved: units that holds have of it, and its on hand does not know of.
     """
 
     supplier: str
@@ -53,6 +54,7 @@ class Account:
     standing: str
     withdrawn: bool
     latest_at: int
+    reserved: int = 0
 
     @property
     def on_hand(self) -> int:
@@ -74,7 +76,10 @@ class Account:
             return "withdrawn: no longer offered"
         if self.withdrawn:
             return "withdrawn, but for the deltas since"
-        return "safety stock is held back of it" if self.sells < self.on_hand else ""
+        said = [f"{self.reserved:,} reserved"] if self.reserved else []
+        if self.sells < max(0, self.on_hand - self.reserved):
+            said.append("safety stock is held back of it")
+        return "; ".join(said)
 
     @property
     def stale(self) -> bool:
@@ -108,5 +113,5 @@ def _account(key: str, source: Source, part: Part, history: History) -> Account:
     ]
     return Account(
         part.supplier, part.location, source, count, deltas, part.units, part.standing,
-        held is not None and held.kind != 0, observed_at(source),
+        held is not None and held.kind != 0, observed_at(source), part.reserved,
     )  # fmt: skip

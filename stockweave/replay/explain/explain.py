@@ -28,15 +28,18 @@ from schemas.keys import id_problem, partition_of
 from schemas.policy_log import Change
 from schemas.policy_log import read as read_policies
 from schemas.registry import open_registry
-from schemas.rows import StockRow, decode_position, decode_row
-from schemas.topics import STOCK, UPDATES
+from schemas.rows import Position, StockRow, decode_position, decode_row
+from schemas.topics import RESERVATIONS, STOCK, UPDATES
 from stockweave.clients import CLIENT_LOGGER
 from stockweave.errors import Fatal, Rejected
 from stockweave.policies.table import policies_of
 from stockweave.replay.checkpoint.lookup import Found, newest_fitting
 from stockweave.replay.ends import log_ends, offset_at
 from stockweave.replay.explain.history import History, updates_offset
+from stockweave.replay.explain.reservations import NONE as NO_RESERVATIONS
+from stockweave.replay.explain.reservations import Decided, Reservations
 from stockweave.replay.facts import Facts, reader_config
+from stockweave.replay.reservations import checked
 from stockweave.settings import Settings
 
 SCAN_EVENTS_MAX = 50_000
@@ -45,14 +48,19 @@ QUEUED_KBYTES_MAX = 16 << 10  # that wait to be looked at; small messages take s
 KEPT_BYTES_MAX = 16 << 20  # of messages that the next question may want
 MESSAGE_BYTES = 1_000  # that a message takes beside its value, about
 REFUSED_MAX = 10
+WAIT_S, WAIT_STEP_S = 10.0, 0.05  # for the end of a transaction to be seen
 
 
 class Live(NamedTuple):
-    """The row that the live generation has. `row`: encoded, None: none; `offset`: it holds all updates below."""
+    """The row that the live generation has.
+
+    `row`: encoded, None: none; `offset`: it holds all updates below; `facts`: of reservations that are in it.
+    """
 
     topic: str
     row: bytes | None
     offset: int
+    facts: int = 0
 
 
 class Beside(NamedTuple):
@@ -84,6 +92,7 @@ class Explained(NamedTuple):
         history: of the updates looked at.
         beside: the live row; None where a time was asked for.
         first_ms: where there was no update yet, when the first came in.
+        reservations: the facts of the SKU, and what is in `row` of them.
     """
 
     sku: str
@@ -99,11 +108,21 @@ class Explained(NamedTuple):
     history: History
     beside: Beside | None
     first_ms: int | None
+    reservations: Reservations = NO_RESERVATIONS
 
     @property
     def answer(self) -> Availability | None:
         """What could be sold; None where there is no row."""
         return None if self.row is None else availability(self.row, self.rules, self.at_ms)
+
+
+class _Decided(NamedTuple):
+    """Facts of one key among those below an offset, of which there are so many in all."""
+
+    key: bytes = b""
+    until: int = 0
+    seen: int = 0
+    facts: tuple[Decided, ...] = ()
 
 
 class _Kept(NamedTuple):
@@ -140,7 +159,9 @@ class Explainer:
         self._limits = Limits(settings.horizon_ms, settings.entries_max)
         config = reader_config(self._bootstrap_servers) | {"queued.max.messages.kbytes": QUEUED_KBYTES_MAX}
         self._consumer = Consumer(config, logger=CLIENT_LOGGER)
+        self._facts_codec = Codec("ReservationFact", registry)
         self._kept: dict[bytes, _Kept] = {}
+        self._decided = _Decided()  # of the last question
         self._policies: list[Change] | None = None
 
     def __enter__(self) -> Self:
@@ -172,6 +193,7 @@ class Explainer:
                 "before the asked time; ask for a later --as-of, or bring the checkpoint back "
                 "(`stockweave checkpoint list`)"
             )
+        known = self._reservations(key, number, 0 if live is None else live.facts)
         history = History(self._codec, self._limits, key, number, self._updates.partitions, seed, self._refused_max)
         with closing(self._messages(key, number, start, end)) as batches:
             if live is None or not compared:
@@ -179,21 +201,23 @@ class Explainer:
                     history.take(messages)
                 beside = None if live is None else _not_compared(live)
             else:
-                beside = _beside(live, history, batches)
+                beside = _beside(live, history, batches, sku, known)
         first_ms = None
         if history.row is None and not any(history.outcomes):
             first_ms = self._first_ms(key, number, end, high)
             if first_ms is None:
                 raise self._unknown(sku, name)
         at_ms = time.time_ns() // 1_000_000 if as_of_ms is None else as_of_ms
-        row = None if history.row is None else decode_row(history.row)
+        reservations = known if as_of_ms is None else known.as_of(as_of_ms)
+        row = None if history.row is None else reservations.row(sku, history.row)
         rules = self._rules(sku, as_of_ms)
         return Explained(
-            sku, self._updates.name, number, start, end, as_of_ms, at_ms, rules, name, row, history, beside, first_ms
-        )
+            sku, self._updates.name, number, start, end, as_of_ms, at_ms, rules, name, row, history, beside, first_ms,
+            reservations,
+        )  # fmt: skip
 
     def live(self, key: bytes, number: int) -> Live | None:
-        """The row that the live topic has under a key, and the offset of updates that it stands for, of one moment.
+        """The row that the live topic has under a key, and the position that it stands for, of one moment.
 
         The end that a read_committed consumer is told is the last stable offset, below which every transaction is
         whole. From there it is read backwards, in stretches: a SKU that changes is found near the end.
@@ -206,8 +230,9 @@ class Explainer:
             return None
         low, high = self._ends(stock.name, number)
         row: bytes | None = None
-        found, offset, since = False, None, high
-        while since > low and not (found and offset is not None):
+        found, since = False, high
+        stands: Position | None = None
+        while since > low and not (found and stands is not None):
             until, since = since, max(low, since - max(LIVE_STRETCH_EVENTS, high - since))
             rows: list[bytes | None] = []
             position: bytes | None = None
@@ -217,9 +242,38 @@ class Explainer:
                     position = next((m.value() for m in reversed(batch) if m.key() == keys.POSITION), position)
             if rows and not found:
                 [row], found = rows, True
-            if offset is None and position is not None:
-                offset = updates_offset(decode_position(position))
-        return None if offset is None else Live(stock.name, row, offset)
+            if stands is None and position is not None:
+                stands = decode_position(position)
+        return None if stands is None else Live(stock.name, row, updates_offset(stands), stands.facts)
+
+    def _reservations(self, key: bytes, number: int, facts: int) -> Reservations:
+        """All facts of a key, among them those with numbers below `facts`, which are committed already."""
+        deployed = self._deployed.get(RESERVATIONS.name)
+        if deployed is None:
+            return NO_RESERVATIONS
+        known = self._decided if self._decided.key == key else _Decided(key)
+        deadline_s = time.monotonic() + WAIT_S
+        while True:
+            _, high = self._ends(deployed.name, number)
+            known = self._decided = self._decided_until(known, deployed.name, number, high)
+            if known.seen >= facts or time.monotonic() > deadline_s:
+                return Reservations(deployed.name, known.facts)
+            time.sleep(WAIT_STEP_S)  # a commit is told before its marker is in every partition
+
+    def _decided_until(self, known: _Decided, topic: str, number: int, end: int) -> _Decided:
+        found, seen, last = [*known.facts], known.seen, None
+        with closing(self._scan(topic, number, known.until, end, "facts")) as batches:
+            for batch in batches:
+                last = batch[-1]
+                found += self._facts_of([message for message in batch if message.key() == known.key])
+        if last is not None:
+            [(_, fact)] = self._facts_of([last])
+            seen = fact["number"] + 1
+        return _Decided(known.key, max(known.until, end), seen, tuple(found))
+
+    def _facts_of(self, messages: list[Message]) -> list[Decided]:
+        decoded = self._facts_codec.decode([message.value() for message in messages]) if messages else []
+        return [Decided(_offset(m), checked(m, fact)) for m, fact in zip(messages, decoded, strict=True)]
 
     def _rules(self, sku: str, as_of_ms: int | None) -> Rules:
         if self._policies is None:  # as of the first question
@@ -228,7 +282,7 @@ class Explainer:
 
     def _begin(self, key: bytes, number: int, as_of_ms: int | None, until: int) -> tuple[bytes | None, int, str | None]:
         """What to begin with: the row, the offset of the first update after it, the checkpoint that it is of."""
-        found: Found | None = newest_fitting(self._settings, self._deployed, number, {UPDATES.name: until})
+        found: Found | None = newest_fitting(self._settings, self._deployed, number, until)
         if found is None:
             return None, 0, None
         with found:
@@ -284,11 +338,13 @@ class Explainer:
         if size <= room:
             self._kept[key] = _Kept(start, end, found, size)
 
-    def _scan(self, topic: str, number: int, start: int, end: int) -> Generator[list[Message], None, None]:
+    def _scan(
+        self, topic: str, number: int, start: int, end: int, what: str = "updates"
+    ) -> Generator[list[Message], None, None]:
         """All messages in [start, end), in batches."""
         left = end - start
         self._on_scan(left)
-        facts = Facts(self._bootstrap_servers, topic, number, start, end, self._consumer)
+        facts = Facts(self._bootstrap_servers, topic, number, start, end, self._consumer, what)
         try:
             with closing(cast("Generator[list[Message], None, None]", facts.batches(SCAN_EVENTS_MAX))) as batches:
                 for batch in batches:
@@ -304,7 +360,9 @@ def _not_compared(live: Live) -> Beside:
     return Beside(live, None, why, 0, None)
 
 
-def _beside(live: Live, history: History, batches: Iterable[list[Message]]) -> Beside:
+def _beside(
+    live: Live, history: History, batches: Iterable[list[Message]], sku: str, reservations: Reservations
+) -> Beside:
     """Fold on to where the live row stands, and compare; then fold on to the end."""
     behind: list[int] = []
     replayed: list[bytes | None] = []
@@ -315,7 +373,7 @@ def _beside(live: Live, history: History, batches: Iterable[list[Message]]) -> B
             replayed.append(history.row)
             behind.append(len(messages) - cut)
             history.take(messages[cut:])
-    due = [*replayed, history.row][0]
+    due = reservations.until(live.facts).encoded_row(sku, [*replayed, history.row][0])
     return Beside(live, _same(live.row, due), "", sum(behind), None if due is None else decode_row(due))
 
 

@@ -18,6 +18,7 @@ from rich.text import Text
 from inventory.policies import Rules
 from inventory.stock import StockUpdate
 from schemas.rows import OUTCOMES, decode_packed_row
+from stockweave.replay.explain import reservations
 from stockweave.replay.explain.account import BASES, Account, Entry, accounts
 from stockweave.replay.explain.explain import Beside, Explained
 from stockweave.replay.explain.history import Refused
@@ -45,6 +46,7 @@ def report(found: Explained, *, everything: bool = False) -> Iterator[Renderable
         for account in told:
             yield f"\n{_sum(account)}"
             yield _entries(account, everything=everything)
+        yield from reservations.lines(found.reservations, found.row, everything=everything)
     if found.history.refused:
         yield from _refused(found)
 
@@ -57,7 +59,8 @@ def heading(found: Explained) -> str:
     if found.row is not None and answer is not None:
         count = len(found.row.sources)
         many = "1 source" if count == 1 else f"{count:,} sources"
-        return f"{sku}: {answer.available:,} can be sold, {found.row.on_hand:,} on hand of {many}, {when}"
+        reserved = f", {answer.reserved:,} reserved" if answer.reserved else ""
+        return f"{sku}: {answer.available:,} can be sold, {found.row.on_hand:,} on hand of {many}{reserved}, {when}"
     if found.first_ms is not None:
         first = f"its first update came at {_time(found.first_ms)} UTC"
         return f"{sku}: nothing was known of it at {_time(found.at_ms)} UTC; {first}"
@@ -91,9 +94,10 @@ def beside_line(beside: Beside) -> str:
     at = f"which holds the updates below offset {live.offset:,}"
     if not beside.same:
         due = "no row" if beside.replayed is None else f"{beside.replayed.on_hand:,} on hand"
+        facts = f" and {live.facts:,} facts of reservations" if live.facts else ""
         return (
-            f"the live row in {live.topic}, {at}, is another: {_live_on_hand(live.row)}, and by the updates {due}; "
-            "`stockweave verify` names the update at which they part"
+            f"the live row in {live.topic}, {at}{facts}, is another: {_live_on_hand(live.row)}, and by the updates "
+            f"{due}; `stockweave verify` names the update at which they part, or the reservation"
         )
     late = "" if not beside.behind else f"; {beside.behind:,} updates of this SKU are not in it yet"
     return f"the live row in {live.topic}, {at}, says the same{late}"
@@ -253,12 +257,14 @@ def as_json(found: Explained) -> dict[str, Any]:
         "known": row is not None,
         "available": 0 if answer is None else answer.available,
         "on_hand": None if row is None else row.on_hand,
+        "reserved": 0 if answer is None else answer.reserved,
         "first_update_at": found.first_ms,
         "updates": {"topic": found.topic, "partition": found.partition, "start": found.start, "end": found.end}
         | dict(zip(OUTCOMES, history.outcomes, strict=True)),
         "checkpoint": found.checkpoint,
         "sources": [_source_json(account, log) for account in sources],
         "refused": [_refused_json(refused, log) for refused in reversed(history.refused)],
+        "reservations": reservations.as_json(found.reservations, row, found.partition),
         "live": None if found.beside is None else _beside_json(found.beside),
     }
 
@@ -269,6 +275,7 @@ def _source_json(account: Account, log: str) -> dict[str, Any]:
         "supplier": account.supplier,
         "location": account.location,
         "on_hand": account.on_hand,
+        "reserved": account.reserved,
         "sells": account.sells,
         "why": account.why or None,
         "withdrawn": account.withdrawn,

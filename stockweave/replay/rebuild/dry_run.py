@@ -32,10 +32,12 @@ from stockweave.replay.live import read_live
 from stockweave.replay.rebuild.plan import Wanted, check_partitions
 from stockweave.replay.rebuild.rebuild import live_generation
 from stockweave.replay.refold import refold
+from stockweave.replay.reservations import apply_facts
 from stockweave.replay.scratch import scratch_folder
 from stockweave.replay.session import kafka
 from stockweave.replay.spread import Counted, Progress, Ticks, over_partitions
-from stockweave.replay.verify.verify import SCRATCH, folder_of, pairs, same_meaning
+from stockweave.replay.verify.compare import compare_others, pairs, same_meaning
+from stockweave.replay.verify.verify import SCRATCH, folder_of
 from stockweave.settings import Settings
 
 SHOWN_MAX = 5  # rows, of a partition
@@ -51,17 +53,23 @@ class Change:
 
     def __str__(self) -> str:
         old, new = ("no row" if n is None else f"{n:,}" for n in (self.old, self.new))
-        return f"{self.sku}: {old} -> {new}" + (", of other sources" if old == new else "")
+        return f"{self.sku}: {old} -> {new}" + (", of other sources or otherwise reserved" if old == new else "")
 
 
 @dataclass(frozen=True)
 class Changes:
-    """Of one partition: rows on either side, how many would change, the first of them, and updates folded."""
+    """Of one partition: rows on either side, how many would change, the first of them, and updates folded.
+
+    `holds`, `holds_changed`: the same of reservations; `problems`: with the log of their facts, in words.
+    """
 
     rows: int
     changed: int
     first: list[Change]
     events: int
+    holds: int
+    holds_changed: int
+    problems: list[str]
 
 
 def run(settings: Settings, wanted: Wanted, jobs: int) -> None:
@@ -111,6 +119,10 @@ def lines(found: dict[int, Changes], seconds: float) -> Iterator[str]:
             yield f"  {change}"
         if changes.changed > len(changes.first):
             yield f"  and {changes.changed - len(changes.first):,} more"
+        if changes.holds:
+            yield f"  {changes.holds_changed:,} of {changes.holds:,} holds of reservations would change"
+        for problem in changes.problems:
+            yield f"  a rebuild would be refused: {problem}"
     rows_, changed, events = (sum(getattr(c, name) for c in found.values()) for name in ("rows", "changed", "events"))
     yield (
         f"dry run: {changed:,} of {rows_:,} rows would change; {events:,} updates were folded in {seconds:.1f} s, and "
@@ -144,17 +156,19 @@ class ChangesTask:
         begin = Position({}, {}) if self.begin == FACTS else load_partition(self.begin, partition, folded)
         start = begin.offsets.get(UPDATES.name, 0)
         end = max(start, (live.position or Position({}, {})).offsets.get(UPDATES.name, 0))
-        ticks.expect(counted.count + end - start)
+        live_facts = 0 if live.position is None else live.position.facts
+        ticks.expect(counted.count + end - start + max(0, live_facts - begin.facts))
         facts = Facts(bootstrap, self.updates, partition, start, end)
         position = refold(facts, folder_of(self.settings, self.partitions), folded, begin, ticks.advance)
-        changes = _compare(live, folded, position.events() - begin.events())
+        applied = apply_facts(self.settings, partition, folded, position, live_facts, ticks.advance)
+        changes = _compare(live, folded, position.events() - begin.events(), applied.problems)
         for store in (live, folded):
             store.close()
         shutil.rmtree(folder)
         return changes
 
 
-def _compare(live: PartitionStore, folded: PartitionStore, events: int) -> Changes:
+def _compare(live: PartitionStore, folded: PartitionStore, events: int, problems: list[str]) -> Changes:
     count, changed = 0, 0
     first: list[Change] = []
     for key, old, new in pairs(live.rows(), folded.rows()):
@@ -163,7 +177,8 @@ def _compare(live: PartitionStore, folded: PartitionStore, events: int) -> Chang
             changed += 1
             if len(first) < SHOWN_MAX:
                 first.append(Change(key.decode(errors="backslashreplace"), _on_hand(old), _on_hand(new)))
-    return Changes(count, changed, first, events)
+    holds, holds_changed = compare_others(live, folded)[:2]
+    return Changes(count, changed, first, events, holds, holds_changed, problems)
 
 
 def _same(old: bytes | None, new: bytes | None) -> bool:

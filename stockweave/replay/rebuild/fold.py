@@ -7,14 +7,15 @@ partition by `rebuild`, in a process per core.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
-from inventory.digest import PartitionDigest
+from inventory.digest import DIGEST_BYTES, PartitionDigest
 from schemas import keys, rows
 from schemas.admin import Deployed
 from schemas.generations import FACTS, PREVIOUS, Plan
@@ -26,10 +27,13 @@ from stockweave.errors import Fatal
 from stockweave.replay.checkpoint.load import load_partition
 from stockweave.replay.facts import Facts
 from stockweave.replay.live import read_live
+from stockweave.replay.rebuild.positions import Reach
 from stockweave.replay.rebuild.record import rebuild_writer
 from stockweave.replay.refold import refold
+from stockweave.replay.reservations import apply_facts
 from stockweave.replay.spread import Counted, Ticks
-from stockweave.replay.verify.verify import folder_of, pairs
+from stockweave.replay.verify.compare import pairs
+from stockweave.replay.verify.verify import folder_of
 from stockweave.settings import Settings
 from stockweave.writer import Anchor, Produce, Writer
 
@@ -81,24 +85,24 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Advance:
-    """What a run did to a partition: `offset` of updates that it is folded up to, `events` folded, in `seconds`."""
+    """What a run did to a partition: where it is now, `events` (updates and facts) folded, in `seconds`."""
 
-    offset: int
+    at: Reach
     events: int
     seconds: float
 
 
 @dataclass(frozen=True)
 class FoldTask:
-    """Takes a partition's writing over and folds up to an offset of updates; see the module.
+    """Takes a partition's writing over, folds updates and then applies facts of reservations; see the module.
 
-    `until`: by partition. It is never past the live generation's position: what the workers have not folded they have
-    not refused either, and only they write dead letters. A checkpoint may be past it, where the live rows are lost: the
-    candidate stands there then, for that was a live position once.
+    `until`: by partition, of one live position. It is never past the live generation's: what the workers have not
+    folded they have not refused either, and only they write dead letters. A checkpoint may be past it, where the live
+    rows are lost: the candidate stands there then, for that was a live position once.
     """
 
     candidate: Candidate
-    until: dict[int, int]
+    until: dict[int, Reach]
 
     def __call__(self, partition: int, ticks: Ticks) -> Advance:
         """Restore, begin if nothing is there, fold.
@@ -138,22 +142,28 @@ class FoldTask:
                 published.become(begin, position)
 
     def _fold(self, partition: int, published: PublishedStore, ticks: Ticks, taken_over: int) -> Advance:
-        made = self.candidate
-        position = published.store.position or Position({}, {})
-        start, end = position.offsets.get(UPDATES.name, 0), self.until[partition]
-        before, began_s = position.events(), time.monotonic()
-        ticks.expect(taken_over + max(0, end - start))
-        counted = Counted(ticks)
+        made, until, began_s = self.candidate, self.until[partition], time.monotonic()
+        begun = published.store.position or Position({}, {})
+        start, end = begun.offsets.get(UPDATES.name, 0), until.updates
+        ticks.expect(taken_over + Reach(start, begun.facts).behind(until))
+        counted, position = Counted(ticks), begun
         folder = folder_of(made.settings, made.topic.partitions)
         for at in range(start, end, STRETCH_EVENTS):
             stretch = Facts(made.bootstrap_servers, made.updates, partition, at, min(end, at + STRETCH_EVENTS))
             position = refold(stretch, folder, cast("PartitionStore", published), position, counted.advance)
-        if position.events() - before != counted.count:
+        if position.events() - begun.events() != counted.count:
             raise Fatal(
                 f"partition {partition}: {counted.count:,} updates were read, and the outcomes grew by "
-                f"{position.events() - before:,}; a defect of ours: the candidate must not become live"
+                f"{position.events() - begun.events():,}; a defect of ours: the candidate must not become live"
             )
-        return Advance(position.offsets.get(UPDATES.name, 0), counted.count, time.monotonic() - began_s)
+        applied = apply_facts(made.settings, partition, published, position, until.facts, ticks.advance)
+        if applied.position.facts < until.facts or applied.problems:
+            raise Fatal(
+                f"{'; '.join(applied.problems)}: the log of reservations has lost a part, and its holds cannot be made "
+                "anew; restore it from a copy"
+            )
+        at_last = Reach(position.offsets.get(UPDATES.name, 0), applied.position.facts)
+        return Advance(at_last, counted.count + applied.count, time.monotonic() - began_s)
 
 
 class PublishedStore:
@@ -187,13 +197,13 @@ class PublishedStore:
         self.store.write(changed, anchor.offset + 1, anchor.offset if keys.POSITION in changed else None)
 
     def become(self, other: PartitionStore, position: Position) -> None:
-        """Take the rows of `other` over, and then its position.
+        """Take the rows and holds of `other` over, and then its position.
 
         A run that was stopped within leaves rows without a position; the next one takes over what differs.
         """
         changed: dict[bytes, bytes | None] = {}
         waiting_bytes = 0
-        for key, mine, theirs in pairs(self.store.rows(), other.rows()):
+        for key, mine, theirs in pairs(self.store.records(), other.records()):
             if mine == theirs:
                 continue
             changed[key] = theirs
@@ -206,11 +216,16 @@ class PublishedStore:
 
 @dataclass(frozen=True)
 class Proof:
-    """What was read back of a partition, and found to be what was folded. `offset`: of updates; `digest`: of rows."""
+    """What was read back of a partition, and found to be what was folded.
+
+    `holds`, `facts`: of reservations; `offset`: of updates; `digest`: of rows, holds and what else there is.
+    """
 
     rows: int
+    holds: int
     digest: str
     events: int
+    facts: int
     offset: int
 
 
@@ -236,12 +251,11 @@ class ProofTask:
             counted = Counted(ticks)
             read_live(made.bootstrap_servers, made.topic.name, {partition: read}, counted.advance)
             ticks.expect(counted.count)
-            mine, theirs = _digest(folded), _digest(read)
+            mine, theirs = _content(folded), _content(read)
             where = f"partition {partition} of {made.topic.name}"
-            if (mine.hexdigest(), folded.position_bytes) != (theirs.hexdigest(), read.position_bytes):
+            if (mine, folded.position_bytes) != (theirs, read.position_bytes):
                 raise Fatal(
-                    f"{where} was read back otherwise than it was folded ({theirs.rows:,} rows, digest "
-                    f"{theirs.hexdigest()}, instead of {mine.rows:,} rows, digest {mine.hexdigest()}): something else "
+                    f"{where} was read back otherwise than it was folded ({theirs}, instead of {mine}): something else "
                     "writes it, or Kafka lost a part; begin anew with `stockweave rebuild --restart`"
                 )
             position = read.position or Position({}, {})
@@ -251,11 +265,30 @@ class ProofTask:
                     f"{where} tells {events:,} outcomes of the updates below offset {offset:,}: some were counted "
                     "twice; begin anew with `stockweave rebuild --restart`, without `--partitions` or `--back`"
                 )
-            return Proof(theirs.rows, theirs.hexdigest(), events, offset)
+            return Proof(theirs.rows, theirs.holds, theirs.digest, events, position.facts, offset)
 
 
-def _digest(store: PartitionStore) -> PartitionDigest:
-    digest = PartitionDigest()
-    for key, row in store.rows():
-        digest.add(key, row)
-    return digest
+class _Content(NamedTuple):
+    """What a store has: two that are equal mean the same."""
+
+    rows: int
+    holds: int
+    digest: str
+
+    def __str__(self) -> str:
+        return f"{self.rows:,} rows, {self.holds:,} holds, digest {self.digest}"
+
+
+def _content(store: PartitionStore) -> _Content:
+    """Rows by what they mean, all else by its bytes."""
+    of_rows, of_others = PartitionDigest(), hashlib.blake2b(digest_size=DIGEST_BYTES)
+    holds = others = 0
+    for key, value in store.records():
+        if key >= keys.ROW_FIRST:
+            of_rows.add(key, value)
+        else:
+            others += 1
+            holds += key.startswith(keys.HOLD_PREFIX)
+            of_others.update(b"".join(len(part).to_bytes(4, "big") + part for part in (key, value)))
+    digest = of_rows.hexdigest() + (of_others.hexdigest() if others else "")
+    return _Content(of_rows.rows, holds, digest)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import inventory
+import inventory.reservations
 import schemas
 import streams
 from schemas.generations import FACTS, PREVIOUS, Generations, Plan
@@ -20,10 +21,11 @@ from stockweave.settings import Settings
 
 RULES = (
     (inventory, ("*",)),
-    (schemas, ("codec", "columns", "keys", "rows", "zigzag")),
+    (inventory.reservations, ("facts", "reserved")),
+    (schemas, ("codec", "columns", "keys", "reservations", "rows", "zigzag")),
     (streams, ("batch",)),
 )
-"""The source that decides what a row becomes of its updates."""
+"""The source that decides what a row becomes of its updates and facts."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
@@ -59,6 +59,23 @@ def positions(bootstrap_servers: str, topic: str, partitions: Sequence[int]) -> 
 def offsets(found: dict[int, Position], partitions: Sequence[int]) -> dict[int, int]:
     """The offset of updates that each partition is folded up to; 0 where nothing was."""
     return {p: found[p].offsets.get(UPDATES.name, 0) if p in found else 0 for p in partitions}
+
+
+class Reach(NamedTuple):
+    """How far a partition is: the offset of updates that it is folded up to, and facts of reservations applied."""
+
+    updates: int
+    facts: int
+
+    def behind(self, other: Reach) -> int:
+        """Updates and facts that the other has, and this has not."""
+        return max(0, other.updates - self.updates) + max(0, other.facts - self.facts)
+
+
+def reaches(found: dict[int, Position], partitions: Sequence[int]) -> dict[int, Reach]:
+    """How far each partition is."""
+    at = offsets(found, partitions)
+    return {p: Reach(at[p], found[p].facts if p in found else 0) for p in partitions}
 
 
 def _read(consumer: Consumer, topic: str, starts: dict[int, int], ends: dict[int, int]) -> dict[int, Position]:

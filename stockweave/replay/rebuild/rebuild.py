@@ -26,7 +26,7 @@ from stockweave.replay.ends import log_ends
 from stockweave.replay.rebuild.fold import Candidate, FoldTask, Proof, ProofTask
 from stockweave.replay.rebuild.follow import await_followers
 from stockweave.replay.rebuild.plan import Wanted, check_partitions, going_on, new_plan, rules_digest
-from stockweave.replay.rebuild.positions import offsets, positions
+from stockweave.replay.rebuild.positions import Reach, positions, reaches
 from stockweave.replay.rebuild.record import Record, delete_topics, generation
 from stockweave.replay.scratch import scratch_folder
 from stockweave.replay.session import kafka
@@ -117,8 +117,8 @@ class Rebuild:
         self._jobs = jobs
         self._notes = notes
         self._out = out
-        self._rate = 0.0  # updates a second, of the fastest round
-        self._at: dict[int, int] = {}  # the offset of updates that each partition is folded up to
+        self._rate = 0.0  # updates and facts a second, of the fastest round
+        self._at: dict[int, Reach] = {}  # where each partition is
         self._made: Candidate
 
     def begin(self, wanted: Wanted, confirm: Confirm, *, restart: bool) -> None:
@@ -217,7 +217,7 @@ class Rebuild:
         """
         made = self._made
         partitions = range(made.topic.partitions)
-        at = offsets(positions(self._bootstrap_servers, made.topic.name, partitions), partitions)
+        at = reaches(positions(self._bootstrap_servers, made.topic.name, partitions), partitions)
         self._catch_up("rebuilding", at)
         ends = log_ends(self._bootstrap_servers, made.topic.name, partitions)
         records = {number: high - low for number, (low, high) in ends.items()}
@@ -228,18 +228,18 @@ class Rebuild:
             # What this adds is not read back: workers begin with what Kafka has of it, whatever that is.
             self._catch_up("catching up", self._at)
 
-    def _catch_up(self, title: str, at: dict[int, int]) -> None:
+    def _catch_up(self, title: str, at: dict[int, Reach]) -> None:
         """Fold until the workers are less than a moment ahead; the writing of every partition is taken over."""
         made = self._made
         partitions = range(made.topic.partitions)
         unit = "updates" if made.plan.begin == FACTS and made.plan.partitions is None else "records"
         for _ in range(ROUNDS_MAX):
-            until = self._live_offsets()
-            missing = {number: max(0, until[number] - at[number]) for number in partitions}
+            until = self._live_reaches()
+            missing = {number: at[number].behind(until[number]) for number in partitions}
             began_s = time.monotonic()
             with Meter(self._notes, title, 0, unit) as meter:
                 advances = over_partitions(FoldTask(made, until), partitions, self._jobs, meter, missing)
-            at = self._at = {number: advance.offset for number, advance in advances.items()}
+            at = self._at = {number: advance.at for number, advance in advances.items()}
             events = sum(advance.events for advance in advances.values())
             self._rate = max(self._rate, events / (time.monotonic() - began_s))
             lag = self._lag()
@@ -247,24 +247,26 @@ class Rebuild:
                 return
             title = "catching up"
         raise Retriable(
-            f"after {ROUNDS_MAX} rounds the workers are still {lag:,} updates ahead, at {self._rate:,.0f} a second "
-            "folded here; what is folded is kept: run it again with more --jobs, or when fewer updates come"
+            f"after {ROUNDS_MAX} rounds the workers are still {lag:,} updates and facts ahead, at {self._rate:,.0f} a "
+            "second folded here; what is folded is kept: run it again with more --jobs, or when fewer updates come"
         )
 
     def _lag(self) -> int:
-        """Updates that the workers have folded, and the rebuild has not."""
-        return sum(max(0, offset - self._at[number]) for number, offset in self._live_offsets().items())
+        """Updates and facts that the workers have in their rows, and the rebuild has not."""
+        return sum(self._at[number].behind(reach) for number, reach in self._live_reaches().items())
 
-    def _live_offsets(self) -> dict[int, int]:
+    def _live_reaches(self) -> dict[int, Reach]:
         live = self._made.live
         partitions = range(live.partitions)
-        return offsets(positions(self._bootstrap_servers, live.name, partitions), partitions)
+        return reaches(positions(self._bootstrap_servers, live.name, partitions), partitions)
 
     def _tell(self, proofs: Mapping[int, Proof]) -> None:
-        rows, events = (sum(getattr(proof, name) for proof in proofs.values()) for name in ("rows", "events"))
+        names = ("rows", "events", "holds", "facts")
+        of = {name: sum(getattr(proof, name) for proof in proofs.values()) for name in names}
+        holds = f", and {of['holds']:,} holds of {of['facts']:,} facts," if of["facts"] else ""
         self._out.print(
-            f"generation {self._made.topic.number}: {rows:,} rows of {events:,} updates in {len(proofs)} partitions "
-            "were folded, and read back the same"
+            f"generation {self._made.topic.number}: {of['rows']:,} rows of {of['events']:,} updates{holds} in "
+            f"{len(proofs)} partitions were folded, and read back the same"
         )
 
     def switch(self) -> None:
@@ -279,7 +281,7 @@ class Rebuild:
             generation(new.number, self._settings), None, generation(old.number, self._settings), None
         )
         self._out.print(f"generation {new.number} is live; generation {old.number} is kept for the way back")
-        for line in await_followers(self._settings, old, new, self._at):
+        for line in await_followers(self._settings, old, new, {number: at.updates for number, at in self._at.items()}):
             self._out.print(line)
         delete_topics(self._settings, unnamed)
         for name in unnamed:

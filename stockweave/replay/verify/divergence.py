@@ -26,6 +26,7 @@ from state.store import PartitionStore
 from stockweave.errors import Fatal, Rejected
 from stockweave.replay.ends import log_ends
 from stockweave.replay.facts import Facts
+from stockweave.replay.verify.compare import without_reserved
 from stockweave.replay.verify.report import iso
 from streams.batch import Batch, Folder, Part
 
@@ -294,10 +295,10 @@ def _messages(facts: Facts, key: bytes | None = None) -> Iterator[Message]:
 
 
 def _digest(row: bytes | None) -> bytes:
-    """Of what a row means; a row that cannot be decoded means nothing that another does."""
+    """Of what a row means, reservations apart; one that cannot be decoded means nothing that another does."""
     if row is None:
         return NO_ROW
     try:
-        return digest(row)
+        return digest(without_reserved(row))
     except msgspec.DecodeError:
         return row

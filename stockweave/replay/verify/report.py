@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from schemas.keys import SOURCE_SEPARATOR
-from schemas.rows import Delta, Source, StockRow, decode_row
+from schemas.keys import HOLD_PREFIX, SOURCE_SEPARATOR
+from schemas.reservations import Hold
+from schemas.rows import Delta, Open, Source, StockRow, decode_row
+from stockweave.replay.verify.compare import Differing, hold_of
 
 if TYPE_CHECKING:
     from stockweave.replay.verify.divergence import Parting
@@ -28,8 +30,11 @@ def iso(at_ms: int) -> str:
 
 
 def summary(verdict: Verdict) -> str:
-    """The line that a script may look for."""
-    return f"verified {verdict.rows:,} rows in {len(verdict.partitions)} partitions: {verdict.differ:,} differ"
+    """The line that a script may look for; what is said of holds follows where there are any."""
+    said = f"verified {verdict.rows:,} rows in {len(verdict.partitions)} partitions: {verdict.differ:,} differ"
+    if not verdict.holds and not verdict.facts:
+        return said
+    return f"{said}; {verdict.holds:,} holds of {verdict.facts:,} facts: {verdict.holds_differ:,} differ"
 
 
 def partition_lines(verdict: Verdict) -> Iterator[str]:
@@ -40,11 +45,12 @@ def partition_lines(verdict: Verdict) -> Iterator[str]:
         yield (
             f"partition {p.partition}: {compared.rows:,} rows, {compared.differ:,} differ, digest "
             f"{compared.live_digest}{replayed}; updates {p.start:,} to {p.end:,}, {verdict.stock} to {p.stock_end:,}"
+            + (f"; {p.holds.holds:,} holds of {p.facts:,} facts, {p.holds.differ:,} differ" if p.holds.holds else "")
         )
 
 
-def difference(verdict: Verdict, found: PartitionVerdict, parting: Parting) -> Iterator[str]:
-    """The first SKU that differs: both rows, and where they part."""
+def difference(verdict: Verdict, found: PartitionVerdict, parting: Parting | None) -> Iterator[str]:
+    """The first SKU that differs: both rows, and at which update they part, if it is by one."""
     first = found.compared.first
     if first is None:
         return
@@ -52,6 +58,9 @@ def difference(verdict: Verdict, found: PartitionVerdict, parting: Parting) -> I
     live, replayed = (None if row is None else decode_row(row) for row in (first.live, first.replayed))
     yield from row_lines("live", live, replayed)
     yield from row_lines("replayed", replayed, live)
+    if parting is None:
+        yield "  of the updates both say the same: what is reserved differs"
+        return
     where = f"{verdict.updates} partition {found.partition}"
     record = "" if parting.record is None else f" (record {parting.record} of {verdict.stock})"
     equal = f"both mean the same after all updates below offset {parting.equal_until} of {where}, and"
@@ -102,6 +111,75 @@ def row_lines(title: str, row: StockRow | None, other: StockRow | None) -> Itera
         yield f"    {source_line(key, row.sources[key], theirs.get(key))}"
     if len(differing) > SHOWN_MAX:
         yield f"    and {len(differing) - SHOWN_MAX} more"
+    if row.reserved != ({} if other is None else other.reserved):
+        yield f"    reserved: {reserved_words(row.reserved)}"
+
+
+def reservation_lines(verdict: Verdict) -> Iterator[str]:
+    """What is wrong with holds, with what rows have reserved, and with the log of facts."""
+    for p in verdict.partitions:
+        yield from p.reservations
+        for differing in p.holds.first:
+            yield from hold_lines(p.partition, differing)
+        if p.holds.differ > len(p.holds.first):
+            yield f"partition {p.partition}: and {p.holds.differ - len(p.holds.first):,} more"
+        for sku, said, due in p.holds.disagreeing:
+            yield (
+                f"partition {p.partition}: the row of {sku!r} has reserved {reserved_words(said)}, and its holds take "
+                f"{reserved_words(due)}"
+            )
+        if p.holds.disagree > len(p.holds.disagreeing):
+            yield f"partition {p.partition}: and {p.holds.disagree - len(p.holds.disagreeing):,} SKUs more"
+
+
+def hold_lines(partition: int, differing: Differing) -> Iterator[str]:
+    """A hold, or the record of its order, that is not what the facts say."""
+    key = differing.key
+    if not key.startswith(HOLD_PREFIX):
+        what = " and ".join(repr(part) for part in key[1:].decode(errors="backslashreplace").split("\0"))
+        here = "in the store, and in no fact" if differing.replayed is None else "in the facts, and not in the store"
+        here = here if None in (differing.live, differing.replayed) else "with another value than it should have"
+        yield f"partition {partition}: the record of order, SKU and reservation {what} is {here}"
+        return
+    sku, _, reservation = key[len(HOLD_PREFIX) :].decode(errors="backslashreplace").partition("\0")
+    yield f"partition {partition}: reservation {reservation!r} of SKU {sku!r} is not what its facts say"
+    live, replayed = hold_of(differing.live), hold_of(differing.replayed)
+    for title, hold, value in (("live", live, differing.live), ("by the facts", replayed, differing.replayed)):
+        missing = "none" if value is None else "it cannot be read"
+        yield f"  {title}: {missing if hold is None else hold_words(hold)}"
+    if live is not None and replayed is not None:
+        fields = (name for name in Hold.__struct_fields__ if getattr(live, name) != getattr(replayed, name))
+        yield f"  they differ in {', '.join(fields)}"
+
+
+def hold_words(hold: Hold) -> str:
+    """A hold in a line."""
+    parts = ", ".join(f"{part.quantity:,} of {source_words(part.source)}" for part in hold.parts[:SHOWN_MAX])
+    more = f" and {len(hold.parts) - SHOWN_MAX} more" if len(hold.parts) > SHOWN_MAX else ""
+    steps = ", ".join(f"{step.fact} {step.units:,} at {iso(step.at)}" for step in hold.steps[-SHOWN_MAX:])
+    order = "" if hold.order_id is None else f" for order {hold.order_id!r}"
+    return f"{hold.state} {hold.held:,} of {hold.quantity:,}{order} ({parts}{more}); {len(hold.steps):,} facts: {steps}"
+
+
+def reserved_words(reserved: Mapping[str, Sequence[Open]]) -> str:
+    """What is reserved of each source, in words."""
+    said = []
+    for key, entries in sorted(reserved.items()):
+        units = " + ".join(f"{e.units:,} {_standing(e)}in {e.channel}" for e in entries)
+        said.append(f"{units} of {source_words(key)}")
+    return "; ".join(said) or "nothing"
+
+
+def source_words(key: str) -> str:
+    """A source, by its key within the row."""
+    supplier, _, location = key.partition(SOURCE_SEPARATOR)
+    return f"{supplier} at {location}" if key else "no source"
+
+
+def _standing(entry: Open) -> str:
+    if entry.fulfilled_at is not None:
+        return f"shipped by {iso(entry.fulfilled_at)} "
+    return "" if entry.committed_at is None else f"committed by {iso(entry.committed_at)} "
 
 
 def source_line(key: str, source: Source, other: Source | None) -> str:
@@ -143,6 +221,10 @@ def as_json(verdict: Verdict, parting: Parting | None) -> dict[str, Any]:
         "updates": verdict.updates,
         "stock": verdict.stock,
         "tallies": verdict.tallies,
+        "facts": verdict.facts,
+        "holds": verdict.holds,
+        "holds_differ": verdict.holds_differ,
+        "reservations": list(reservation_lines(verdict)),
         "partitions": [
             {
                 "partition": p.partition,
@@ -154,24 +236,36 @@ def as_json(verdict: Verdict, parting: Parting | None) -> dict[str, Any]:
                 "end": p.end,
                 "events": p.events,
                 "stock_end": p.stock_end,
+                "facts": p.facts,
+                "holds": p.holds.holds,
+                "holds_differ": p.holds.differ,
             }
             for p in verdict.partitions
         ],
         "first": None
-        if first is None or found is None or parting is None
+        if first is None or found is None
         else {
             "sku": first.key.decode(errors="backslashreplace"),
             "partition": found.partition,
             "live": _row_json(first.live),
             "replayed": _row_json(first.replayed),
-            "equal_until": parting.equal_until,
-            "differ_at": parting.differ_at,
-            "record": parting.record,
-            "offset": parting.offset,
-            "certain": parting.certain,
-            "how": parting.how,
-            "update": parting.update,
-        },
+        }
+        | _parting_json(parting),
+    }
+
+
+def _parting_json(parting: Parting | None) -> dict[str, Any]:
+    """Nothing where it is not by an update."""
+    if parting is None:
+        return {}
+    return {
+        "equal_until": parting.equal_until,
+        "differ_at": parting.differ_at,
+        "record": parting.record,
+        "offset": parting.offset,
+        "certain": parting.certain,
+        "how": parting.how,
+        "update": parting.update,
     }
 
 
@@ -194,4 +288,13 @@ def _row_json(row: bytes | None) -> dict[str, Any] | None:
         }
         for key, source in decoded.sources.items()
     ]
-    return {"on_hand": decoded.on_hand, "version": decoded.version, "sources": sources}
+    reserved = [
+        {
+            "supplier": key.partition(SOURCE_SEPARATOR)[0],
+            "location": key.partition(SOURCE_SEPARATOR)[2],
+            **msgspec.structs.asdict(entry),
+        }
+        for key, entries in decoded.reserved.items()
+        for entry in entries
+    ]
+    return {"on_hand": decoded.on_hand, "version": decoded.version, "sources": sources, "reserved": reserved}

@@ -9,22 +9,19 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import msgspec
 from rich.console import Console
 
-from inventory.digest import PartitionDigest, meaning
 from inventory.stock import Limits
-from schemas import rows
 from schemas.admin import topics_in_use
 from schemas.codec import Codec
 from schemas.registry import open_registry
 from schemas.rows import OUTCOMES, Position
-from schemas.topics import STOCK, UPDATES
+from schemas.topics import COMMANDS, STOCK, UPDATES
 from state.database import Resources
 from state.store import PartitionStore
 from stockweave.errors import Fatal
@@ -36,11 +33,13 @@ from stockweave.replay.facts import Facts
 from stockweave.replay.live import read_live
 from stockweave.replay.rebuild.positions import offsets, positions
 from stockweave.replay.refold import refold
+from stockweave.replay.reservations import Applied, apply_facts
 from stockweave.replay.scratch import scratch_folder
 from stockweave.replay.session import kafka
 from stockweave.replay.skim import skim
 from stockweave.replay.spread import Counted, Progress, Ticks, over_partitions
 from stockweave.replay.verify import report
+from stockweave.replay.verify.compare import Compared, ComparedHolds, compare, compare_holds, same_but_for_reserved
 from stockweave.replay.verify.divergence import Log, Parting, find_parting
 from stockweave.settings import Settings
 from streams.batch import Folder
@@ -52,31 +51,13 @@ Seed = Callable[[int, PartitionStore], Position]
 
 
 @dataclass(frozen=True)
-class Differing:
-    """A row that is not what the replay says; None on the side that has none."""
-
-    key: bytes
-    live: bytes | None
-    replayed: bytes | None
-
-
-@dataclass(frozen=True)
-class Compared:
-    """What became of comparing two stores. `first`: the differing row with the lowest key; digests in hexadecimal."""
-
-    rows: int
-    differ: int
-    first: Differing | None
-    live_digest: str
-    replayed_digest: str
-
-
-@dataclass(frozen=True)
 class PartitionVerdict:
     """Of one partition.
 
     `start`, `end`: the offsets of updates that were folded again; `events`: how many; `stock_end`: the offset of the
-    compacted topic at which the live rows were taken; `tallies`: what is wrong with the position's outcome tallies.
+    compacted topic at which the live rows were taken; `tallies`: what is wrong with the position's outcome tallies;
+    `facts`: of reservations, applied again; `holds`: what lies beside the rows; `reservations`: what is wrong with the
+    log of facts, or with the position's figures of it.
     """
 
     partition: int
@@ -86,6 +67,15 @@ class PartitionVerdict:
     events: int
     stock_end: int
     tallies: list[str]
+    facts: int
+    holds: ComparedHolds
+    reservations: list[str]
+
+    @property
+    def is_right(self) -> bool:
+        """Whether rows, holds and position are what the facts say."""
+        wrong = self.compared.differ or self.holds.differ or self.holds.disagree
+        return not (wrong or self.tallies or self.reservations)
 
 
 @dataclass(frozen=True)
@@ -117,9 +107,24 @@ class Verdict:
         return [problem for p in self.partitions for problem in p.tallies]
 
     @property
-    def holds(self) -> bool:
-        """Whether rows and tallies are what the facts say."""
-        return self.differ == 0 and not self.tallies
+    def holds(self) -> int:
+        """Holds that either side has."""
+        return sum(p.holds.holds for p in self.partitions)
+
+    @property
+    def holds_differ(self) -> int:
+        """Holds that differ, and records of their orders."""
+        return sum(p.holds.differ for p in self.partitions)
+
+    @property
+    def facts(self) -> int:
+        """Facts of reservations that were applied again."""
+        return sum(p.facts for p in self.partitions)
+
+    @property
+    def is_right(self) -> bool:
+        """Whether rows, holds and positions are what the facts say."""
+        return all(p.is_right for p in self.partitions)
 
     @property
     def first(self) -> PartitionVerdict | None:
@@ -136,7 +141,7 @@ def run(
     newest that covers it.
 
     Returns:
-        Whether rows and tallies are what the facts say.
+        Whether rows, holds and positions are what the facts say.
     """
     notes, out = (
         Console(stderr=True, highlight=False),
@@ -155,18 +160,20 @@ def run(
     if json:
         about = {"seconds": round(seconds, 3), "from": None if begin is None else begin.address}
         out.print_json(data=report.as_json(verdict, parting) | about, indent=None)
-        return verdict.holds
+        return verdict.is_right
     if verbose:
         for line in report.partition_lines(verdict):
             out.print(line)
         out.print(f"{verdict.events:,} updates in {seconds:.1f} s: {verdict.events / seconds:,.0f}/s")
-    if parting is not None and verdict.first is not None:
+    if verdict.first is not None:
         for line in report.difference(verdict, verdict.first, parting):
             out.print(line)
     for problem in verdict.tallies:
         out.print(problem)
+    for line in report.reservation_lines(verdict):
+        out.print(line)
     out.print(report.summary(verdict))
-    return verdict.holds
+    return verdict.is_right
 
 
 def beginning(settings: Settings, checkpoint: str | None) -> Checkpoint | None:
@@ -179,9 +186,14 @@ def beginning(settings: Settings, checkpoint: str | None) -> Checkpoint | None:
 
 
 def parting_of(settings: Settings, verdict: Verdict, begin: Checkpoint | None = None) -> Parting | None:
-    """Where the first row that differs parts from its replay, which began with a checkpoint; None when none does."""
+    """Where the first row that differs parts from its replay, which began with a checkpoint.
+
+    None when none does, or when it is not by an update: what differs is what is reserved.
+    """
     found = verdict.first
     if found is None or found.compared.first is None or settings.bootstrap_servers is None:
+        return None
+    if same_but_for_reserved(found.compared.first.live, found.compared.first.replayed):
         return None
     log = Log(
         settings.bootstrap_servers,
@@ -297,79 +309,29 @@ class PartitionCheck:
                 f"partition {partition}: the checkpoint stands at offset {start} of {self.updates}, and the live rows "
                 f"at {end}: it is not of this deployment, or the rows are not whole; name another checkpoint"
             )
-        read.expect_more(end - start)
+        if seeded.facts > position.facts:
+            raise Fatal(
+                f"partition {partition}: the checkpoint holds {seeded.facts:,} facts of reservations, and the live "
+                f"rows {position.facts:,}: it is not of this deployment, or workers are still at it; try again, or "
+                "name another checkpoint"
+            )
+        read.expect_more(end - start + position.facts - seeded.facts)
         facts, folded = Facts(self.bootstrap_servers, self.updates, partition, start, end), Counted(read)
         if thorough:
             result = refold(facts, folder_of(self.settings, self.partitions), replayed, seeded, folded.advance)
             problems = tally_problems(partition, position, result)
         else:
             codec, limits = codec_of(self.settings), limits_of(self.settings)
-            skim(facts, codec, limits, replayed, seeded, folded.advance, self.partitions)
+            result = skim(facts, codec, limits, replayed, seeded, folded.advance, self.partitions)
             problems = sum_problems(partition, position, seeded.events() + folded.count)
-        compared = compare(live, replayed)
+        applied = apply_facts(self.settings, partition, replayed, result, position.facts, read.advance)
+        compared, holds = compare(live, replayed), compare_holds(live, replayed)
         replayed.close()
         shutil.rmtree(replayed.path)
-        return PartitionVerdict(partition, compared, start, end, folded.count, stock_end, problems)
-
-
-def compare(live: PartitionStore, replayed: PartitionStore) -> Compared:
-    """Compare two stores row by row, in the order of the keys.
-
-    Raises:
-        Fatal: a live row is not a row.
-    """
-    count = differ = 0
-    first: Differing | None = None
-    digest = PartitionDigest()
-    for key, left, right in pairs(live.rows(), replayed.rows()):
-        count += 1
-        try:
-            if left is not None:
-                digest.add(key, left)
-            same = left is not None and right is not None and same_meaning(left, right)
-        except msgspec.DecodeError as error:
-            raise Fatal(
-                f"the live row under {key!r} is no row ({error}); `stockweave rebuild` makes all anew"
-            ) from error
-        if not same:
-            differ += 1
-            first = first or Differing(key, left, right)
-    live_digest = digest.hexdigest()
-    return Compared(count, differ, first, live_digest, digest_of(replayed) if differ else live_digest)
-
-
-def digest_of(store: PartitionStore) -> str:
-    """The digest of all rows of a store."""
-    digest = PartitionDigest()
-    for key, row in store.rows():
-        digest.add(key, row)
-    return digest.hexdigest()
-
-
-def same_meaning(left: bytes, right: bytes) -> bool:
-    """Whether two encoded rows mean the same; most rows show it without decoding their sources."""
-    a, b = rows.decode_packed_row(left), rows.decode_packed_row(right)
-    if a.sku == b.sku and a.on_hand == b.on_hand and a.sources == b.sources:
-        return True
-    return meaning(left) == meaning(right)
-
-
-def pairs(
-    left: Iterator[tuple[bytes, bytes]], right: Iterator[tuple[bytes, bytes]]
-) -> Iterator[tuple[bytes, bytes | None, bytes | None]]:
-    """Both sides joined by key; each in its order."""
-    a, b = next(left, None), next(right, None)
-    while a is not None or b is not None:
-        if b is None or (a is not None and a[0] < b[0]):
-            assert a is not None  # noqa: S101 - by the loop's condition
-            yield a[0], a[1], None
-            a = next(left, None)
-        elif a is None or b[0] < a[0]:
-            yield b[0], None, b[1]
-            b = next(right, None)
-        else:
-            yield a[0], a[1], b[1]
-            a, b = next(left, None), next(right, None)
+        wrong = applied.problems + position_problems(partition, position, applied)
+        return PartitionVerdict(
+            partition, compared, start, end, folded.count, stock_end, problems, applied.count, holds, wrong
+        )
 
 
 def tally_problems(partition: int, live: Position, replayed: Position) -> list[str]:
@@ -393,3 +355,19 @@ def sum_problems(partition: int, live: Position, events: int) -> list[str]:
 def _tally(position: Position, supplier: str) -> str:
     counts = position.outcomes.get(supplier, [0] * len(OUTCOMES))
     return ", ".join(f"{count:,} {outcome}" for outcome, count in zip(OUTCOMES, counts, strict=True))
+
+
+def position_problems(partition: int, live: Position, applied: Applied) -> list[str]:
+    """Whether what the live position says of its facts is so."""
+    due, problems = applied.position, []
+    if applied.count == 0:
+        return []
+    if applied.beyond is not None and live.facts_from > applied.beyond:
+        said = f"the first fact that the rows do not have is at offset {applied.beyond:,}"
+        problems.append(f"{said}, and the position says that none is below {live.facts_from:,}")
+    if live.decided_at < due.decided_at:
+        problems.append(f"the position's decision clock is {live.decided_at}, and a fact's is {due.decided_at}")
+    commands, decided = (p.offsets.get(COMMANDS.name, 0) for p in (live, due))
+    if commands < decided:
+        problems.append(f"the position says that commands from offset {commands:,} on are open: {decided:,} is decided")
+    return [f"partition {partition}: {problem}" for problem in problems]

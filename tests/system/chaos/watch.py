@@ -49,7 +49,7 @@ class Watch(threading.Thread):
                     offset = decode_position(value).offsets[UPDATES.name]
                     self.commits[partition].append(Commit(time.monotonic(), offset, rows[partition]))
                     rows[partition] = {}
-                else:
+                elif key is not None and key >= keys.ROW_FIRST:
                     row = decode_packed_row(value)
                     rows[partition][row.sku] = row.version
         self._consumer.close()

@@ -27,15 +27,14 @@ def shelf(tmp_path: Path) -> Shelf:
 def test_the_furthest_that_is_not_past_the_offset_is_chosen(settings: Settings, shelf: Shelf) -> None:
     for offset in (30, 10, 20):
         shelf.put([entries(3, on_hand=offset), []], [offset, 0])
-    at = {UPDATES.name: 25}
-    with newest_fitting(settings, deployed(), 0, at) or pytest.fail("none") as found:
+    with newest_fitting(settings, deployed(), 0, 25) or pytest.fail("none") as found:
         assert (found.name, found.position.offsets) == (shelf.made[2].name, {UPDATES.name: 20})
         assert found.newest_at == 1_700_000_000_020
         assert found.find(b"sku-00001") == entries(3, on_hand=20)[1][1]
         assert found.find(b"sku-00009") is None
-    assert newest_fitting(settings, deployed(), 0, {UPDATES.name: 9}) is None
+    assert newest_fitting(settings, deployed(), 0, 9) is None
     for number, offset, name in ((0, 30, 0), (0, 99, 0), (1, 0, 2)):
-        with newest_fitting(settings, deployed(), number, {UPDATES.name: offset}) or pytest.fail("none") as found:
+        with newest_fitting(settings, deployed(), number, offset) or pytest.fail("none") as found:
             assert found.name == shelf.made[name].name
 
 
@@ -45,12 +44,12 @@ def test_checkpoints_of_other_logs_and_damaged_ones_are_passed_over(settings: Se
     damaged = shelf.put([entries(1), []], [20, 0])
     manifest = Path(damaged.address) / "manifest.json"
     manifest.write_text(manifest.read_text().replace("20", "21", 1))
-    with newest_fitting(settings, deployed(), 0, {UPDATES.name: 99}) or pytest.fail("none") as found:
+    with newest_fitting(settings, deployed(), 0, 99) or pytest.fail("none") as found:
         assert found.name == right.name
-    with newest_fitting(settings, deployed("two"), 0, {UPDATES.name: 99}) or pytest.fail("none") as found:
+    with newest_fitting(settings, deployed("two"), 0, 99) or pytest.fail("none") as found:
         assert found.name == stranger.name
-    assert newest_fitting(settings, deployed(partitions=3), 0, {UPDATES.name: 99}) is None
-    assert newest_fitting(settings.model_copy(update={"data_dir": Path("/nowhere")}), deployed(), 0, {}) is None
+    assert newest_fitting(settings, deployed(partitions=3), 0, 99) is None
+    assert newest_fitting(settings.model_copy(update={"data_dir": Path("/nowhere")}), deployed(), 0, 0) is None
 
 
 def test_the_chosen_one_is_read_whole_before_a_row_is_looked_for(settings: Settings, shelf: Shelf) -> None:
@@ -60,7 +59,7 @@ def test_the_chosen_one_is_read_whole_before_a_row_is_looked_for(settings: Setti
     damaged[-20] ^= 1  # where the file tells what is where
     path.write_bytes(damaged)
     with pytest.raises(Fatal, match=r"partition-0\.parquet is damaged: its SHA-256"):
-        newest_fitting(settings, deployed(), 0, {UPDATES.name: 99})
+        newest_fitting(settings, deployed(), 0, 99)
 
 
 def test_what_covers_a_trimmed_log_has_no_gap_to_it_and_is_not_past_the_rows(settings: Settings, shelf: Shelf) -> None:

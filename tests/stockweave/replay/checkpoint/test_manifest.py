@@ -44,6 +44,20 @@ def test_what_is_written_is_read() -> None:
     assert read.name == "2025-11-21T093809.123Z"
 
 
+def test_positions_keep_what_they_say_of_reservations() -> None:
+    position = msgspec.structs.replace(POSITION, facts=7, facts_from=9, decided_at=1_700_000_000_000)
+    part = msgspec.structs.replace(MANIFEST.partitions[0], position=Stand.of(position))
+    read = decode(encode(msgspec.structs.replace(MANIFEST, partitions=[part])), "m")
+    assert read.partitions[0].position.position() == position
+
+
+def test_a_manifest_of_before_there_were_reservations_is_read() -> None:
+    """Its checksum is of its own fields alone."""
+    before = ("offsets", "outcomes", "clock", "oldest_received_at", "updates_generation")
+    said = msgspec.json.decode(encode(MANIFEST))
+    assert [tuple(part["position"]) for part in said["partitions"]] == [before, before]
+
+
 def test_a_bit_that_was_changed_anywhere_is_found_and_the_file_named() -> None:
     written = encode(MANIFEST)
     for place in range(len(written)):

@@ -163,7 +163,7 @@ def test_the_live_row_is_told_beside_it() -> None:
     wrong = same._replace(live=live._replace(row=live_row(*MIXED[:2])), same=False)
     assert printed(explained(history, beside=wrong))[2] == (
         "the live row in inventory.stock.g2, which holds the updates below offset 3, is another: 38 on hand, and by "
-        "the updates 35 on hand; `stockweave verify` names the update at which they part"
+        "the updates 35 on hand; `stockweave verify` names the update at which they part, or the reservation"
     )
     missing = wrong._replace(live=live._replace(row=None))
     assert "is another: no row, and by the updates 35 on hand" in printed(explained(history, beside=missing))[2]
@@ -198,8 +198,8 @@ def test_behind_a_checkpoint_a_dash_stands_for_what_is_not_known() -> None:
 def test_json_has_all_of_it_under_stable_names() -> None:
     data = json.loads(json.dumps(as_json(explained(history_of(MIXED)))))
     assert data.keys() == {
-        "sku", "as_of", "at", "known", "available", "on_hand", "first_update_at", "updates", "checkpoint", "sources",
-        "refused", "live",
+        "sku", "as_of", "at", "known", "available", "on_hand", "reserved", "first_update_at", "updates", "checkpoint",
+        "sources", "refused", "reservations", "live",
     }  # fmt: skip
     assert (data["available"], data["on_hand"], data["at"]) == (35, -1_190, LOGGED_MS)
     assert sum(source["sells"] for source in data["sources"]) == data["available"]

@@ -141,7 +141,9 @@ def test_updates_that_come_faster_than_they_are_folded_are_told(
 
     monkeypatch.setattr(rebuild, "ROUNDS_MAX", 2)
     monkeypatch.setattr(rebuild.Rebuild, "_lag", never_less)
-    with pytest.raises(Retriable, match=r"after 2 rounds the workers are still 2,000,000 updates ahead.*more --jobs"):
+    with pytest.raises(
+        Retriable, match=r"after 2 rounds the workers are still 2,000,000 updates and facts ahead.*more --jobs"
+    ):
         rebuilt(live)
     assert record(live).candidate is not None
 

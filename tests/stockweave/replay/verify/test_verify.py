@@ -97,7 +97,7 @@ def test_an_update_that_was_folded_wrongly_is_named(deployment: Deployment, spoi
     deployment.publish(story())
     Writer(deployment, spoil).fold(events_max=3)
     verdict, parting = verified(deployment)
-    assert (verdict.differ, verdict.tallies, verdict.holds) == (1, [], False)
+    assert (verdict.differ, verdict.tallies, verdict.is_right) == (1, [], False)
     assert parting is not None
     assert parting.update is not None
     partition, offset = offset_of(deployment, named)
@@ -271,7 +271,7 @@ def test_outcomes_that_do_not_add_up_are_told(deployment: Deployment) -> None:
     right = writer.positions[partition]
     writer.write(partition, {}, Position(right.offsets, right.outcomes | {"acme": [11, 0, 0, 0]}))
     verdict, parting = verified(deployment)
-    assert (verdict.differ, parting, verdict.holds) == (0, None, False)
+    assert (verdict.differ, parting, verdict.is_right) == (0, None, False)
     events = right.events()
     assert verdict.tallies == [
         f"partition {partition}: the position's outcomes add up to {events - 2}, and {events} updates were read"

@@ -1,0 +1,128 @@
+"""A deployment in which reservations were decided by a worker, and what must hold of them whoever made the rows."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from confluent_kafka import Producer
+
+from inventory.reservations.facts import hold_after
+from inventory.reservations.reserved import of_holds
+from inventory.stock import StockUpdate
+from schemas import keys
+from schemas.reservations import Hold
+from schemas.rows import Position, encode
+from schemas.topics import COMMANDS, STOCK
+from streams.assembly import Engine
+from tests.deployment import Deployment, Snapshot, drive, drive_events
+from tests.inventory.builders import update
+from tests.inventory.reference import Event
+from tests.inventory.reservations.builders import command
+
+SKUS = 6
+BASE_MS = 1_700_000_000_000
+
+
+def counts(n: int = 0, units: int = 50, skus: int = SKUS) -> list[StockUpdate]:
+    """A count of every SKU by two suppliers; a later `n` is observed later."""
+    made = []
+    for i in range(skus):
+        for supplier in ("acme", "globex"):
+            event = Event("COUNT", f"c{n}-{i}", BASE_MS + n * 1_000, units + i)
+            made.append(update(event, sku=f"sku-{i}", supplier_id=supplier))
+    return made
+
+
+def drawn(seed: int, count: int, skus: int = SKUS) -> list[dict[str, Any]]:
+    """Commands of all kinds: holds with and without an order, some for unknown SKUs, and what becomes of them."""
+    rng = random.Random(seed)
+    made: list[dict[str, Any]] = []
+    held: list[tuple[str, str]] = []
+    for n in range(count):
+        action = rng.choice(("HOLD", "HOLD", "COMMIT", "COMMIT", "FULFIL", "RELEASE", "EXTEND")) if held else "HOLD"
+        if action == "HOLD":
+            sku = "nobody-has-it" if rng.random() < 0.05 else f"sku-{rng.randrange(skus)}"
+            held.append((sku, f"r{seed}-{n}"))
+            order = rng.choice((None, f"o{seed}-{n}"))
+            fields = {"quantity": rng.randint(1, 9), "order_id": order, "channel": rng.choice(("default", "shop"))}
+            sku, reservation = held[-1]
+        else:
+            sku, reservation = rng.choice(held)
+            fields = {"quantity": rng.choice((0, 0, 1))}
+        made.append(dict(command(action, sku=sku, reservation_id=reservation, command_id=f"x{seed}-{n}", **fields)))
+    return made
+
+
+def decide(engine: Engine, deployment: Deployment, commands: Iterable[Mapping[str, Any]]) -> None:
+    """Ask, and let the worker decide."""
+    deployment.ask(commands)
+    drive(engine, lambda: decided(deployment))
+
+
+def decided(deployment: Deployment) -> bool:
+    """Whether a worker has decided all that was asked."""
+    asked = sum(end for _, end in deployment._watermarks(COMMANDS.name))
+    positions = deployment.stock().positions.values()
+    return sum(position.offsets.get(COMMANDS.name, 0) for position in positions) >= asked
+
+
+@contextmanager
+def working(deployment: Deployment, name: str = "w") -> Any:
+    """A worker, driven by the test."""
+    engine, identity = deployment.engine(name)
+    engine.standby.start()
+    try:
+        yield engine
+    finally:
+        engine.standby.close()
+        engine.processor.close()
+        identity.release()
+
+
+def reserved(deployment: Deployment, commands: int = 120) -> None:
+    """Counts are folded, commands decided, and counts come again that know of some of it."""
+    deployment.publish(counts())
+    with working(deployment) as engine:
+        drive_events(engine, 2 * SKUS)
+        decide(engine, deployment, drawn(1, commands))
+        deployment.publish(counts(1, 40))
+        drive_events(engine, 2 * SKUS)
+        decide(engine, deployment, drawn(2, commands))
+
+
+def check(seen: Snapshot, deployment: Deployment) -> None:
+    """What is reserved is what holds take, facts alone make the holds, and positions tell them all."""
+    for sku, row in seen.rows.items():
+        of_sku = {key: source.count for key, source in row.sources.items()}
+        assert row.reserved == of_holds((h for h in seen.holds.values() if h.sku == sku), of_sku)
+    facts = deployment.facts()
+    by_hold: dict[str, Hold] = {}
+    for fact in facts:
+        by_hold[fact["reservation_id"]] = hold_after(by_hold.get(fact["reservation_id"]), fact)
+    assert by_hold == seen.holds
+    assert len(facts) == sum(position.facts for position in seen.positions.values())
+    orders = {keys.order_key(h.order_id, h.sku, h.reservation_id) for h in seen.holds.values() if h.order_id}
+    assert {key for key in seen.raw if key.startswith(keys.ORDER_PREFIX)} == orders
+
+
+def tamper(deployment: Deployment, changed: Mapping[bytes, bytes | None], partition: int, position: Position) -> None:
+    """Write what no worker would, with a position after it."""
+    producer = Producer({"bootstrap.servers": deployment.bootstrap_servers})
+    topic = deployment.topics[STOCK.name].name
+    for key, value in changed.items():
+        producer.produce(topic, value, key, partition)
+    producer.produce(topic, encode(position), keys.POSITION, partition)
+    assert producer.flush(30) == 0
+
+
+def partition_of(deployment: Deployment, sku: str) -> int:
+    """Where a SKU is."""
+    return keys.partition_of(sku.encode(), deployment.topics[STOCK.name].partitions)
+
+
+def a_hold(seen: Snapshot, state: str) -> Hold:
+    """The first in a state, that takes something."""
+    return next(seen.holds[r] for r in sorted(seen.holds) if seen.holds[r].state == state)
