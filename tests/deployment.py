@@ -161,7 +161,8 @@ class Deployment:
 
     def facts(self) -> list[dict[str, Any]]:
         """Every fact, partition by partition in its order."""
-        messages = sorted(self.read(RESERVATIONS.name), key=lambda m: (m.partition(), m.offset()))
+        told = [message for message in self.read(RESERVATIONS.name) if message.key() != keys.UNDONE]
+        messages = sorted(told, key=lambda m: (m.partition(), m.offset()))
         decoded = Codec("ReservationFact", FileRegistry()).decode([message.value() for message in messages])
         return [cast("dict[str, Any]", fact) for fact in decoded]
 

@@ -145,9 +145,15 @@ def changes(store: Store, facts: Sequence[Fact]) -> dict[bytes, bytes]:
 
 def _numbered(log: Facts, codec: Codec) -> Generator[list[tuple[int, Fact]], None, None]:
     """Offsets and facts, in batches."""
-    for messages in log.batches(FACTS_MAX):
+    for batch in log.batches(FACTS_MAX):
+        messages = told(batch)
         decoded = codec.decode([message.value() for message in messages])
         yield [(cast("int", m.offset()), checked(m, fact)) for m, fact in zip(messages, decoded, strict=True)]
+
+
+def told(messages: Sequence[Message]) -> list[Message]:
+    """Those that are to be facts: what was to be undone alone may lie between them, where Kafka lost an end."""
+    return [message for message in messages if message.key() != keys.UNDONE]
 
 
 def checked(message: Message, decoded: object) -> Fact:

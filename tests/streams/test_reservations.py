@@ -15,7 +15,7 @@ from inventory.reservations.reserved import of_holds
 from schemas import keys
 from schemas.reservations import COMMITTED, EXPIRED, HELD, HOLD, REFUSED, RELEASED, Hold
 from schemas.rows import StockRow, encode
-from schemas.topics import COMMANDS, STOCK
+from schemas.topics import COMMANDS, RESERVATIONS, STOCK
 from streams.assembly import Engine
 from streams.identity import Identity
 from tests.deployment import Deployment, Snapshot, drive, drive_events, header, ready, step
@@ -212,6 +212,7 @@ def test_facts_that_the_rows_do_not_have_are_applied_before_any_command(deployme
 
 def put_back(deployment: Deployment, partition: int, before: Snapshot, after: Snapshot) -> None:
     producer = Producer({"bootstrap.servers": deployment.bootstrap_servers})
+    producer.produce(deployment.topics[RESERVATIONS.name].name, None, keys.UNDONE, partition)  # where an end was lost
     topic = deployment.topics[STOCK.name].name
     for key in after.raw.keys() - before.raw.keys():
         producer.produce(topic, None, key, partition)

@@ -39,7 +39,7 @@ from stockweave.replay.explain.history import History, updates_offset
 from stockweave.replay.explain.reservations import NONE as NO_RESERVATIONS
 from stockweave.replay.explain.reservations import Decided, Reservations
 from stockweave.replay.facts import Facts, reader_config
-from stockweave.replay.reservations import checked
+from stockweave.replay.reservations import checked, told
 from stockweave.settings import Settings
 
 SCAN_EVENTS_MAX = 50_000
@@ -264,8 +264,9 @@ class Explainer:
         found, seen, last = [*known.facts], known.seen, None
         with closing(self._scan(topic, number, known.until, end, "facts")) as batches:
             for batch in batches:
-                last = batch[-1]
-                found += self._facts_of([message for message in batch if message.key() == known.key])
+                messages = told(batch)
+                last = messages[-1] if messages else last
+                found += self._facts_of([message for message in messages if message.key() == known.key])
         if last is not None:
             [(_, fact)] = self._facts_of([last])
             seen = fact["number"] + 1

@@ -22,7 +22,7 @@ from stockweave.replay.verify.report import as_json, reservation_lines, summary
 from stockweave.replay.verify.verify import Verdict
 from tests.deployment import Deployment, Snapshot
 from tests.stockweave.replay.planted import verified
-from tests.stockweave.replay.reserved import SKUS, a_hold, check, partition_of, reserved, tamper
+from tests.stockweave.replay.reserved import SKUS, a_hold, check, decide, drawn, partition_of, reserved, tamper, working
 
 
 @pytest.fixture
@@ -91,6 +91,17 @@ def test_a_fact_that_is_there_twice_and_one_that_is_left_out_are_told_by_their_n
     said = lines(verified(deployment)[0])
     assert f"partition {number}: fact 2 is there twice, the second time at offset " in said
     assert f"partition {number}: facts {before.facts} are missing before offset " in said
+
+
+def test_what_was_to_be_undone_and_was_not_is_no_fact(deployment: Deployment, seen: Snapshot) -> None:
+    """A broker that loses the end of a start's own transaction may leave its records beside what is committed next."""
+    producer = Producer({"bootstrap.servers": deployment.bootstrap_servers})
+    for number in range(2):
+        producer.produce(deployment.topics[RESERVATIONS.name].name, None, keys.UNDONE, number)
+    assert producer.flush(30) == 0
+    with working(deployment) as engine:
+        decide(engine, deployment, drawn(3, 20))
+    assert verified(deployment)[0].is_right
 
 
 def test_a_fact_that_the_holds_lack_is_found_with_what_is_reserved(deployment: Deployment, seen: Snapshot) -> None:
