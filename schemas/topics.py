@@ -63,7 +63,7 @@ COMMANDS = Topic(
     "What storefronts ask for; decided once, not replayed.", _days(7), folded=True,
 )  # fmt: skip
 RESERVATIONS = Topic(
-    "inventory.reservations", "SKU", "ReservationFact", AVRO, "workers", "a rebuild, the shop's systems",
+    "inventory.reservations", "SKU", "ReservationFact", AVRO, "workers", "workers, replays, the shop's systems",
     "Decisions on commands: facts.", KEPT | LARGE, folded=True,
 )  # fmt: skip
 STOCK = Topic(

@@ -21,7 +21,7 @@ from inventory.reservations.reserved import Reserved, of_holds
 from schemas.keys import SOURCE_SEPARATOR
 from schemas.reservations import Hold
 from schemas.rows import Source, StockRow, decode_row, encode_row
-from stockweave.replay.verify.report import iso, reserved_words, source_words
+from stockweave.replay.verify.report import iso, source_words
 
 FACTS_MAX = 20  # shown, the newest, unless all are asked for
 PARTS_MAX = 5
@@ -92,12 +92,25 @@ def lines(found: Reservations, row: StockRow, *, everything: bool) -> Iterator[R
     if not found.facts:
         return
     many = f"{len(found.open):,} open reservation" + ("" if len(found.open) == 1 else "s")
-    yield f"\nreserved: {_shown(reserved_words(row.reserved), 1_000)}; {many}"
+    yield f"\nreserved: {_shown(_reserved_words(row.reserved), 1_000)}; {many}"
     shown = found.facts if everything else found.facts[-FACTS_MAX:]
     which = "" if len(shown) == len(found.facts) else f", of which these are the newest {len(shown):,}; --all shows all"
     facts = "1 fact" if len(found.facts) == 1 else f"{len(found.facts):,} facts"
     yield f"reservations: {facts} in {found.topic}, newest first{which}"
     yield _table(shown)
+
+
+def _reserved_words(reserved: Reserved) -> str:
+    """What is reserved of each source, by how far it has come."""
+    said = []
+    for key, entries in sorted(reserved.items()):
+        sums = {"held": 0, "committed": 0, "shipped": 0}
+        for entry in entries:
+            is_committed = "held" if entry.committed_at is None else "committed"
+            sums[is_committed if entry.fulfilled_at is None else "shipped"] += entry.units
+        units = ", ".join(f"{units:,} {what}" for what, units in sums.items() if units)
+        said.append(f"{units} of {source_words(key)}")
+    return "; ".join(said) or "nothing"
 
 
 def _table(shown: tuple[Decided, ...]) -> Table:

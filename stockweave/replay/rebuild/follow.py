@@ -14,7 +14,7 @@ import orjson
 from schemas.admin import Deployed
 from schemas.topics import UPDATES
 from stockweave.replay.ends import log_ends
-from stockweave.replay.rebuild.positions import offsets, positions
+from stockweave.replay.rebuild.positions import Reach, positions, reaches
 from stockweave.settings import Settings
 
 WAIT_S = 30.0
@@ -22,14 +22,14 @@ POLL_S = 0.25
 ANSWER_S = 2.0
 
 
-def await_followers(settings: Settings, old: Deployed, new: Deployed, switched_at: Mapping[int, int]) -> list[str]:
+def await_followers(settings: Settings, old: Deployed, new: Deployed, switched_at: Mapping[int, Reach]) -> list[str]:
     """Wait until workers fold into `new` and the API answers from it, or the time is over.
 
     Args:
         settings: where Kafka and the API are.
         old: the generation that was live.
         new: the one that is.
-        switched_at: the offset of updates, by partition, that `new` was folded up to by the rebuild.
+        switched_at: how far each partition of `new` was when the rebuild let go of it.
 
     Returns:
         What was seen, in lines.
@@ -51,12 +51,12 @@ def _behind(settings: Settings, old: Deployed, new: Deployed) -> list[int]:
     """The partitions in which the old generation is still ahead, so that readers may not leave it."""
     partitions = range(new.partitions)
     was, now = (
-        offsets(positions(settings.bootstrap_servers or "", topic.name, partitions), partitions) for topic in (old, new)
+        reaches(positions(settings.bootstrap_servers or "", topic.name, partitions), partitions) for topic in (old, new)
     )
-    return [number for number in partitions if now[number] < was[number]]
+    return [number for number in partitions if now[number].behind(was[number])]
 
 
-def _workers_line(settings: Settings, new: Deployed, switched_at: Mapping[int, int], behind: list[int]) -> str:
+def _workers_line(settings: Settings, new: Deployed, switched_at: Mapping[int, Reach], behind: list[int]) -> str:
     bootstrap, partitions = settings.bootstrap_servers or "", range(new.partitions)
     if behind:
         where = ", ".join(map(str, behind))
@@ -64,10 +64,10 @@ def _workers_line(settings: Settings, new: Deployed, switched_at: Mapping[int, i
             f"workers: none has gone on in partitions {where} within {WAIT_S:.0f} s; is one running? Readers stay with "
             "the former generation until then, and follow by themselves"
         )
-    now = offsets(positions(bootstrap, new.name, partitions), partitions)
-    moved = [number for number in partitions if now[number] > switched_at[number]]
+    now = reaches(positions(bootstrap, new.name, partitions), partitions)
+    moved = [number for number in partitions if switched_at[number].behind(now[number])]
     ends = log_ends(bootstrap, settings.topic(UPDATES.name), partitions)
-    waiting = sorted(number for number in partitions if number not in moved and ends[number][1] > now[number])
+    waiting = sorted(number for number in partitions if number not in moved and ends[number][1] > now[number].updates)
     if waiting:
         where = ", ".join(map(str, waiting))
         return f"workers: updates wait in partitions {where}, and none has folded there yet; is one running?"

@@ -281,7 +281,7 @@ class Rebuild:
             generation(new.number, self._settings), None, generation(old.number, self._settings), None
         )
         self._out.print(f"generation {new.number} is live; generation {old.number} is kept for the way back")
-        for line in await_followers(self._settings, old, new, {number: at.updates for number, at in self._at.items()}):
+        for line in await_followers(self._settings, old, new, self._at):
             self._out.print(line)
         delete_topics(self._settings, unnamed)
         for name in unnamed:
