@@ -152,7 +152,7 @@ class _Desk:
         self._now_ms = now_ms
         self._rows: dict[bytes, tuple[PackedRow, StockRow] | None] = {}
         self._holds: dict[bytes, Hold | None] = {}
-        self._touched: set[bytes] = set()
+        self._touched: dict[bytes, None] = {}  # in order, so that a batch is written the same way each time
         self._records: dict[bytes, bytes] = {}
 
     def fetch(self, commands: list[tuple[int, Command]], asked: Asked) -> None:
@@ -221,4 +221,4 @@ class _Desk:
             known = self._rows[sku] = row, StockRow(row.sku, row.version, row.on_hand, row.changed_at, {})
         if known is not None and row_after(known[0], before, hold):
             known[1].reserved, known[1].version = known[0].reserved, known[0].version
-            self._touched.add(sku)
+            self._touched[sku] = None

@@ -28,7 +28,7 @@ def played(seed: int, *actions: Action) -> None:
         assert action.what != "fault" or tally.faults[f"{action.call}: {action.fault}"]
 
 
-@pytest.mark.parametrize("seed", [18, 20])
+@pytest.mark.parametrize("seed", [2, 18])
 def test_what_an_abort_takes_back_of_a_commit_that_was_reported_before_is_folded_again(seed: int) -> None:
     """Kafka lost the first commit's markers, so the second transaction was one with it, and both were undone."""
     played(
@@ -40,7 +40,7 @@ def test_what_an_abort_takes_back_of_a_commit_that_was_reported_before_is_folded
     )
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [2, 8, 9])
 def test_a_transaction_that_kafka_left_hanging_ends_with_the_next_start_of_its_worker(seed: int) -> None:
     played(
         seed,
@@ -50,7 +50,7 @@ def test_a_transaction_that_kafka_left_hanging_ends_with_the_next_start_of_its_w
     )
 
 
-@pytest.mark.parametrize("seed", [3, 19, 24, 31])
+@pytest.mark.parametrize("seed", [2, 18, 24, 34])
 def test_dead_letters_that_kafka_left_hanging_are_seen_after_the_next_start_of_their_worker(seed: int) -> None:
     """Until then readers of committed dead letters stood still, unless the worker wrote another one."""
     played(
