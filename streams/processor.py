@@ -133,8 +133,7 @@ class Processor:
         return {a.number: a for a in self._assigned.values() if a.stage is Stage.READY}
 
     def _poll_commands(self, ready: dict[int, Assigned], wait_s: float) -> dict[int, list[Message]]:
-        wanted = {n: a.position.offsets.get(COMMANDS.name, 0) for n, a in ready.items() if not a.missed}
-        self._commands.serve(wanted)
+        self._commands.serve({n: a.position.offsets.get(COMMANDS.name, 0) for n, a in ready.items() if a.may_decide})
         return self._commands.poll(COMMANDS_MAX, wait_s)
 
     def _due(self, ready: dict[int, Assigned]) -> dict[int, list[tuple[int, bytes]]]:

@@ -89,6 +89,11 @@ class Assigned:
         """How far it is folded; from the beginning when nothing was."""
         return self.store.position or Position({}, {})
 
+    @property
+    def may_decide(self) -> bool:
+        """Whether its rows know all that was decided, and all updates by which it was."""
+        return not self.missed and self.cursor.next_offset >= self.quiet_below.get(UPDATES.name, 0)
+
 
 class Restorer:
     """Brings partitions from BARRIER to READY; on the pump's thread alone.

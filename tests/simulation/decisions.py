@@ -71,9 +71,14 @@ class Decisions:
             wrong = [name for name in told.keys() | lines.keys() if told.get(name) != lines.get(name)]
             raise Wrong(f"partition {number}: {wrong[0]} is {told.get(wrong[0])}, expected {lines.get(wrong[0])}")
 
-    def _ledger(self, number: int, at: Position) -> Ledger:
+    def facts(self, number: int) -> list[Fact]:
+        """Those in the log of a partition, in their order."""
         records, _ = self._simulation.cluster.log(RESERVATIONS.name, number).read(0, 1 << 30, committed=True)
-        facts = cast("list[Fact]", FACTS.decode([record.value for record in records]))
+        values = [record.value for record in records if record.key != keys.UNDONE]
+        return cast("list[Fact]", FACTS.decode(values))
+
+    def _ledger(self, number: int, at: Position) -> Ledger:
+        facts = self.facts(number)
         if [fact["number"] for fact in facts] != list(range(len(facts))) or at.facts != len(facts):
             raise Wrong(f"partition {number}: facts {[f['number'] for f in facts]}, and the position has {at.facts}")
         ledger, rolling = Ledger(), self._simulation.auditor.roll(number)
