@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from stockweave.broker.kafka import EmbeddedKafka
 from stockweave.ports import free_port
@@ -32,6 +33,23 @@ SYSTEM = Path(__file__).parent / "system"
 
 def _new_broker(data_dir: Path) -> EmbeddedKafka:
     return EmbeddedKafka(data_dir, free_port(), heap_mb=512, properties=_LIGHT)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def loggers_are_not_kept() -> Iterator[None]:
+    """A command that a test runs in this process configures logging, and loggers would stay as they were first used."""
+    configure = structlog.configure
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(structlog, "configure", lambda **how: configure(**how | {"cache_logger_on_first_use": False}))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def logging_is_as_before() -> Iterator[None]:
+    """So that what a test configures is no other's matter."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture(scope="session")
