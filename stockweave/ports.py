@@ -28,10 +28,14 @@ def is_free(port: int, host: str = "127.0.0.1", setting: str = "STOCKWEAVE_API_H
     return True
 
 
-def free_port() -> int:
-    """A port that nobody listens on now, drawn at random so that concurrent callers seldom meet."""
+def free_port(*spoken_for: int) -> int:
+    """A port that nobody listens on now, drawn at random so that concurrent callers seldom meet.
+
+    Args:
+        spoken_for: ports that are wanted for something else.
+    """
     draw = random.SystemRandom()
     while True:
         port = draw.choice(_RANGE)
-        if is_free(port):
+        if port not in spoken_for and is_free(port):
             return port

@@ -26,6 +26,7 @@ from schemas.topics import COMMANDS, DEAD_LETTERS, RESERVATIONS, STOCK, UPDATES
 from stockweave.replay.ends import log_ends
 from stockweave.settings import Settings
 from streams.assembly import Engine, connect
+from streams.dead_letters import NOTE
 from streams.identity import Identity
 from streams.restore import Stage
 from tests.inventory.builders import update
@@ -167,7 +168,7 @@ class Deployment:
         return [cast("dict[str, Any]", fact) for fact in decoded]
 
     def dead_letters(self) -> list[Message]:
-        return list(self.read(DEAD_LETTERS.name))
+        return letters(self.read(DEAD_LETTERS.name))
 
     def read(self, topic: str, *, committed: bool = True) -> Iterable[Message]:
         """Every committed record of a catalogue topic, up to its present end; or every record.
@@ -285,6 +286,11 @@ def expected_on_hand(updates: Iterable[StockUpdate]) -> dict[str, int]:
     for (sku, _, _), source in sources.items():
         totals[sku] = totals.get(sku, 0) + cast("int", source.row()["on_hand"])
     return totals
+
+
+def letters(messages: Iterable[Message]) -> list[Message]:
+    """Those that are dead letters: a start that found a transaction hanging there leaves a note."""
+    return [m for m in messages if NOTE not in dict(cast("list[tuple[str, bytes]]", m.headers() or []))]
 
 
 def header(message: Message, name: str) -> str:

@@ -108,7 +108,7 @@ class EmbeddedKafka:
             raise Fatal(_port_message(self.port))
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         self.fetch()
-        controller_port = free_port()
+        controller_port = free_port(self.port)
         config = self._folder / "server.properties"
         config.write_text(server_properties(self._kafka_dir, self.port, controller_port, self._properties), "utf-8")
         if self._kafka_dir.exists():
