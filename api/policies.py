@@ -71,10 +71,8 @@ class PolicyView:
             self._log.close()
 
     def _take(self, changes: list[Change]) -> None:
-        newer = [change for change in changes if change.revision > self.current.revision]
-        if newer:
-            self.current = self.current.changed(*(c.policy for c in newer), revision=newer[-1].revision)
+        before, self.current = self.current, self.current.heard(changes)
+        if self.current is not before:
             metrics.POLICIES_REVISION.set(self.current.revision)
-            log.info(
-                "policies_changed", scopes=[change.policy.scope for change in newer][:20], revision=newer[-1].revision
-            )
+            newer = [change.policy.scope for change in changes if change.revision > before.revision]
+            log.info("policies_changed", scopes=newer[:20], revision=self.current.revision)

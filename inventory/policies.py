@@ -116,6 +116,11 @@ class Policies:
         """These with others in their place."""
         return Policies(self.by_scope | {policy.scope: policy for policy in policies}, revision)
 
+    def heard(self, changes: Iterable[tuple[int, Policy]]) -> Policies:
+        """These with those changes in their place that are later; themselves if none is. A change has its revision."""
+        later = [(revision, policy) for revision, policy in changes if revision > self.revision]
+        return self.changed(*(policy for _, policy in later), revision=later[-1][0]) if later else self
+
     def _made(self, *scopes: Policy | None) -> Rules:
         every = (*scopes, self.by_scope.get(DEFAULT))
         return Rules((policy for policy in every if policy is not None), self.by_scope)

@@ -11,9 +11,7 @@ from collections.abc import Collection
 
 POSITION = b"\x00position"  # the partition's position record, in the topic and in the store
 LOCAL = b"\x00local"  # the follower's own bookkeeping; in the store alone, never in a topic
-UNDONE = (
-    b"\x00undone"  # of records in transactions that are undone alone; who sees one, for Kafka lost an end, passes on
-)
+UNDONE = b"\x00undone"  # of records that are to be undone; who sees one, since Kafka lost the end, passes over it
 HOLD_PREFIX = b"\x01"
 ORDER_PREFIX = b"\x02"
 ROW_FIRST = b"\x20"  # the lowest byte that a row's key can begin with

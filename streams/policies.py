@@ -50,6 +50,4 @@ class FollowedPolicies:
         self._log.close()
 
     def _take(self, changes: list[Change]) -> None:
-        newer = [change for change in changes if change.revision > self._current.revision]
-        if newer:
-            self._current = self._current.changed(*(c.policy for c in newer), revision=newer[-1].revision)
+        self._current = self._current.heard(changes)

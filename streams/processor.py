@@ -56,8 +56,8 @@ class Processor:
     def __init__(self, world: World, topics: dict[str, Deployed], facts: Codec, events_max: int) -> None:
         self._world = world
         self._consumer = world.consumer
-        self._updates, self._stock, self._dead_letters = (topics[t.name].name for t in (UPDATES, STOCK, DEAD_LETTERS))
         self._topics = {t.name: topics[t.name].name for t in (UPDATES, STOCK, RESERVATIONS, DEAD_LETTERS)}
+        self._updates, self._dead_letters = self._topics[UPDATES.name], self._topics[DEAD_LETTERS.name]
         self._commands = Commands(world.commands, topics[COMMANDS.name].name)
         self._updates_generation = topics[UPDATES.name].generation
         self._letters_partitions = topics[DEAD_LETTERS.name].partitions
@@ -69,11 +69,11 @@ class Processor:
             world.consumer,
             world.ends,
             Follower(world.follower, self._stock),
-            MissedFacts(world.facts, topics[RESERVATIONS.name].name, facts),
+            MissedFacts(world.facts, self._topics[RESERVATIONS.name], facts),
             world.clock,
             topics[UPDATES.name],
             self._stock,
-            topics[RESERVATIONS.name].name,
+            self._topics[RESERVATIONS.name],
         )
         self._open_store = world.open_store
         self._assigned: dict[int, Assigned] = {}
@@ -81,6 +81,11 @@ class Processor:
         self._commands_come = False
         self._given: list[int] = []  # what the callbacks of this poll said; applied right after it
         self._taken: list[int] = []
+
+    @property
+    def _stock(self) -> str:
+        """Where the rows are, of the generation that is worked on."""
+        return self._topics[STOCK.name]
 
     def start(self) -> None:
         """Take over what a former self left open, or Kafka left hanging, then join the group.
@@ -252,8 +257,7 @@ class Processor:
         left = [assigned.store for assigned in self._assigned.values()]
         for assigned in self._assigned.values():
             self._restorer.forget(assigned)
-        self._stock, self._open_store = generation.topic.name, generation.open_store
-        self._topics[STOCK.name] = self._stock
+        self._topics[STOCK.name], self._open_store = generation.topic.name, generation.open_store
         self._restorer.turn_to(Follower(generation.follower, self._stock), self._stock)
         if self._assigned:
             self._consumer.pause([TopicPartition(self._updates, number) for number in self._assigned])

@@ -13,7 +13,7 @@ import msgspec
 from inventory.reservations.decide import Decision
 from inventory.reservations.reserved import moved
 from schemas.keys import hold_key, order_key
-from schemas.reservations import Hold, Part, Step
+from schemas.reservations import COMMITTED, HELD, Hold, Part, Step
 from schemas.rows import Count, PackedRow, decode_source, encode
 
 PRESENT = b"\x01"  # the value of a key that says it all; not empty, for that would be a row that is not there
@@ -59,7 +59,7 @@ def hold_after(before: Hold | None, fact: Fact) -> Hold:
     """The hold that a fact leaves."""
     step = Step(fact["fact"], fact["decided_at"], fact["units"], fact["command_id"] or None)
     parts = [Part(**part) for part in fact["parts"]]
-    is_open = fact["state"] in OPEN_STATES
+    is_open = fact["state"] in (HELD, COMMITTED)
     return Hold(
         fact["sku"],
         fact["reservation_id"],
@@ -77,9 +77,6 @@ def hold_after(before: Hold | None, fact: Fact) -> Hold:
         None if is_open else fact["decided_at"],
         [*(before.steps if before is not None else ()), step],
     )
-
-
-OPEN_STATES = ("HELD", "COMMITTED")
 
 
 def row_after(row: PackedRow, before: Hold | None, after: Hold) -> bool:

@@ -19,9 +19,9 @@ AVAILABLE_BASIS = 1  # of a source: its counts leave out what is sold, wherever 
 Reserved = dict[str, list[Open]]
 
 
-def nets_at(at_ms: int, delay_ms: int = 0) -> int:
-    """The time from which on a count knows of what happened at `at_ms`, at a source that is slow by a delay."""
-    return -(-(at_ms + delay_ms) // GRID_MS) * GRID_MS
+def nets_at(at_ms: int) -> int:
+    """The time from which on a count knows of what happened at `at_ms`."""
+    return -(-at_ms // GRID_MS) * GRID_MS
 
 
 def moved(
@@ -59,14 +59,12 @@ def forget(entries: list[Open], count: Count | None) -> list[Open]:
     return [e for e in entries if e.fulfilled_at is None or count.at < e.fulfilled_at]
 
 
-def unknown_units(entries: Iterable[Open], source: Source) -> list[Open]:
+def unknown_units(entries: list[Open], source: Source) -> list[Open]:
     """Those that the source's present number does not know of: they come off it."""
     count = source.count
-    if count is None:
-        return list(entries)
-    if source.basis == AVAILABLE_BASIS:
+    if count is not None and source.basis == AVAILABLE_BASIS:
         return [e for e in entries if e.committed_at is None or count.at < e.committed_at]
-    return [e for e in entries if e.fulfilled_at is None or count.at < e.fulfilled_at]
+    return forget(entries, count)
 
 
 def of_holds(holds: Iterable[Hold], counts: Mapping[str, Count | None]) -> Reserved:

@@ -10,8 +10,6 @@ from confluent_kafka import Producer
 
 from inventory.availability import availability
 from inventory.policies import Policies
-from inventory.reservations.facts import hold_after
-from inventory.reservations.reserved import of_holds
 from schemas import keys
 from schemas.reservations import COMMITTED, EXPIRED, HELD, HOLD, REFUSED, RELEASED, Hold
 from schemas.rows import StockRow, encode
@@ -22,6 +20,7 @@ from tests.deployment import Deployment, Snapshot, drive, drive_events, header, 
 from tests.inventory.builders import update
 from tests.inventory.reference import Event
 from tests.inventory.reservations.builders import command
+from tests.reservations import check
 from tests.streams.staging import PARTITIONS, crash, fail_once
 
 MINUTE_MS = 60_000
@@ -46,19 +45,6 @@ def held(holds: Iterable[Hold]) -> int:
 
 def left(row: StockRow) -> int:
     return availability(row, Policies().rules(row.sku), 0).available
-
-
-def check(seen: Snapshot, deployment: Deployment) -> None:
-    """What is always so: reserved is what holds take, and the facts alone make the holds."""
-    for sku, row in seen.rows.items():
-        counts = {key: source.count for key, source in row.sources.items()}
-        assert row.reserved == of_holds((h for h in seen.holds.values() if h.sku == sku), counts)
-    facts = deployment.facts()
-    by_hold: dict[str, Hold] = {}
-    for fact in facts:
-        by_hold[fact["reservation_id"]] = hold_after(by_hold.get(fact["reservation_id"]), fact)
-    assert by_hold == seen.holds
-    assert len(facts) == sum(position.facts for position in seen.positions.values())
 
 
 def stocked(deployment: Deployment, units: int) -> tuple[Engine, Identity]:

@@ -12,9 +12,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from inventory.reservations.facts import hold_after
-from schemas.reservations import HELD, Hold
+from schemas.reservations import HELD
 from tests.deployment import Deployment
+from tests.reservations import holds_by
 from tests.system.stack import Stack
 
 UNITS, ATTEMPTS, CLIENTS = 1_000, 5_000, 48
@@ -51,10 +51,7 @@ async def test_of_a_thousand_units_five_thousand_attempts_get_a_thousand_while_w
         async with session.get(f"{stack.url}/api/v1/inventory", params={"sku": SKU}) as answer:
             assert (await answer.json())["available_quantity"] == 0
     deployment = Deployment(stack.bootstrap_servers, stack.data_dir, 4, prefix="")
-    holds: dict[str, Hold] = {}
-    for fact in deployment.facts():
-        holds[fact["reservation_id"]] = hold_after(holds.get(fact["reservation_id"]), fact)
-    seen = deployment.stock()
+    holds, seen = holds_by(deployment.facts()), deployment.stock()
     assert holds == seen.holds
     held = {hold.reservation_id for hold in holds.values() if hold.state == HELD}
     assert held == {body["reservation_id"] for status, body in answers.values() if status == 201}

@@ -9,8 +9,6 @@ from typing import Any
 
 from confluent_kafka import Producer
 
-from inventory.reservations.facts import hold_after
-from inventory.reservations.reserved import of_holds
 from inventory.stock import StockUpdate
 from schemas import keys
 from schemas.reservations import Hold
@@ -91,21 +89,6 @@ def reserved(deployment: Deployment, commands: int = 120) -> None:
         deployment.publish(counts(1, 40))
         drive_events(engine, 2 * SKUS)
         decide(engine, deployment, drawn(2, commands))
-
-
-def check(seen: Snapshot, deployment: Deployment) -> None:
-    """What is reserved is what holds take, facts alone make the holds, and positions tell them all."""
-    for sku, row in seen.rows.items():
-        of_sku = {key: source.count for key, source in row.sources.items()}
-        assert row.reserved == of_holds((h for h in seen.holds.values() if h.sku == sku), of_sku)
-    facts = deployment.facts()
-    by_hold: dict[str, Hold] = {}
-    for fact in facts:
-        by_hold[fact["reservation_id"]] = hold_after(by_hold.get(fact["reservation_id"]), fact)
-    assert by_hold == seen.holds
-    assert len(facts) == sum(position.facts for position in seen.positions.values())
-    orders = {keys.order_key(h.order_id, h.sku, h.reservation_id) for h in seen.holds.values() if h.order_id}
-    assert {key for key in seen.raw if key.startswith(keys.ORDER_PREFIX)} == orders
 
 
 def tamper(deployment: Deployment, changed: Mapping[bytes, bytes | None], partition: int, position: Position) -> None:

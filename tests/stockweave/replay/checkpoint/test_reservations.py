@@ -21,13 +21,13 @@ from stockweave.replay.rebuild.plan import Wanted
 from stockweave.replay.scratch import scratch_folder
 from stockweave.replay.verify.verify import beginning, verify
 from tests.deployment import Deployment, drive, drive_events
+from tests.reservations import check
 from tests.stockweave.replay.checkpoint.running import delete_topic, loaded, made
 from tests.stockweave.replay.planted import Quiet
 from tests.stockweave.replay.rebuild.rebuilt import rebuilt, settings_of
 from tests.stockweave.replay.reserved import (
     SKUS,
     a_hold,
-    check,
     counts,
     decide,
     drawn,

@@ -24,12 +24,12 @@ from streams.assembly import Engine
 from tests.deployment import Deployment, Snapshot, drive, drive_events
 from tests.generations import read_partition
 from tests.inventory.reservations.builders import command
+from tests.reservations import check
 from tests.stockweave.replay.planted import verified
 from tests.stockweave.replay.rebuild.rebuilt import environment, rebuilt, settings_of
 from tests.stockweave.replay.reserved import (
     SKUS,
     a_hold,
-    check,
     counts,
     decide,
     decided,

@@ -21,8 +21,9 @@ from stockweave.errors import Fatal
 from stockweave.replay.verify.report import as_json, reservation_lines, summary
 from stockweave.replay.verify.verify import Verdict
 from tests.deployment import Deployment, Snapshot
+from tests.reservations import check
 from tests.stockweave.replay.planted import verified
-from tests.stockweave.replay.reserved import SKUS, a_hold, check, decide, drawn, partition_of, reserved, tamper, working
+from tests.stockweave.replay.reserved import SKUS, a_hold, decide, drawn, partition_of, reserved, tamper, working
 
 
 @pytest.fixture
