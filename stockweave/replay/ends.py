@@ -17,7 +17,12 @@ from stockweave.errors import Retriable
 
 WAIT_S = 10.0
 LEADER_POLL_S = 0.05
-LEADERLESS = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART)
+LEADERLESS = (  # _UNKNOWN_PARTITION: the client's own, while a broker that was away describes the topic without it
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_PARTITION,
+)
 
 Answer = TypeVar("Answer")
 

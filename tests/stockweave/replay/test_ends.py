@@ -57,8 +57,9 @@ def consumer(deployment: Deployment) -> Moving:
     return Moving(deployment.bootstrap_servers)
 
 
-def test_a_partition_without_a_leader_is_asked_again(consumer: Moving, topic: str) -> None:
-    consumer.refusals = 2
+@pytest.mark.parametrize("code", [KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError._UNKNOWN_PARTITION])
+def test_a_partition_without_a_leader_is_asked_again(consumer: Moving, topic: str, code: int) -> None:
+    consumer.refusals, consumer.code = 2, code
     assert asked.ends(consumer, topic, 0) == (0, EVENTS)
     consumer.refusals = 2
     assert asked.offset_at(consumer, topic, 0, 0) == 0
