@@ -90,8 +90,8 @@ class GenerationView:
         return [None if value is None else decode_row(value) for value in values]
 
     def holds(self, names: Sequence[tuple[str, str]]) -> list[Hold | None]:
-        """Holds by SKU and reservation id, in the order of `names`, None where there is none; raises as `row`."""
-        values = self._values([sku for sku, _ in names], [hold_key(*name) for name in names])
+        """Holds by SKU, or none, and reservation id, in their order; None where there is none; raises as `row`."""
+        values = self._values([sku or own_id for sku, own_id in names], [hold_key(*name) for name in names])
         return [None if value is None else decode_hold(value) for value in values]
 
     def holds_of(self, order_id: str, holds_max: int) -> list[Hold]:
@@ -101,11 +101,11 @@ class GenerationView:
         names = [key.decode().split("\0") for key in sorted(found)[:holds_max]]
         return [hold for hold in self.holds([(sku, own_id) for sku, own_id in names]) if hold is not None]
 
-    def _values(self, skus: Sequence[str], keys: Sequence[bytes]) -> list[bytes | None]:
-        """What lies under each key, in the partition of its SKU."""
+    def _values(self, homes: Sequence[str], keys: Sequence[bytes]) -> list[bytes | None]:
+        """What lies under each key, in the partition of what is at home there: a SKU, or a reservation of several."""
         by_partition: dict[int, list[int]] = {}
-        for i, sku in enumerate(skus):
-            by_partition.setdefault(partition_of(sku.encode(), len(self.partitions)), []).append(i)
+        for i, home in enumerate(homes):
+            by_partition.setdefault(partition_of(home.encode(), len(self.partitions)), []).append(i)
         found: list[bytes | None] = [None] * len(keys)
         for number, places in by_partition.items():
             values = self.partitions[number].read([keys[i] for i in places])

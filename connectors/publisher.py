@@ -11,6 +11,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from types import TracebackType
 from typing import NamedTuple, NoReturn, Self
 
@@ -110,16 +111,20 @@ class Parcel:
         return next((error for _, error in self._failed if error.fatal()), None)
 
 
+BY_SKU = itemgetter("sku")
+
+
 class Publisher:
     """One idempotent producer for a process.
 
     Args:
         bootstrap_servers: of the Kafka to write to.
-        topic: inventory.updates as deployed, or another one whose records have a `sku`.
+        topic: inventory.updates as deployed, or another one.
         codec: of StockUpdate, or of that topic.
         timeout_ms: how long a delivery may take before it is in doubt.
         linger_ms: how long an update may wait for company.
         seconds: observes each parcel.
+        key_of: the key of a record.
     """
 
     def __init__(
@@ -130,9 +135,11 @@ class Publisher:
         timeout_ms: int = 10_000,
         linger_ms: float = 2,
         seconds: Histogram = PUBLISH_SECONDS,
+        key_of: Callable[[Record], str] = BY_SKU,
     ) -> None:
         self.topic = topic
         self._seconds = seconds
+        self._key_of = key_of
         self._servers = bootstrap_servers
         self._codec = codec
         self._timeout_s = timeout_ms / 1000
@@ -216,13 +223,13 @@ class Publisher:
             Fatal: as `publish`.
         """
         await self._admit(len(updates), patience_s)
-        encode, produce, topic = self._codec.encode, self._producer.produce, self.topic
+        encode, produce, topic, key_of = self._codec.encode, self._producer.produce, self.topic, self._key_of
         values = [encode(update) for update in updates]
         parcel = Parcel(values, self._on_settled)
         report = parcel.on_delivery
         for update, value in zip(updates, values, strict=True):
             try:
-                produce(topic, value, update["sku"], -1, report, None, 0, headers)
+                produce(topic, value, key_of(update), -1, report, None, 0, headers)
             except KafkaException as error:
                 parcel.refuse(value, error.args[0])
         return parcel

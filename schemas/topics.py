@@ -59,11 +59,12 @@ UPDATES = Topic(
     "What suppliers say: the log that everything is rebuilt from.", KEPT | BROKER_TIMED, folded=True,
 )  # fmt: skip
 COMMANDS = Topic(
-    "inventory.commands", "SKU", "ReservationCommand", AVRO, "api", "workers",
+    "inventory.commands", "SKU, or reservation of several", "ReservationCommand", AVRO, "api", "workers",
     "What storefronts ask for; decided once, not replayed.", _days(7), folded=True,
 )  # fmt: skip
 RESERVATIONS = Topic(
-    "inventory.reservations", "SKU", "ReservationFact", AVRO, "workers", "workers, replays, the shop's systems",
+    "inventory.reservations", "SKU, or reservation of several", "ReservationFact", AVRO, "workers",
+    "workers, replays, the shop's systems",
     "Decisions on commands: facts.", KEPT | LARGE, folded=True,
 )  # fmt: skip
 STOCK = Topic(
@@ -77,9 +78,9 @@ GENERATIONS = Topic(
     "Which generation of inventory.stock is live: one record (schemas/generations.py), in one partition.",
     COMPACTED, partitions=1,
 )  # fmt: skip
-RESERVATION_STATE = Topic(
-    "inventory.reservation-state", "reservation id", None, MSGPACK, "workers", "workers",
-    "Fingerprint, answer and lines of each reservation.", COMPACTED | LARGE, folded=True,
+RESERVATION_STEPS = Topic(
+    "inventory.reservation-steps", "SKU, or reservation for answers", "ReservationCommand", AVRO, "workers", "workers",
+    "What passes between lines of a reservation of several SKUs and its coordinator.", _days(7) | LARGE, folded=True,
 )  # fmt: skip
 POLICIES = Topic(
     "inventory.policies", "scope", "Policy", AVRO, "`stockweave policies`", "api, commands",
@@ -95,15 +96,16 @@ DEAD_LETTERS = Topic(
     "What could not be used: the original bytes, with position and reason in the headers.", KEPT | LARGE,
 )  # fmt: skip
 
-CATALOGUE = (UPDATES, COMMANDS, RESERVATIONS, STOCK, GENERATIONS, RESERVATION_STATE, POLICIES, ALERTS, DEAD_LETTERS)
+CATALOGUE = (UPDATES, COMMANDS, RESERVATIONS, STOCK, GENERATIONS, RESERVATION_STEPS, POLICIES, ALERTS, DEAD_LETTERS)
 
 FOLDED_SOURCES = (UPDATES,)
 """The topics that a worker consumes, folded into `STOCK`."""
 
 
 def subjects(prefix: str) -> dict[str, str]:
-    """Registry subject of each schema that travels in Avro, by schema name (TopicNameStrategy)."""
-    return {t.schema: f"{prefix}{t.name}-value" for t in CATALOGUE if t.schema is not None and t.wire == AVRO}
+    """Registry subject of each schema that travels in Avro, by schema name (TopicNameStrategy, by its first topic)."""
+    travel = [t for t in CATALOGUE if t.schema is not None and t.wire == AVRO]
+    return {t.schema: f"{prefix}{t.name}-value" for t in reversed(travel) if t.schema is not None}
 
 
 def _newest(schema: str) -> str:

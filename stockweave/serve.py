@@ -18,6 +18,7 @@ from api.server import open_view, serve
 from connectors.publisher import Publisher
 from connectors.push import app as push
 from connectors.push import openapi as push_openapi
+from inventory.reservations.coordinate import home
 from schemas.admin import Deployed, ensure_topics
 from schemas.codec import Codec
 from schemas.registry import open_registry
@@ -65,6 +66,7 @@ async def _serve(settings: Settings, bootstrap_servers: str, reached: Reached) -
         settings.reserve_wait_ms,
         COMMAND_LINGER_MS,
         metrics.COMMAND_PUBLISH_SECONDS,
+        home,
     )
     view = open_view(settings, bootstrap_servers, reached.topics[STOCK.name])
     app = make_app(

@@ -12,7 +12,7 @@ from schemas.admin import Deployed, ensure_topics
 from schemas.codec import Codec
 from schemas.registry import open_registry
 from schemas.topic_settings import check_settings
-from schemas.topics import DEAD_LETTERS, RESERVATIONS, STOCK, UPDATES
+from schemas.topics import DEAD_LETTERS, RESERVATION_STEPS, RESERVATIONS, STOCK, UPDATES
 from state.database import Resources
 from state.follower import open_consumer
 from state.generations import GenerationsFollower
@@ -30,7 +30,7 @@ from streams.standby import Standby
 from streams.transaction import Watchdog, hung_s, producer_config
 from streams.world import World
 
-WRITTEN = (STOCK, RESERVATIONS, DEAD_LETTERS)  # by the transactions of a worker
+WRITTEN = (STOCK, RESERVATIONS, RESERVATION_STEPS, DEAD_LETTERS)  # by the transactions of a worker
 
 
 class Engine(NamedTuple):

@@ -6,7 +6,7 @@ Reads the stores and writes nothing. Called by the Faust agent, in a thread, whi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pyarrow as pa
@@ -20,7 +20,7 @@ from inventory.updates import Updates
 from schemas.codec import Codec
 from schemas.keys import partition_of
 from schemas.rows import OTHERS, OUTCOMES, SUPPLIERS_MAX, UNATTRIBUTED, Position
-from schemas.topics import COMMANDS, UPDATES
+from schemas.topics import UPDATES
 from state.store import PartitionStore
 from stockweave.errors import Fatal, Rejected
 from streams.dead_letters import DeadLetter
@@ -37,15 +37,15 @@ SHOWN_MAX = 64  # bytes or characters of what a message says, in a reason
 class Part:
     """What came for one partition, contiguous from `position.offsets` on, and the store that it is folded into.
 
-    `messages`: updates. `due`: expires_at and key of holds that may have lapsed. `missed`: facts that the rows do not
-    have. `facts_from`: see `Position`.
+    `messages`: updates. `commands`: by topic. `due`: time and key of holds to look at. `missed`: facts that the rows do
+    not have. `facts_from`: see `Position`.
     """
 
     partition: int
     store: PartitionStore
     position: Position
     messages: list[Message]
-    commands: Sequence[Message] = ()
+    commands: Mapping[str, Sequence[Message]] = field(default_factory=dict)
     due: Sequence[tuple[int, bytes]] = ()
     missed: Sequence[Fact] = ()
     facts_from: int = 0
@@ -114,7 +114,7 @@ class Folder:
         before = folded.position
         position = replace(
             before,
-            offsets=before.offsets | {COMMANDS.name: max(before.offsets.get(COMMANDS.name, 0), decided.next_command)},
+            offsets=before.offsets | {t: max(at, before.offsets.get(t, 0)) for t, at in decided.next_offsets.items()},
             facts=decided.next_fact,
             facts_from=part.facts_from,
             decided_at=decided.decided_at,
@@ -126,7 +126,7 @@ class Folder:
         if self._decider is None or not (part.commands or part.due or part.missed):
             return None
         before = part.position
-        asked = Asked(list(part.missed), list(part.due), list(part.commands), before.facts, before.decided_at)
+        asked = Asked(part.missed, part.due, part.commands, before.facts, before.decided_at)
         return self._decider.decide(asked, part.store, placed_in(part.partition, self._partitions))
 
     def _fold_updates(self, part: Part, load: Load) -> FoldedPart:

@@ -17,12 +17,12 @@ from schemas import keys, rows
 from schemas.admin import Deployed
 from schemas.codec import Codec
 from schemas.rows import Position
-from schemas.topics import COMMANDS, DEAD_LETTERS, RESERVATIONS, STOCK, UPDATES
+from schemas.topics import COMMANDS, DEAD_LETTERS, RESERVATION_STEPS, RESERVATIONS, STOCK, UPDATES
 from state.follower import Follower
 from state.store import PartitionStore
 from stockweave.errors import Fatal
 from streams.batch import Batch, FoldedPart, Part
-from streams.commands import Commands
+from streams.commands import Asked, Commands
 from streams.cursor import by_partition, is_error
 from streams.dead_letters import ENDING, hanging
 from streams.expiries import Expiries
@@ -56,12 +56,13 @@ class Processor:
     def __init__(self, world: World, topics: dict[str, Deployed], facts: Codec, events_max: int) -> None:
         self._world = world
         self._consumer = world.consumer
-        self._topics = {t.name: topics[t.name].name for t in (UPDATES, STOCK, RESERVATIONS, DEAD_LETTERS)}
+        of_worker = (UPDATES, COMMANDS, STOCK, RESERVATIONS, RESERVATION_STEPS, DEAD_LETTERS)
+        self._topics = {t.name: topics[t.name].name for t in of_worker}
         self._updates, self._dead_letters = self._topics[UPDATES.name], self._topics[DEAD_LETTERS.name]
-        self._commands = Commands(world.commands, topics[COMMANDS.name].name)
+        self._commands = Commands(world.commands, {t.name: topics[t.name].name for t in (RESERVATION_STEPS, COMMANDS)})
         self._updates_generation = topics[UPDATES.name].generation
         self._letters_partitions = topics[DEAD_LETTERS.name].partitions
-        written = (topics[t.name] for t in (STOCK, RESERVATIONS))
+        written = (topics[t.name] for t in (STOCK, RESERVATIONS, RESERVATION_STEPS))
         self._rows_places = [(topic.name, number) for topic in written for number in range(topic.partitions)]
         self._events_max = events_max
         self._transaction = Transaction(world.producer, world.clock, world.watchdog)
@@ -129,7 +130,7 @@ class Processor:
             assigned = self._assigned.get(number)
             if assigned is None or assigned.stage is not Stage.READY:
                 continue  # fetched before it was paused; it comes again from its position on
-            part = self._part(assigned, updates.get(number), commands.get(number, ()), due.get(number, ()))
+            part = self._part(assigned, updates.get(number), commands.get(number, {}), due.get(number, ()))
             if part.messages or part.commands or part.due or part.missed:
                 parts.append(part)
         return Batch(parts, metadata) if parts else None
@@ -137,12 +138,12 @@ class Processor:
     def _ready(self) -> dict[int, Assigned]:
         return {a.number: a for a in self._assigned.values() if a.stage is Stage.READY}
 
-    def _poll_commands(self, ready: dict[int, Assigned], wait_s: float) -> dict[int, list[Message]]:
-        self._commands.serve({n: a.position.offsets.get(COMMANDS.name, 0) for n, a in ready.items() if a.may_decide})
+    def _poll_commands(self, ready: dict[int, Assigned], wait_s: float) -> dict[int, Asked]:
+        self._commands.serve({n: a.position.offsets for n, a in ready.items() if a.may_decide})
         return self._commands.poll(COMMANDS_MAX, wait_s)
 
     def _due(self, ready: dict[int, Assigned]) -> dict[int, list[tuple[int, bytes]]]:
-        """The holds that may have lapsed."""
+        """The holds to look at."""
         now_ms = self._world.clock.now_ms()
         found = {}
         for number, assigned in ready.items():
@@ -156,7 +157,7 @@ class Processor:
         self,
         assigned: Assigned,
         updates: list[Message] | None,
-        commands: Sequence[Message],
+        commands: Asked,
         due: Sequence[tuple[int, bytes]],
     ) -> Part:
         taken: list[Message] = []
@@ -218,10 +219,10 @@ class Processor:
         offsets = folded.position.offsets
         assigned.cursor.next_offset = offsets.get(UPDATES.name, 0)
         if folded.decided is not None:
-            self._commands.committed(assigned.number, offsets.get(COMMANDS.name, 0))
+            self._commands.committed(assigned.number, offsets)
             assigned.missed = []
             if assigned.expiries is not None:
-                assigned.expiries.settled(folded.part.due, folded.decided.lapses)
+                assigned.expiries.settled(folded.part.due, folded.decided.to_look_at)
 
     def restore(self, idle: bool) -> None:
         """Take partitions that are not ready one step further; waits a little when there is nothing else to do."""

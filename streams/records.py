@@ -1,6 +1,7 @@
 """The records of one transaction, in the order that readers need, and whether Kafka put them where they belong.
 
-Of each partition: rows and holds, facts, dead letters, and last the position that they stand for. Used by the
+Of each partition: rows and holds, facts, messages between lines and coordinators, dead letters, and last the position
+that they stand for. Used by the
 processor, anew for each batch.
 """
 
@@ -12,14 +13,14 @@ from typing import cast
 from confluent_kafka import KafkaError, Message
 
 from schemas import keys
-from schemas.topics import COMMANDS, DEAD_LETTERS, RESERVATIONS, STOCK, UPDATES
+from schemas.topics import DEAD_LETTERS, RESERVATION_STEPS, RESERVATIONS, STOCK
 from stockweave.errors import Fatal
 from streams.batch import FoldedPart
 from streams.dead_letters import DeadLetter, record
 from streams.restore import Assigned
 from streams.transaction import Transaction
 
-ANY_PARTITION = -1  # by the key: dead letters are not folded, and may have another number of partitions
+ANY_PARTITION = -1  # by the key: dead letters may have another number of partitions, and lines lie anywhere
 
 
 class Records:
@@ -33,6 +34,7 @@ class Records:
     def __init__(self, transaction: Transaction, topics: Mapping[str, str]) -> None:
         self._transaction = transaction
         self._topics = topics
+        self._names = {deployed: name for name, deployed in topics.items()}
         self._anchors: dict[int, int | None] = {}
 
     def produce(self, folded: FoldedPart, position: bytes, assigned: Assigned) -> None:
@@ -61,12 +63,14 @@ class Records:
             topic, produce = self._topics[RESERVATIONS.name], self._transaction.produce
             for key, fact in folded.decided.facts:
                 produce(topic, fact, key, assigned.number, on_delivery=delivered)
+            for key, step in folded.decided.steps:
+                produce(self._topics[RESERVATION_STEPS.name], step, key, ANY_PARTITION)
 
     def _is_told(self, letter: DeadLetter, assigned: Assigned) -> bool:
         """Whether a former generation of the rows has written it."""
         message = letter.message
-        topic = UPDATES if message.topic() == self._topics[UPDATES.name] else COMMANDS
-        return cast("int", message.offset()) < assigned.quiet_below.get(topic.name, 0)
+        topic = self._names[cast("str", message.topic())]
+        return cast("int", message.offset()) < assigned.quiet_below.get(topic, 0)
 
     def anchors(self, folded: Sequence[FoldedPart]) -> dict[int, int]:
         """The offsets that the position records were given, after a flush; what failed to be delivered has none.

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
+from inventory.reservations.coordinate import home
 from inventory.stock import StockUpdate
 from schemas import keys
 from schemas.admin import Deployed, ensure_topics
@@ -39,6 +40,11 @@ AT_ONCE = {"fetch.wait.max.ms": 5, "fetch.queue.backoff.ms": 5}
 
 class Hanging(AssertionError):
     """A transaction is open in a topic, and does not end."""
+
+
+def name_of(reservation_id: str, line: str = "") -> str:
+    """Of a hold, in tests. `line`: its SKU, for one of several."""
+    return f"{reservation_id} {line}" if line else reservation_id
 
 
 def consumed(consumer: Consumer) -> list[Message]:
@@ -113,7 +119,7 @@ class Deployment:
         count = 0
         for command in commands:
             value = self.commands.encode(dict(command))
-            self.producer.produce(self.topics[COMMANDS.name].name, value, command["sku"].encode())
+            self.producer.produce(self.topics[COMMANDS.name].name, value, home(command).encode())
             self.producer.poll(0)
             count += 1
         assert self.producer.flush(WAIT_S) == 0
@@ -152,7 +158,7 @@ class Deployment:
                 seen.positions[cast("int", message.partition())] = decode_position(cast("bytes", value))
             elif key.startswith(keys.HOLD_PREFIX) and value is not None:
                 hold = decode_hold(value)
-                seen.holds[hold.reservation_id] = hold
+                seen.holds[name_of(hold.reservation_id, hold.sku if hold.coordinated else "")] = hold
             elif value is not None and key >= keys.ROW_FIRST:
                 row = decode_row(value)
                 if row.sku in seen.rows and seen.rows[row.sku].version >= row.version:

@@ -11,10 +11,11 @@ import msgspec
 from msgspec import Meta, Struct
 
 from api.answers import Time, rfc3339
-from schemas.reservations import Hold, Part
+from schemas.reservations import COMMITTED, FULFILLED, Hold, Line, Part
 from stockweave.problems import standard_members
 
-STATE = "HELD, COMMITTED or FULFILLED; RELEASED or EXPIRED; REFUSED."
+STATE = "PENDING while several SKUs are asked; HELD, COMMITTED or FULFILLED; RELEASED or EXPIRED; REFUSED."
+FACT = "BEGUN, of several SKUs; HELD, COMMITTED, FULFILLED, RELEASED, TRANSFERRED, EXTENDED, EXPIRED or REFUSED."
 
 
 class Reserved(Struct):
@@ -63,7 +64,7 @@ class Reservation(Struct):
 class ReservationStep(Struct):
     """What became of a reservation, once."""
 
-    fact: Annotated[str, Meta(description="HELD, COMMITTED, FULFILLED, RELEASED, EXTENDED, EXPIRED or REFUSED.")]
+    fact: Annotated[str, Meta(description=FACT)]
     at: Time
     units: int
 
@@ -128,7 +129,7 @@ def reservation(hold: Hold) -> Reservation:
         hold.state,
         hold.order_id,
         hold.channel,
-        [_line(hold)],
+        [_line_of_several(line, hold.state) for line in hold.lines] if hold.lines else [_line(hold)],
         _time(hold.expires_at),
         rfc3339(hold.created_at),
         _time(hold.ended_at),
@@ -144,6 +145,8 @@ def history(hold: Hold) -> ReservationHistory:
 
 def first_units(hold: Hold) -> int:
     """What was reserved at first."""
+    if hold.lines:
+        return sum(line.held for line in hold.lines)
     return hold.steps[0].units if hold.steps else hold.held
 
 
@@ -153,8 +156,15 @@ def _line(hold: Hold) -> ReservationLine:
     return ReservationLine(hold.sku, hold.quantity, first_units(hold), open_units, hold.held - open_units, parts)
 
 
-def _part(part: Part) -> ReservationPart:
-    standing = "held"
+def _line_of_several(line: Line, state: str) -> ReservationLine:
+    is_committed = state in (COMMITTED, FULFILLED)
+    parts = [_part(part, is_committed) for part in line.parts]
+    fulfilled = sum(part.quantity for part in line.parts) - line.open_units
+    return ReservationLine(line.sku, line.quantity, line.held, line.open_units, fulfilled, parts)
+
+
+def _part(part: Part, is_committed: bool = False) -> ReservationPart:
+    standing = "committed" if is_committed else "held"
     if part.fulfilled_at is not None:
         standing = "fulfilled"
     elif part.committed_at is not None:

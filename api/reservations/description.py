@@ -19,13 +19,17 @@ Document = dict[str, Any]
 
 _TYPES = (
     requests.ReserveRequest, requests.ReservationRequest, requests.ReserveEntry, requests.ReservationEntry,
-    requests.CommitRequest, requests.UnitsRequest, requests.ExtendRequest,
+    requests.CommitRequest, requests.UnitsRequest, requests.ExtendRequest, requests.TransferRequest,
     answers.Reserved, answers.Reservation, answers.ReservationHistory, answers.Reservations, answers.ReservationResults,
 )  # fmt: skip
 _REF = "#/components/schemas/"
 _SKU, _ORDER = "8345123", "order-4711"
 _EXAMPLE = {"sku": _SKU, "quantity": 2, "orderId": _ORDER}
-_WHOLE_EXAMPLE = {"order_id": _ORDER, "channel": "web", "lines": [{"sku": _SKU, "quantity": 2}]}
+_WHOLE_EXAMPLE = {
+    "order_id": _ORDER,
+    "channel": "web",
+    "lines": [{"sku": _SKU, "quantity": 2}, {"sku": "8345124", "quantity": 1}],
+}
 _KEY = {
     "name": KEY,
     "in": "header",
@@ -74,7 +78,7 @@ def _paths() -> Document:
         ROOT: {
             "post": _reserving(
                 "createReservation",
-                "Reserve units for an order; answered in full.",
+                "Reserve units of up to 100 SKUs for an order, all or nothing unless allow_partial; answered in full.",
                 "ReservationRequest",
                 "Reservation",
                 _WHOLE_EXAMPLE,
@@ -101,6 +105,11 @@ def _paths() -> Document:
         ONE + "/extend": {
             "post": _changing(
                 "extend", "Let it lapse later, from now on.", "ExtendRequest", {"expires_in_seconds": 1_800}
+            )
+        },
+        ONE + "/transfer": {
+            "post": _changing(
+                "transfer", "Let units come from another location.", "TransferRequest", {"to_location": "berlin"}
             )
         },
     }

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 from api.reservations import ids
-from api.reservations.requests import Asked, Change
+from api.reservations.requests import Asked, AskedLine, Change
 from api.view import View
+from inventory.policies import DEFAULT_CHANNEL
+from inventory.reservations.coordinate import home
 from inventory.reservations.decide import Command
 from schemas.codec import Record
 from schemas.keys import partition_of
-from schemas.reservations import HOLD, Hold
-from schemas.topics import COMMANDS
+from schemas.reservations import HOLD, NO_SKU, Hold
+from schemas.topics import COMMANDS, RESERVATION_STEPS
 from stockweave.errors import Retriable
 
 SAME_KEY = "call again with the same Idempotency-Key, and it gets the one true outcome"
@@ -70,49 +72,40 @@ class Desk:
 
     def hold_command(self, asked: Asked, key: str) -> Record:
         """The command of a call that reserves."""
-        own_id = ids.reservation_id(asked.sku, key)
-        return self._command(
-            {
-                "command_id": own_id,
-                "action": HOLD,
-                "reservation_id": own_id,
-                "order_id": asked.order_id,
-                "sku": asked.sku,
-                "quantity": asked.quantity,
-                "location_id": asked.location,
-                "channel": asked.channel,
-                "received_at": self.view.clock.now_ms(),
-                "supplier_id": asked.supplier,
-                "preferred_locations": asked.preferred,
-                "allow_partial": asked.allow_partial,
-                "expires_in_ms": asked.expires_in_s * 1_000,
-                "if_version": asked.version(self.view.generation),
-                "fingerprint": asked.fingerprint,
-            }
-        )
+        [first, *more] = asked.lines
+        sku = NO_SKU if more else first.sku
+        own_id = ids.reservation_id(sku, key)
+        one = {} if more else {"quantity": first.quantity, "location_id": first.location, "supplier_id": first.supplier}
+        return _command(self.view.clock.now_ms()) | {
+            "command_id": own_id,
+            "action": HOLD,
+            "reservation_id": own_id,
+            "order_id": asked.order_id,
+            "sku": sku,
+            "channel": asked.channel,
+            "preferred_locations": asked.preferred,
+            "allow_partial": asked.allow_partial,
+            "expires_in_ms": asked.expires_in_s * 1_000,
+            "if_version": asked.version(self.view.generation),
+            "fingerprint": asked.fingerprint,
+            "lines": _lines(asked.lines) if more else [],
+            **one,
+        }
 
     def change_command(self, action: str, named: tuple[str, str], key: str, asked: Change) -> Record:
-        """The command of a call on a reservation, which is named by SKU and id."""
+        """The command of a call on a reservation, which is named by SKU, `NO_SKU` if it has several, and id."""
         sku, own_id = named
-        return self._command(
-            {
-                "command_id": ids.command_id(action, key),
-                "action": action,
-                "reservation_id": own_id,
-                "order_id": None,
-                "sku": sku,
-                "quantity": asked.quantity,
-                "location_id": asked.location,
-                "channel": "default",
-                "received_at": self.view.clock.now_ms(),
-                "supplier_id": None,
-                "preferred_locations": [],
-                "allow_partial": False,
-                "expires_in_ms": asked.expires_in_s * 1_000,
-                "if_version": None,
-                "fingerprint": "",
-            }
-        )
+        return _command(self.view.clock.now_ms()) | {
+            "command_id": ids.command_id(action, key),
+            "action": action,
+            "reservation_id": own_id,
+            "sku": sku,
+            "quantity": asked.quantity,
+            "location_id": asked.location,
+            "expires_in_ms": asked.expires_in_s * 1_000,
+            "lines": _lines(asked.lines),
+            "to_location": asked.to_location,
+        }
 
     async def decided(self, command: Record) -> Hold | None:
         """The hold of one command once that is decided, None if there is none.
@@ -144,7 +137,23 @@ class Desk:
         if delivered.offsets and not await self.view.passed(COMMANDS, delivered.offsets, left_s):
             behind = {p for p, o in delivered.offsets.items() if self.view.next_offset(COMMANDS.name, p) <= o}
         failed = {failure.place for failure in delivered.failures}
-        return self._holds(commands, failed, behind)
+        holds = self._holds(commands, failed, behind)
+        for place, (command, hold) in enumerate(zip(commands, holds, strict=True)):
+            if isinstance(hold, Hold) and hold.waits_for(command["command_id"]):
+                holds[place] = await self._answered(command, give_up_s)
+        return holds
+
+    async def _answered(self, command: Record, give_up_s: float) -> Hold | Retriable | None:
+        """A reservation of several SKUs, once its lines have answered: that comes as steps of its partition."""
+        partition = partition_of(command["reservation_id"].encode(), len(self.view.partitions))
+        while True:
+            at = self.view.next_offset(RESERVATION_STEPS.name, partition)  # before the look, so that none is missed
+            [hold] = self._holds([command], set(), set())
+            if not isinstance(hold, Hold) or not hold.waits_for(command["command_id"]):
+                return hold
+            left_s = max(0.0, give_up_s - asyncio.get_running_loop().time())
+            if not await self.view.passed(RESERVATION_STEPS, {partition: at}, left_s):
+                return self._late("not all lines are decided")
 
     def _holds(self, commands: Sequence[Record], failed: set[int], behind: set[int]) -> list[Hold | Retriable | None]:
         found: list[Hold | Retriable | None] = []
@@ -152,7 +161,7 @@ class Desk:
         for place, command in enumerate(commands):
             if place in failed:
                 found.append(self._late("Kafka did not acknowledge it"))
-            elif behind and partition_of(command["sku"].encode(), len(self.view.partitions)) in behind:
+            elif behind and partition_of(home(command).encode(), len(self.view.partitions)) in behind:
                 found.append(self._late("it is not decided yet"))
             else:
                 found.append(None)
@@ -168,6 +177,19 @@ class Desk:
     def _late(self, what: str) -> Retriable:
         return Retriable(f"{what} within {self._wait_s:g} s; {SAME_KEY}")
 
-    @staticmethod
-    def _command(command: Command) -> Record:
-        return cast("dict[str, Any]", command)
+
+def _lines(asked: Sequence[AskedLine]) -> list[Record]:
+    return [
+        {"sku": each.sku, "quantity": each.quantity, "location_id": each.location, "supplier_id": each.supplier}
+        for each in asked
+    ]
+
+
+def _command(now_ms: int) -> Record:
+    """What most commands leave as it is."""
+    command = Command(
+        command_id="", action="", reservation_id="", order_id=None, sku="", quantity=0, location_id=None,
+        channel=DEFAULT_CHANNEL, received_at=now_ms, supplier_id=None, preferred_locations=[], allow_partial=False,
+        expires_in_ms=1, if_version=None, fingerprint="", coordinated=False, lines=[], to_location=None, answer=None,
+    )  # fmt: skip
+    return cast("Record", command)

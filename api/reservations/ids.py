@@ -1,6 +1,7 @@
 """Names of reservations and of commands, made of what the caller gave, so that a repeat of a call has the same ones.
 
-A reservation's id carries its SKU: any process knows by it where the hold lies. Pure; called by the routes.
+A reservation's id carries its SKU, or none where there are several: any process knows by it where the hold lies. Pure;
+called by the routes.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from hashlib import sha256
 
 from schemas.keys import ID_CHARACTERS_MAX, id_problem
+from schemas.reservations import NO_SKU
 from stockweave.errors import Rejected
 
 KEY_CHARACTERS_MAX = 255
 KEY_PATTERN = f"^[!-~]{{1,{KEY_CHARACTERS_MAX}}}$"
-ID_PATTERN = r"^[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{2,683}$"  # a SKU has up to four bytes a character
+ID_PATTERN = r"^[A-Za-z0-9_-]{22}(\.[A-Za-z0-9_-]{2,683})?$"  # a SKU has up to four bytes a character
 
 _DIGEST_CHARACTERS = 22  # 132 bits
 _KEY, _ID = re.compile(KEY_PATTERN), re.compile(ID_PATTERN)
@@ -44,15 +46,18 @@ def placed_key(key: str, place: int) -> str:
 
 
 def reservation_id(sku: str, key: str) -> str:
-    """The id of what is reserved of a SKU by a call with an idempotency key."""
-    return f"{digest(sku, key)}.{urlsafe_b64encode(sku.encode()).rstrip(b'=').decode()}"
+    """The id of what is reserved of a SKU, or of several (`NO_SKU`), by a call with an idempotency key."""
+    name = digest(sku, key)
+    return name if sku == NO_SKU else f"{name}.{urlsafe_b64encode(sku.encode()).rstrip(b'=').decode()}"
 
 
 def sku_of(own_id: str) -> str | None:
-    """The SKU of a reservation; None if no reservation has such an id."""
+    """The SKU of a reservation, `NO_SKU` of one of several; None if no reservation has such an id."""
     if not _ID.fullmatch(own_id):
         return None
     encoded = own_id.partition(".")[2]
+    if not encoded:
+        return NO_SKU
     try:
         sku = urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode()
     except ValueError:

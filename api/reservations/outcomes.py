@@ -18,16 +18,19 @@ from schemas.reservations import (
     FULFIL,
     FULFILLED,
     HELD,
+    PENDING,
     REFUSED,
     RELEASE,
     RELEASED,
     SOLD_OUT,
+    TRANSFER,
     UNKNOWN_SKU,
     Hold,
 )
 
 UNKNOWN_RESERVATION, CONFLICT = "UNKNOWN_RESERVATION", "IDEMPOTENCY_CONFLICT"
 INVALID_STATE = "INVALID_STATE"
+SHOWN_MAX = 3  # lines, in words
 ANOTHER_KEY = "with another Idempotency-Key, for this one keeps its answer"
 
 SAME_ALREADY = {COMMIT: (COMMITTED, FULFILLED), RELEASE: (RELEASED,)}
@@ -41,6 +44,8 @@ def of_hold(command: Mapping[str, Any], hold: Hold, told: Callable[[Hold], objec
         return refusal(409, CONFLICT, detail, reservation_id=hold.reservation_id)
     if hold.state != REFUSED:
         return Reply(201, told(hold), own_id=hold.reservation_id)
+    if hold.lines:
+        return _several_refused(hold)
     if hold.reason == UNKNOWN_SKU:
         detail = f"nothing was ever heard of SKU {hold.sku!r}; once it is known, ask again {ANOTHER_KEY}"
         return refusal(404, UNKNOWN_SKU, detail, sku=hold.sku)
@@ -53,6 +58,19 @@ def of_hold(command: Mapping[str, Any], hold: Hold, told: Callable[[Hold], objec
         return refusal(409, SOLD_OUT, detail, lines=lines)
     detail = f"SKU {hold.sku!r} has another version by now; read it again, and ask {ANOTHER_KEY}"
     return refusal(409, hold.reason or REFUSED, detail, lines=[{"sku": hold.sku, "left": hold.left}])
+
+
+def _several_refused(hold: Hold) -> Reply:
+    """Nothing is held of any line; those that lack are named."""
+    lacking = [line for line in hold.lines if line.held < line.quantity]
+    unknown = [line.sku for line in lacking if line.reason == UNKNOWN_SKU]
+    if hold.reason == UNKNOWN_SKU:
+        detail = f"nothing was ever heard of SKU {unknown[0]!r}; leave it out, or wait until it is known, and ask again"
+        return refusal(404, UNKNOWN_SKU, f"{detail} {ANOTHER_KEY}", sku=unknown[0])
+    lines = [{"sku": line.sku, "left": line.left} for line in lacking]
+    told = ", ".join(f"{line.left} of {line.quantity} of SKU {line.sku!r}" for line in lacking[:SHOWN_MAX])
+    detail = f"there could be had {told}; ask for no more than that, or with allow_partial, {ANOTHER_KEY}"
+    return refusal(409, SOLD_OUT, detail, lines=lines)
 
 
 def of_change(command: Mapping[str, Any], hold: Hold | None, now_ms: int) -> Reply:
@@ -81,6 +99,15 @@ def unknown(own_id: str) -> Reply:
 
 def _why(command: Mapping[str, Any], hold: Hold) -> str:
     action, location = command["action"], command["location_id"]
+    if hold.state == PENDING:
+        return "not all of its lines are decided; try again"
+    if action == TRANSFER and hold.state in (HELD, COMMITTED):
+        return (
+            f"{command['to_location']!r} has not enough for that, or fewer units are open; read what is available "
+            f"there, and ask for no more than that {ANOTHER_KEY}"
+        )
+    if hold.lines and action in (FULFIL, RELEASE) and hold.state in (HELD, COMMITTED) and command["lines"]:
+        return "a line has fewer units open than asked for, or is being transferred; read it, and ask for what is open"
     if len(hold.steps) >= STEPS_MAX:
         return f"the reservation has had {len(hold.steps)} steps, and no more are kept; take larger quantities"
     if action in (FULFIL, RELEASE) and hold.state in (COMMITTED, *((HELD,) if action == RELEASE else ())):

@@ -7,6 +7,7 @@ Called by the routes.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
@@ -16,14 +17,14 @@ from api.params import DIGITS_MAX, identifier
 from api.reservations.ids import KEY_PATTERN, digest
 from inventory.policies import DEFAULT_CHANNEL
 from schemas.keys import ID_PATTERN
-from schemas.reservations import COMMIT, EXTEND
+from schemas.reservations import COMMIT, EXTEND, NO_SKU, TRANSFER
 from stockweave.errors import Rejected
 
 EXPIRES_IN_S_DEFAULT, EXPIRES_IN_S_MAX = 900, 14_400
 QUANTITY_MAX = 10**9  # of one call
 PREFERRED_MAX = 50
 BATCH_MAX = 1_000
-LINES_MAX = 1
+LINES_MAX = 100
 ANOTHER_GENERATION = -1  # a version that no row has: the row that the caller saw is not served any more
 MALFORMED = "malformed_json"
 FIELD_CHARACTERS_MAX = 200  # of a name that is told; a caller may have made it up
@@ -54,19 +55,25 @@ Key = Annotated[str, Meta(extra_json_schema={"pattern": KEY_PATTERN}, descriptio
 _STRICT = {"forbid_unknown_fields": True, "kw_only": True}
 
 
-class Asked(NamedTuple):
-    """What a call asks to be reserved of one SKU; every field is checked."""
+class AskedLine(NamedTuple):
+    """One SKU of it; every field is checked."""
 
     sku: str
     quantity: int
+    location: str | None
+    supplier: str | None
+
+
+class Asked(NamedTuple):
+    """What a call asks to be reserved; every field is checked. `lines`: one for each SKU."""
+
+    lines: list[AskedLine]
     order_id: str
     channel: str
     expires_in_s: int
-    location: str | None
-    supplier: str | None
     allow_partial: bool
     preferred: list[str]
-    if_version: str | int | None
+    if_version: str | int | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -104,14 +111,17 @@ class ReserveRequest(Struct, rename={"order_id": "orderId"}, **_STRICT):
         if isinstance(self.if_version, str) and not _VERSION.fullmatch(self.if_version):
             detail = f"if_version is {self.if_version[:FIELD_CHARACTERS_MAX]!r}; send the version that a read told"
             raise Rejected("invalid_version", detail, "if_version")
-        return Asked(
+        line = AskedLine(
             identifier("sku", self.sku),
             self.quantity,
+            _optional("location", self.location),
+            _optional("supplier", self.supplier),
+        )
+        return Asked(
+            [line],
             identifier("orderId", self.order_id),
             identifier("channel", self.channel),
             self.expires_in_seconds,
-            _optional("location", self.location),
-            _optional("supplier", self.supplier),
             self.allow_partial,
             [identifier("preferred_locations", location) for location in self.preferred_locations],
             self.if_version,
@@ -133,7 +143,7 @@ class ReservationRequest(Struct, **_STRICT):
     order_id: Order
     lines: Annotated[
         list[LineRequest],
-        Meta(min_length=1, extra_json_schema={"maxItems": LINES_MAX}, description="One, for the present."),
+        Meta(min_length=1, max_length=LINES_MAX, description="Those of one SKU are added up."),
     ]
     channel: Channel = DEFAULT_CHANNEL
     allow_partial: Partial = False
@@ -142,25 +152,36 @@ class ReservationRequest(Struct, **_STRICT):
 
     def asked(self) -> Asked:
         """Checked; raises as `ReserveRequest.asked`."""
-        if len(self.lines) > LINES_MAX:
-            detail = (
-                f"lines has {len(self.lines)} entries, and a reservation is of one SKU for the present; send one call "
-                "for each, or all of them to reservations:batch"
-            )
-            raise Rejected("too_many", detail, "lines")
-        [line] = self.lines
         return Asked(
-            identifier("lines.0.sku", line.sku),
-            line.quantity,
+            _lines(self.lines),
             identifier("order_id", self.order_id),
             identifier("channel", self.channel),
             self.expires_in_seconds,
-            _optional("lines.0.location", line.location),
-            _optional("lines.0.supplier", line.supplier),
             self.allow_partial,
             [identifier("preferred_locations", location) for location in self.preferred_locations],
-            None,
         )
+
+
+def _lines(given: list[LineRequest]) -> list[AskedLine]:
+    """Those of one SKU as one."""
+    lines: dict[str, AskedLine] = {}
+    for n, each in enumerate(given):
+        line = AskedLine(
+            identifier(f"lines.{n}.sku", each.sku),
+            each.quantity,
+            _optional(f"lines.{n}.location", each.location),
+            _optional(f"lines.{n}.supplier", each.supplier),
+        )
+        before = lines.get(line.sku)
+        if before is not None:
+            line = line._replace(quantity=before.quantity + line.quantity)
+        if before is not None and before._replace(quantity=line.quantity) != line:
+            detail = f"lines.{n} asks for SKU {line.sku!r} from another place than a line before; leave the place out"
+            raise Rejected("invalid_field", f"{detail}, or send preferred_locations", f"lines.{n}")
+        if line.quantity > QUANTITY_MAX:
+            raise Rejected("invalid_field", f"lines.{n}.quantity adds up to more than {QUANTITY_MAX}; send less")
+        lines[line.sku] = line
+    return list(lines.values())
 
 
 class ReserveEntry(ReserveRequest):
@@ -186,20 +207,66 @@ class CommitRequest(Struct, **_STRICT):
 
 
 class Change(NamedTuple):
-    """What a call on a reservation asks for. `quantity`: 0 for all that is open."""
+    """What a call on a reservation asks for. `lines`: none for all there are, or for the one that there is.
+
+    `quantity`: 0 for all that is open. `to_location`: of a transfer.
+    """
 
     quantity: int = 0
     location: str | None = None
     expires_in_s: int = EXPIRES_IN_S_DEFAULT
+    lines: Sequence[AskedLine] = ()
+    to_location: str | None = None
+
+
+Only = Annotated[str, Meta(extra_json_schema=_ID_SCHEMA, description="Only what comes from there.")] | None
+
+
+class LineUnits(Struct, **_STRICT):
+    """How much of one SKU; all that is open, where left out."""
+
+    sku: Id
+    quantity: Quantity | None = None
+    location: Only = None
 
 
 class UnitsRequest(Struct, **_STRICT):
-    """How much of the reservation it is about; all that is open, where left out."""
+    """How much of the reservation it is about; all that is open, where left out.
+
+    `quantity` and `location` for a reservation of one SKU; `lines` for any.
+    """
 
     quantity: Quantity | None = None
-    location: Annotated[str, Meta(extra_json_schema=_ID_SCHEMA, description="Only what comes from there.")] | None = (
-        None
-    )
+    location: Only = None
+    lines: Annotated[list[LineUnits], Meta(max_length=LINES_MAX, description="One for each SKU.")] = []
+
+    def change(self) -> Change:
+        """Checked; raises as `ReserveRequest.asked`."""
+        lines: dict[str, AskedLine] = {}
+        for n, each in enumerate(self.lines):
+            sku, location = identifier(f"lines.{n}.sku", each.sku), _optional(f"lines.{n}.location", each.location)
+            if sku in lines:
+                detail = f"lines.{n} is the second one of SKU {sku!r}; send one for each SKU"
+                raise Rejected("invalid_field", detail, f"lines.{n}")
+            lines[sku] = AskedLine(sku, each.quantity or 0, location, None)
+        return Change(self.quantity or 0, _optional("location", self.location), lines=list(lines.values()))
+
+
+class TransferRequest(Struct, **_STRICT):
+    """Where units are to come from instead of where they come from now."""
+
+    to_location: Annotated[str, Meta(extra_json_schema=_ID_SCHEMA, description="Where they are to come from.")]
+    sku: Annotated[str, Meta(extra_json_schema=_ID_SCHEMA, description="Needed where there are several.")] | None = None
+    quantity: Quantity | None = None
+    location: Only = None
+
+    def change(self) -> Change:
+        """Checked; raises as `ReserveRequest.asked`."""
+        location, sku = _optional("location", self.location), _optional("sku", self.sku)
+        units = self.quantity or 0
+        lines = [] if sku is None else [AskedLine(sku, units, location, None)]
+        to_location = identifier("to_location", self.to_location)
+        return Change(units, location, lines=lines, to_location=to_location)
 
 
 class ExtendRequest(Struct, **_STRICT):
@@ -216,6 +283,7 @@ BATCH = msgspec.json.Decoder(Batch)
 _COMMIT = msgspec.json.Decoder(CommitRequest)
 _UNITS = msgspec.json.Decoder(UnitsRequest)
 _EXTEND = msgspec.json.Decoder(ExtendRequest)
+_TRANSFER = msgspec.json.Decoder(TransferRequest)
 _RESERVE_ENTRY = msgspec.json.Decoder(ReserveEntry)
 _RESERVATION_ENTRY = msgspec.json.Decoder(ReservationEntry)
 _fields_of: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -246,16 +314,46 @@ def entry(raw: msgspec.Raw) -> ReserveEntry | ReservationEntry:
     return decoded(raw, _RESERVE_ENTRY)
 
 
-def change(action: str, raw: bytes) -> Change:
-    """The body of a call on a reservation; empty as if it were `{}`. Raises as `decoded`."""
+def change(action: str, raw: bytes, sku: str) -> Change:
+    """The body of a call on a reservation; empty as if it were `{}`.
+
+    Args:
+        action: what is to be done.
+        raw: as it came.
+        sku: of the reservation; `NO_SKU` if it has several.
+
+    Raises:
+        Rejected: as `decoded`, or it does not fit the reservation.
+    """
     raw = raw or b"{}"
     if action == EXTEND:
         return Change(expires_in_s=decoded(raw, _EXTEND).expires_in_seconds)
     if action == COMMIT:
         decoded(raw, _COMMIT)
         return Change()
-    units = decoded(raw, _UNITS)
-    return Change(units.quantity or 0, _optional("location", units.location))
+    asked = decoded(raw, _TRANSFER).change() if action == TRANSFER else decoded(raw, _UNITS).change()
+    return _of_several(action, asked) if sku == NO_SKU else _of_one(asked, sku)
+
+
+def _of_several(action: str, asked: Change) -> Change:
+    if action == TRANSFER and not asked.lines:
+        raise Rejected("missing", "sku is missing, and the reservation has several; send the one to transfer", "sku")
+    if action != TRANSFER and (asked.quantity or asked.location is not None):
+        field = "quantity" if asked.quantity else "location"
+        detail = f"{field} is given, and the reservation has several SKUs; send it with its sku, in lines"
+        raise Rejected("invalid_field", detail, field)
+    return asked._replace(quantity=0, location=None)
+
+
+def _of_one(asked: Change, sku: str) -> Change:
+    if not asked.lines:
+        return asked
+    [line, *more] = asked.lines
+    if more or line.sku != sku:
+        raise Rejected("invalid_field", f"the reservation is of SKU {sku!r} alone; name no other", "lines")
+    if asked.to_location is None and (asked.quantity or asked.location is not None):
+        raise Rejected("invalid_field", "quantity or location is given beside lines; send one or the other", "lines")
+    return asked._replace(quantity=line.quantity, location=line.location, lines=())
 
 
 def _optional(name: str, text: str | None) -> str | None:

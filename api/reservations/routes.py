@@ -1,4 +1,4 @@
-"""The routes of reservations: reserve, one SKU or many at once; commit, release, fulfil, extend; look at them.
+"""The routes of reservations: reserve, one by one or many at once; commit, release, fulfil, extend, transfer; look.
 
 What is asked is read by `requests`, decided by the writer of the SKU's partition (`desk`), and told by `outcomes` and
 `answers`. What is raised is answered by `stockweave.problems`; registered by `api.app`.
@@ -19,7 +19,7 @@ from api.reservations import answers, ids, outcomes, requests
 from api.reservations.answers import Reply, ReservationResult, ReservationResults, Reservations
 from api.reservations.desk import SAME_KEY, Desk
 from schemas.codec import Record
-from schemas.reservations import COMMIT, EXTEND, FULFIL, RELEASE, Hold
+from schemas.reservations import COMMIT, EXTEND, FULFIL, RELEASE, TRANSFER, Hold
 from stockweave import bodies, metrics, problems
 from stockweave.errors import Rejected, Retriable
 from stockweave.problems import MEDIA_TYPE, standard_members
@@ -28,7 +28,7 @@ RESERVE = "/api/v1/inventory/reserve"
 ROOT = "/api/v1/reservations"
 ONE = ROOT + "/{id}"
 BATCH = ROOT + ":batch"
-ACTIONS = {"commit": COMMIT, "release": RELEASE, "fulfil": FULFIL, "extend": EXTEND}
+ACTIONS = {"commit": COMMIT, "release": RELEASE, "fulfil": FULFIL, "extend": EXTEND, "transfer": TRANSFER}
 
 KEY = "Idempotency-Key"
 BODY_BYTES_MAX, BATCH_BYTES_MAX = 64 << 10, 4 << 20
@@ -105,13 +105,13 @@ class ReservationRoutes:
         if isinstance(raw, web.Response):
             return raw
         own_id = request.match_info["id"]
-        try:
-            asked = requests.change(action, raw)
-        except Rejected as error:
-            return _response(_rejected(error))
         sku = ids.sku_of(own_id)
         if sku is None:
             return _response(outcomes.unknown(own_id))
+        try:
+            asked = requests.change(action, raw, sku)
+        except Rejected as error:
+            return _response(_rejected(error))
         command = self._desk.change_command(action, (sku, own_id), key, asked)
         [hold] = await self._decided([command])
         if isinstance(hold, Retriable):

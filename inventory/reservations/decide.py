@@ -8,17 +8,18 @@ by it. Called by the single writer of the SKU's partition, so nothing else decid
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import msgspec
 
 from inventory.availability import availability
 from inventory.policies import Policies
 from inventory.reservations.allocation import Wanted, allocate, obtainable
-from inventory.reservations.reserved import nets_at
+from inventory.reservations.reserved import moved, nets_at
 from schemas.reservations import (
     COMMIT,
     COMMITTED,
+    EXPIRE,
     EXPIRED,
     EXTEND,
     EXTENDED,
@@ -30,6 +31,8 @@ from schemas.reservations import (
     RELEASE,
     RELEASED,
     SOLD_OUT,
+    TRANSFER,
+    TRANSFERRED,
     UNKNOWN_SKU,
     VERSION_MISMATCH,
     Hold,
@@ -41,8 +44,28 @@ from schemas.rows import StockRow
 STEPS_MAX = 200  # of a hold: shipping one unit at a time ends there
 
 
+class LineAsked(TypedDict):
+    """One SKU of several."""
+
+    sku: str
+    quantity: int
+    location_id: str | None
+    supplier_id: str | None
+
+
+class Answer(TypedDict):
+    """A line's hold, for its coordinator. `units`: that what was asked was about; 0: it was not carried out."""
+
+    state: str
+    parts: list[dict[str, Any]]
+    reason: str | None
+    left: int | None
+    steps: int
+    units: int
+
+
 class Command(TypedDict):
-    """A decoded command; ReservationCommand.2.avsc says what each field means. Times in ms, quantities in units."""
+    """A decoded command; ReservationCommand.3.avsc says what each field means. Times in ms, quantities in units."""
 
     command_id: str
     action: str
@@ -59,6 +82,10 @@ class Command(TypedDict):
     expires_in_ms: int
     if_version: int | None
     fingerprint: str
+    coordinated: bool
+    lines: list[LineAsked]
+    to_location: str | None
+    answer: Answer | None
 
 
 class Case(NamedTuple):
@@ -86,9 +113,9 @@ def decide(command: Command, case: Case) -> Decision | None:
     change = CHANGES.get(command["action"])
     if hold is None or change is None or hold.has_expired(case.now_ms) or len(hold.steps) >= STEPS_MAX:
         return None
-    if hold.answers(command["command_id"]):
+    if hold.answers(command["command_id"]) or hold.coordinated != command["coordinated"]:
         return None
-    return change(command, hold, case.now_ms)
+    return change(command, hold, case)
 
 
 def expire(hold: Hold, now_ms: int) -> Decision | None:
@@ -126,43 +153,44 @@ def _hold(command: Command, case: Case) -> Decision:
         left,
         case.policies.revision,
         now_ms,
-        now_ms + command["expires_in_ms"] if parts else None,
+        now_ms + command["expires_in_ms"] if parts and not command["coordinated"] else None,
         None if parts else now_ms,
+        coordinated=command["coordinated"],
     )
     return _step(hold, HELD if parts else REFUSED, now_ms, hold.held, command["command_id"])
 
 
-def _commit(command: Command, hold: Hold, now_ms: int) -> Decision | None:
+def _commit(command: Command, hold: Hold, case: Case) -> Decision | None:
     if hold.state != HELD:
         return None
-    at = nets_at(now_ms)
+    at = nets_at(case.now_ms)
     parts = [msgspec.structs.replace(part, committed_at=at) for part in hold.parts]
     committed = msgspec.structs.replace(hold, state=COMMITTED, parts=parts, expires_at=None)
-    return _step(committed, COMMITTED, now_ms, hold.held, command["command_id"])
+    return _step(committed, COMMITTED, case.now_ms, hold.held, command["command_id"])
 
 
-def _extend(command: Command, hold: Hold, now_ms: int) -> Decision | None:
+def _extend(command: Command, hold: Hold, case: Case) -> Decision | None:
     if hold.state != HELD:
         return None
-    extended = msgspec.structs.replace(hold, expires_at=now_ms + command["expires_in_ms"])
-    return _step(extended, EXTENDED, now_ms, hold.held, command["command_id"])
+    extended = msgspec.structs.replace(hold, expires_at=case.now_ms + command["expires_in_ms"])
+    return _step(extended, EXTENDED, case.now_ms, hold.held, command["command_id"])
 
 
-def _fulfil(command: Command, hold: Hold, now_ms: int) -> Decision | None:
+def _fulfil(command: Command, hold: Hold, case: Case) -> Decision | None:
     """Units leave their sources, the first part's first."""
     units = command["quantity"] or _open(hold, command["location_id"])
     if hold.state != COMMITTED or not 0 < units <= _open(hold, command["location_id"]):
         return None
     taken, rest = _taken(hold.parts, units, command["location_id"])
-    at = nets_at(now_ms)
+    at = nets_at(case.now_ms)
     parts = [*rest, *(msgspec.structs.replace(part, fulfilled_at=at) for part in taken)]
     if any(part.fulfilled_at is None for part in parts):
         part_of_it = msgspec.structs.replace(hold, parts=_joined(parts))
-        return _step(part_of_it, FULFILLED, now_ms, units, command["command_id"])
-    return _ended(hold, FULFILLED, now_ms, units, command["command_id"], _joined(parts))
+        return _step(part_of_it, FULFILLED, case.now_ms, units, command["command_id"])
+    return _ended(hold, FULFILLED, case.now_ms, units, command["command_id"], _joined(parts))
 
 
-def _release(command: Command, hold: Hold, now_ms: int) -> Decision | None:
+def _release(command: Command, hold: Hold, case: Case) -> Decision | None:
     """Units that have not left go back, the last part's first."""
     units = command["quantity"] or _open(hold, command["location_id"])
     if hold.state not in (HELD, COMMITTED) or not 0 < units <= _open(hold, command["location_id"]):
@@ -171,16 +199,54 @@ def _release(command: Command, hold: Hold, now_ms: int) -> Decision | None:
     parts = rest[::-1]
     if any(part.fulfilled_at is None for part in parts):
         part_of_it = msgspec.structs.replace(hold, parts=parts)
-        return _step(part_of_it, RELEASED, now_ms, units, command["command_id"])
+        return _step(part_of_it, RELEASED, case.now_ms, units, command["command_id"])
     state = FULFILLED if parts else RELEASED
-    return _ended(hold, RELEASED, now_ms, units, command["command_id"], parts, state)
+    return _ended(hold, RELEASED, case.now_ms, units, command["command_id"], parts, state)
 
 
-CHANGES: dict[str, Callable[[Command, Hold, int], Decision | None]] = {
+def _transfer(command: Command, hold: Hold, case: Case) -> Decision | None:
+    """Units are to come from another location: all that are asked for, or none."""
+    row, to = case.row, command["to_location"]
+    movable = [part for part in hold.parts if _is_open(part, command["location_id"]) and part.location_id != to]
+    units = command["quantity"] or sum(part.quantity for part in movable)
+    if row is None or to is None or hold.state not in (HELD, COMMITTED):
+        return None
+    if not 0 < units <= sum(part.quantity for part in movable):
+        return None
+    _, left_there = _taken(movable, units, None)
+    rest = [part for part in hold.parts if part not in movable] + left_there
+    rules = case.policies.rules(row.sku, hold.channel)
+    answer = availability(_without(row, hold, rest), rules, case.now_ms, hold.channel)
+    wanted = Wanted(units, location=to)
+    if units > obtainable(answer, wanted):
+        return None
+    at = nets_at(case.now_ms) if hold.state == COMMITTED else None  # no count there knows of the sale before that
+    moved_there = [msgspec.structs.replace(part, committed_at=at) for part in allocate(answer, wanted, rules.priority)]
+    transferred = msgspec.structs.replace(hold, parts=_joined([*rest, *moved_there]))
+    return _step(transferred, TRANSFERRED, case.now_ms, units, command["command_id"])
+
+
+def _without(row: StockRow, hold: Hold, parts: list[Part]) -> StockRow:
+    """The row as if a hold had only these parts."""
+    counts = {key: source.count for key, source in row.sources.items()}
+    reserved = moved(row.reserved, hold, msgspec.structs.replace(hold, parts=parts), counts)
+    return msgspec.structs.replace(row, reserved=reserved)
+
+
+def _lapse(command: Command, hold: Hold, case: Case) -> Decision | None:
+    """Its coordinator says that the reservation has lapsed."""
+    if hold.state != HELD or not hold.coordinated:
+        return None
+    return _ended(hold, EXPIRED, case.now_ms, hold.held, command["command_id"], [])
+
+
+CHANGES: dict[str, Callable[[Command, Hold, Case], Decision | None]] = {
     COMMIT: _commit,
     FULFIL: _fulfil,
     RELEASE: _release,
     EXTEND: _extend,
+    TRANSFER: _transfer,
+    EXPIRE: _lapse,
 }
 
 

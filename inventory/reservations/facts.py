@@ -1,4 +1,4 @@
-"""Facts, as records of ReservationFact.2.avsc, and what they make of holds and rows.
+"""Facts, as records of ReservationFact.3.avsc, and what they make of holds and rows.
 
 A fact holds the whole line as it is after it, so that holds, and with the counts of suppliers the rows, come of facts
 alone. Both the worker that decides and a replay that only reads apply them here, so that neither can differ.
@@ -13,7 +13,7 @@ import msgspec
 from inventory.reservations.decide import Decision
 from inventory.reservations.reserved import moved
 from schemas.keys import hold_key, order_key
-from schemas.reservations import COMMITTED, HELD, Hold, Part, Step
+from schemas.reservations import NOTED, Hold, Line, Part, Question, Step
 from schemas.rows import Count, PackedRow, decode_source, encode
 
 PRESENT = b"\x01"  # the value of a key that says it all; not empty, for that would be a row that is not there
@@ -22,12 +22,13 @@ Fact = dict[str, Any]
 
 
 class Origin(NamedTuple):
-    """Where a decision came from. `command_offset`: None for what came of time."""
+    """Where a decision came from. `command_offset`, `step_offset`: of what asked for it; none for what came of time."""
 
     number: int
     command_id: str | None
     command_offset: int | None
     decided_at: int
+    step_offset: int | None = None
 
 
 def fact_of(decision: Decision, origin: Origin) -> Fact:
@@ -52,15 +53,31 @@ def fact_of(decision: Decision, origin: Origin) -> Fact:
         "quantity": hold.quantity,
         "fingerprint": hold.fingerprint,
         "left": hold.left,
+        "coordinated": hold.coordinated,
+        "lines": [_line_record(line) for line in hold.lines],
+        "step_offset": origin.step_offset,
     }
+
+
+def _line_record(line: Line) -> Fact:
+    return msgspec.structs.asdict(line) | {
+        "parts": [msgspec.structs.asdict(part) for part in line.parts],
+        "asked": [msgspec.structs.asdict(question) for question in line.asked],
+    }
+
+
+def _line(record: Fact) -> Line:
+    parts = [Part(**part) for part in record["parts"]]
+    asked = [Question(**question) for question in record["asked"]]
+    return Line(**record | {"parts": parts, "asked": asked})
 
 
 def hold_after(before: Hold | None, fact: Fact) -> Hold:
     """The hold that a fact leaves."""
-    step = Step(fact["fact"], fact["decided_at"], fact["units"], fact["command_id"] or None)
-    parts = [Part(**part) for part in fact["parts"]]
-    is_open = fact["state"] in (HELD, COMMITTED)
-    return Hold(
+    steps = [] if before is None else before.steps
+    if fact["fact"] != NOTED:
+        steps = [*steps, Step(fact["fact"], fact["decided_at"], fact["units"], fact["command_id"] or None)]
+    after = Hold(
         fact["sku"],
         fact["reservation_id"],
         fact["state"],
@@ -68,15 +85,20 @@ def hold_after(before: Hold | None, fact: Fact) -> Hold:
         fact["channel"],
         fact["quantity"],
         fact["fingerprint"],
-        parts,
+        [Part(**part) for part in fact["parts"]],
         fact["reason"],
         fact["left"],
         fact["policy_version"],
         fact["decided_at"] if before is None else before.created_at,
         fact["expires_at"],
-        None if is_open else fact["decided_at"],
-        [*(before.steps if before is not None else ()), step],
+        None if before is None else before.ended_at,
+        steps,
+        fact["coordinated"],
+        [_line(line) for line in fact["lines"]],
     )
+    if after.is_open or after.ended_at is not None:
+        return after
+    return msgspec.structs.replace(after, ended_at=fact["decided_at"])
 
 
 def row_after(row: PackedRow, before: Hold | None, after: Hold) -> bool:
@@ -100,8 +122,8 @@ def row_to_come(sku: str) -> PackedRow:
 
 
 def records_of(before: Hold | None, after: Hold) -> dict[bytes, bytes]:
-    """What is written beside the row: the hold, and at first that its order has it."""
+    """What is written beside the row: the hold, and at first that its order has it, once for all lines."""
     records = {hold_key(after.sku, after.reservation_id): encode(after)}
-    if before is None and after.order_id is not None:
+    if before is None and after.order_id is not None and not after.coordinated:
         records[order_key(after.order_id, after.sku, after.reservation_id)] = PRESENT
     return records

@@ -22,7 +22,7 @@ from schemas.keys import hold_key
 from schemas.registry import open_registry
 from schemas.reservations import Hold, decode_hold
 from schemas.rows import PackedRow, Position, decode_packed_row
-from schemas.topics import COMMANDS, RESERVATIONS, UPDATES
+from schemas.topics import COMMANDS, RESERVATION_STEPS, RESERVATIONS, UPDATES
 from stockweave.errors import Fatal, Rejected
 from stockweave.replay.ends import log_ends
 from stockweave.replay.facts import Facts
@@ -198,11 +198,14 @@ def _advanced(before: Position, some: Sequence[tuple[int, Fact]]) -> Position:
     if not some:
         return before
     last_offset, last = some[-1]
-    decided = [fact["command_offset"] + 1 for _, fact in some if fact["command_offset"] is not None]
-    commands = max([before.offsets.get(COMMANDS.name, 0), *decided])
+    offsets = dict(before.offsets)
+    for topic, field_name in ((COMMANDS.name, "command_offset"), (RESERVATION_STEPS.name, "step_offset")):
+        decided = [fact[field_name] + 1 for _, fact in some if fact[field_name] is not None]
+        if decided:
+            offsets[topic] = max(offsets.get(topic, 0), *decided)
     return replace(
         before,
-        offsets=before.offsets | ({COMMANDS.name: commands} if commands else {}),
+        offsets=offsets,
         facts=last["number"] + 1,
         facts_from=last_offset + 1,
         decided_at=max(before.decided_at, *(fact["decided_at"] for _, fact in some)),

@@ -21,7 +21,7 @@ from schemas.admin import Deployed, ensure_topics
 from schemas.codec import Record
 from schemas.keys import POSITION, partition_of, source_key
 from schemas.rows import Count, Delta, Position, Source, StockRow, encode, encode_row
-from schemas.topics import COMMANDS, STOCK, UPDATES
+from schemas.topics import COMMANDS, RESERVATION_STEPS, STOCK, UPDATES
 from stockweave.clients import CLIENT_LOGGER
 from stockweave.errors import Retriable
 from stockweave.settings import Settings
@@ -61,6 +61,7 @@ class Stock:
         self.create()
         self.next_update = [0] * partitions
         self.next_command = [0] * partitions
+        self.next_step = [0] * partitions
         self.outcomes: list[dict[str, list[int]]] = [{} for _ in range(partitions)]
         self._producer = Producer(
             {
@@ -118,12 +119,15 @@ class Stock:
         self.end()
         return token
 
-    def decide(self, partition: int, records: Mapping[bytes, bytes], next_command: int) -> None:
-        """A committed transaction of what commands below `next_command` came to."""
+    def decide(self, partition: int, records: Mapping[bytes, bytes], next_command: int | None = None) -> None:
+        """A committed transaction of what commands below `next_command` came to; None: of what lines have answered."""
         self._producer.begin_transaction()
         for key, value in records.items():
             self._produce(partition, key, value)
-        self.next_command[partition] = next_command
+        if next_command is None:
+            self.next_step[partition] += 1
+        else:
+            self.next_command[partition] = next_command
         self._place(partition, oldest_received_at=0)
         self.end()
 
@@ -144,6 +148,8 @@ class Stock:
         offsets = {UPDATES.name: self.next_update[partition]}
         if self.next_command[partition]:
             offsets[COMMANDS.name] = self.next_command[partition]
+        if self.next_step[partition]:
+            offsets[RESERVATION_STEPS.name] = self.next_step[partition]
         self._produce(partition, POSITION, encode(Position(offsets, self.outcomes[partition], now, oldest)))
 
     def _produce(self, partition: int, key: bytes, value: bytes | None) -> None:

@@ -20,6 +20,7 @@ def field(schema: dict[str, Any], name: str) -> Any:
 
 
 HOLD = versions()["Hold"][-1]
+LINE = field(HOLD, "lines")["items"]
 SOURCE = field(ROW, "sources")["values"]
 SHAPES: dict[type[msgspec.Struct], dict[str, Any]] = {
     rows.StockRow: ROW,
@@ -33,7 +34,10 @@ SHAPES: dict[type[msgspec.Struct], dict[str, Any]] = {
     reservations.Hold: HOLD,
     reservations.Part: field(HOLD, "parts")["items"],
     reservations.Step: field(HOLD, "steps")["items"],
+    reservations.Line: LINE,
+    reservations.Question: field(LINE, "asked")["items"],
 }
+NAMED = {"HoldPart": SHAPES[reservations.Part]}  # types that a schema uses again, by their name
 
 
 @pytest.mark.parametrize("struct", SHAPES, ids=lambda struct: struct.__name__)
@@ -53,6 +57,7 @@ def positional(schema: Any, value: Any) -> Any:
     """A value as its wire form: each record an array of its fields in order, a source within a byte string."""
     if isinstance(schema, list):
         return None if value is None else positional(next(b for b in schema if b != "null"), value)
+    schema = NAMED.get(schema, schema) if isinstance(schema, str) else schema
     match schema if isinstance(schema, str) else schema["type"]:
         case "record":
             return [positional(f["type"], value[f["name"]]) for f in schema["fields"]]

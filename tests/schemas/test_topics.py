@@ -28,7 +28,6 @@ def test_logs_are_kept_and_state_is_compacted() -> None:
     assert compacted == {
         "inventory.stock",
         "inventory.generations",
-        "inventory.reservation-state",
         "inventory.policies",
     }
     assert policies["inventory.commands"] == "7 days"

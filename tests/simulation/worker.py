@@ -17,7 +17,7 @@ from api.partition import ViewPartition
 from inventory.policies import Policies
 from inventory.stock import Limits
 from schemas.admin import Deployed
-from schemas.topics import COMMANDS, DEAD_LETTERS, RESERVATIONS, STOCK, UPDATES
+from schemas.topics import COMMANDS, DEAD_LETTERS, RESERVATION_STEPS, RESERVATIONS, STOCK, UPDATES
 from state.store import PartitionStore
 from stockweave.errors import Fatal, Retriable
 from streams.batch import Folder
@@ -181,5 +181,5 @@ class SimulatedView:
 
 def topics(partitions: int) -> dict[str, Deployed]:
     """As deployed."""
-    every = (UPDATES, COMMANDS, RESERVATIONS, STOCK, DEAD_LETTERS)
+    every = (UPDATES, COMMANDS, RESERVATIONS, RESERVATION_STEPS, STOCK, DEAD_LETTERS)
     return {t.name: Deployed(t.name, partitions, "g0") for t in every}

@@ -12,6 +12,7 @@ import orjson
 from jsonschema import Draft202012Validator
 
 from connectors.publisher import Publisher
+from inventory.reservations.coordinate import home
 from schemas.codec import Codec
 from schemas.registry import FileRegistry
 from schemas.topics import COMMANDS
@@ -106,6 +107,8 @@ async def opened(stock: Stock, worker: Worker, folder: Path, **settings: Any) ->
     """An API process of the deployment, with a folder of its own."""
     own: Settings = stock.settings.model_copy(update={"data_dir": folder, **settings})
     codec = Codec("ReservationCommand", FileRegistry())
-    commands = Publisher(stock.bootstrap_servers, stock.topics[COMMANDS.name].name, codec, own.reserve_wait_ms, 0.5)
+    commands = Publisher(
+        stock.bootstrap_servers, stock.topics[COMMANDS.name].name, codec, own.reserve_wait_ms, 0.5, key_of=home
+    )
     async with commands, Reader(stock, commands=commands, settings=own) as reader:
         yield Shop(reader, worker)

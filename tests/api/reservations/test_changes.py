@@ -11,7 +11,14 @@ from inventory.reservations.decide import STEPS_MAX
 from stockweave.world import SystemClock
 from tests.api.reservations.shop import RESERVATIONS, Shop
 
-ACTIONS = ("commit", "release", "fulfil", "extend")
+ACTIONS: dict[str, dict[str, str]] = {
+    "commit": {},
+    "release": {},
+    "fulfil": {},
+    "extend": {},
+    "transfer": {"to_location": "north"},
+}
+"""With what has to be said."""
 
 
 async def test_a_commit_ends_the_time_and_is_told(shop: Shop) -> None:
@@ -146,8 +153,8 @@ async def test_what_has_lapsed_can_no_longer_be_changed(shop: Shop) -> None:
     own_id = (await shop.reserve("c-lapse", 5, expires_in_seconds=5))["reservation_id"]
     shop.worker.ahead_ms = 6_000
     try:
-        for action in ACTIONS:
-            problem = await shop.change(own_id, action, 409)
+        for action, said in ACTIONS.items():
+            problem = await shop.change(own_id, action, 409, **said)
             assert (problem["code"], problem["state"]) == ("EXPIRED", "EXPIRED")
         told = await shop.get(f"{RESERVATIONS}/{own_id}")
         assert (told["state"], told["history"][-1]["fact"]) == ("EXPIRED", "EXPIRED")
@@ -186,7 +193,7 @@ def malformed() -> list[str]:
         return f"{digest}.{base64.urlsafe_b64encode(sku).rstrip(b'=').decode()}"
 
     return [
-        "x", "milk", good[1:], good + "=", good + ".", good.replace(".", "~"), f"{digest}.", f"{digest}.a", digest,
+        "x", "milk", good[1:], good + "=", good + ".", good.replace(".", "~"), f"{digest}.", f"{digest}.a", digest[1:],
         of(b"\xff\xfe"), of(b" milk"), of(b"a\x00b"), of(b"m" * 129), of("cafe\u0301".encode()), good[:-1] + "x",
     ]  # fmt: skip
 
@@ -195,16 +202,16 @@ def malformed() -> list[str]:
 async def test_a_malformed_id_is_of_no_reservation_and_asks_nobody(shop: Shop, own_id: str) -> None:
     commands = len(shop.worker.commands)
     assert (await shop.get(f"{RESERVATIONS}/{own_id}", 404))["code"] == "UNKNOWN_RESERVATION"
-    for action in ACTIONS:
-        assert (await shop.change(own_id, action, 404))["code"] == "UNKNOWN_RESERVATION"
+    for action, said in ACTIONS.items():
+        assert (await shop.change(own_id, action, 404, **said))["code"] == "UNKNOWN_RESERVATION"
     assert len(shop.worker.commands) == commands
 
 
 async def test_an_id_that_was_never_given_is_of_no_reservation(shop: Shop) -> None:
     own_id = ids.reservation_id("milk", "never")
     assert (await shop.get(f"{RESERVATIONS}/{own_id}", 404))["reason"] == "unknown_reservation"
-    for action in ACTIONS:
-        assert (await shop.change(own_id, action, 404))["code"] == "UNKNOWN_RESERVATION"
+    for action, said in ACTIONS.items():
+        assert (await shop.change(own_id, action, 404, **said))["code"] == "UNKNOWN_RESERVATION"
 
 
 @pytest.mark.parametrize("sku", ["a", "a/b//c", "caf\u00e9 noir", "x\u00ff" * 64, "\U0001f600" * 128, "..", "a.b"])

@@ -175,14 +175,6 @@ async def test_a_sku_is_brought_to_its_composed_form(shop: Shop) -> None:
     assert (await shop.reserve("r-cafe\u0301", 1, "key-caf"))["reservation_id"] == composed["reservation_id"]
 
 
-async def test_several_lines_are_refused_with_the_way_to_ask(shop: Shop) -> None:
-    lines = [{"sku": "a", "quantity": 1}, {"sku": "b", "quantity": 1}]
-    problem = (await shop.post(RESERVATIONS, {"order_id": "o-1", "lines": lines}, 422)).body
-    assert problem["field"] == "lines"
-    assert "one call for each" in problem["detail"]
-    assert "reservations:batch" in problem["detail"]
-
-
 GOOD: dict[str, Any] = {"sku": "a", "quantity": 1, "orderId": "o"}
 
 

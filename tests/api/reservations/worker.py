@@ -12,11 +12,12 @@ from typing import Any, Self, cast
 from confluent_kafka import Consumer, Message, TopicPartition
 
 from inventory.policies import Policies
+from inventory.reservations import coordinate
 from inventory.reservations.decide import Case, Command, Decision, decide, expire
 from inventory.reservations.facts import Origin, fact_of, hold_after, records_of, row_after
 from schemas.codec import Codec
 from schemas.registry import FileRegistry
-from schemas.reservations import Hold
+from schemas.reservations import ANSWER, NO_SKU, NOTED, Hold
 from schemas.rows import PackedRow, StockRow, decode_packed_row, decode_row, encode, encode_row
 from schemas.topics import COMMANDS
 from stockweave.clients import CLIENT_LOGGER
@@ -42,6 +43,7 @@ class Worker:
         self._busy = threading.RLock()  # whoever writes, or reads commands
         self._stopping = threading.Event()
         self._facts = 0
+        self._between: list[Command] = []  # what lines and coordinators have to tell each other
         self._thread = threading.Thread(target=self._run, name="test-worker")
 
     def __enter__(self) -> Self:
@@ -106,14 +108,41 @@ class Worker:
                     for message in messages:
                         records |= self._decided(message)
                     self._stock.decide(number, records, cast("int", messages[-1].offset()) + 1)
+                while self._between:
+                    self._pass_on(self._between.pop(0))
             time.sleep(0.001)  # a lock is not fair
 
     def _decided(self, message: Message) -> dict[bytes, bytes]:
         """The records of what a command comes to."""
         [command] = self._codec.decode([cast("bytes", message.value())])
         assert isinstance(command, dict), command
-        assert message.key() == command["sku"].encode()
+        asked = cast("Command", command)
+        assert message.key() == coordinate.home(asked).encode()
         self.commands.append(command)
+        if asked["sku"] == NO_SKU:
+            hold = self.holds.get((NO_SKU, asked["reservation_id"]))
+            return self._coordinated(coordinate.coordinate(asked, hold, self._now_ms(), 0), asked["command_id"])
+        return self._of_sku(asked, message.offset())
+
+    def _pass_on(self, command: Command) -> None:
+        """A transaction of what one message between a line and its coordinator comes to."""
+        if command["action"] == ANSWER:
+            hold = self.holds[NO_SKU, command["reservation_id"]]
+            records = self._coordinated(coordinate.hear(hold, command, self._now_ms()), command["command_id"])
+        else:
+            records = self._of_sku(command, None)
+            answer = coordinate.answer_to(command, self.holds.get((command["sku"], command["reservation_id"])))
+            self._between.append(answer)
+        self._stock.decide(self._stock.partition(coordinate.home(command)), records)
+
+    def _coordinated(self, done: coordinate.Coordinated | None, command_id: str) -> dict[bytes, bytes]:
+        if done is None:
+            return {}
+        self._between += done.sent
+        return self._carried_out(done.decision, command_id, None)
+
+    def _of_sku(self, command: Command, offset: int | None) -> dict[bytes, bytes]:
+        """The records of what a command on one SKU comes to."""
         sku, name = command["sku"], (command["sku"], command["reservation_id"])
         now_ms = self._now_ms()
         records: dict[bytes, bytes] = {}
@@ -122,9 +151,9 @@ class Worker:
                 records |= self._carried_out(ended, None, None)
         row = self.rows.get(sku)
         case = Case(None if row is None else decode_row(encode(row)), self.holds.get(name), Policies(), now_ms)
-        decision = decide(cast("Command", command), case)
+        decision = decide(command, case)
         if decision is not None:
-            records |= self._carried_out(decision, command["command_id"], message.offset())
+            records |= self._carried_out(decision, command["command_id"], offset)
         return records
 
     def _carried_out(self, decision: Decision, command_id: str | None, offset: int | None) -> dict[bytes, bytes]:
@@ -132,7 +161,9 @@ class Worker:
         hold = decision.hold
         name = hold.sku, hold.reservation_id
         before = self.holds.get(name)
-        fact = fact_of(decision, Origin(self._facts, command_id, offset, decision.hold.steps[-1].at))
+        if hold.lines and decision.fact != NOTED:
+            command_id = hold.steps[-1].command_id
+        fact = fact_of(decision, Origin(self._facts, command_id, offset, hold.steps[-1].at))
         self._facts += 1
         after = self.holds[name] = hold_after(before, fact)
         records = records_of(before, after)

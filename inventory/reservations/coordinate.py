@@ -1,0 +1,326 @@
+"""What becomes of a reservation of several SKUs: pure. The reservation as it is and what came in; what it is then, out.
+
+Each line is a hold of its own, decided by the writer of its SKU's partition; the coordinator, the writer of the
+reservation's partition, asks them and hears their answers. All or nothing, unless less will do: what was held is given
+back if any line lacks. A line never lapses by itself, so a commit that was decided in time stands for all lines.
+What is asked is repeated until it is answered, which has no second effect: so nothing is left held by nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
+
+from inventory.policies import Policies
+from inventory.reservations.decide import STEPS_MAX, Case, Command, Decision, LineAsked, decide
+from schemas.reservations import (
+    ANSWER,
+    ASK_AGAIN_MS,
+    BEGUN,
+    COMMIT,
+    COMMITTED,
+    EXPIRE,
+    EXPIRED,
+    EXTEND,
+    EXTENDED,
+    FULFIL,
+    FULFILLED,
+    HELD,
+    HOLD,
+    NO_SKU,
+    NOTED,
+    PENDING,
+    REFUSED,
+    RELEASE,
+    RELEASED,
+    SOLD_OUT,
+    TRANSFER,
+    TRANSFERRED,
+    UNKNOWN_SKU,
+    Hold,
+    Line,
+    Part,
+    Question,
+    Step,
+)
+
+FACTS = {COMMIT: COMMITTED, FULFIL: FULFILLED, RELEASE: RELEASED, EXTEND: EXTENDED}
+ALLOWED = {COMMIT: (HELD,), EXTEND: (HELD,), FULFIL: (COMMITTED,), RELEASE: (HELD, COMMITTED)}
+"""The states in which each can be done; what is transferred is the line's to say."""
+
+
+class Coordinated(NamedTuple):
+    """What comes of it. `sent`: to the lines."""
+
+    decision: Decision
+    sent: list[Command]
+
+
+def home(command: Mapping[str, Any]) -> str:
+    """The key of a command: its SKU, or the reservation where that has several."""
+    several = command["action"] == ANSWER or command["sku"] == NO_SKU
+    return str(command["reservation_id"] if several else command["sku"])
+
+
+def coordinate(command: Command, hold: Hold | None, now_ms: int, revision: int) -> Coordinated | None:
+    """What a storefront's command comes to; None when it changes nothing. `revision`: of the policies."""
+    if command["action"] == HOLD:
+        return _begin(command, now_ms, revision) if hold is None else None
+    if hold is None or hold.has_expired(now_ms) or len(hold.steps) >= STEPS_MAX or _knows(hold, command["command_id"]):
+        return None
+    if command["action"] == TRANSFER:
+        return _transfer(command, hold, now_ms)
+    if hold.state not in ALLOWED.get(command["action"], ()):
+        return None
+    if command["action"] == EXTEND:
+        extended = replace(hold, expires_at=now_ms + command["expires_in_ms"])
+        return _done(extended, EXTENDED, now_ms, hold.held, command["command_id"])
+    return _change(command, hold, now_ms)
+
+
+def lapse(hold: Hold, now_ms: int) -> Coordinated | None:
+    """The end of a reservation that has lapsed; None if it has not."""
+    if not hold.has_expired(now_ms):
+        return None
+    question = Question(f"{hold.reservation_id}~lapsed", EXPIRE, now_ms)
+    asked = _Lines(hold, now_ms)
+    for line in hold.lines:
+        if line.state in ("", HELD):
+            asked.ask(line.sku, question)
+    lines = [replace(line, parts=[]) for line in asked.lines()]
+    ended = replace(hold, state=EXPIRED, lines=lines, ended_at=now_ms, expires_at=None)
+    return _done(ended, EXPIRED, now_ms, hold.held, None, asked.sent)
+
+
+def hear(hold: Hold, command: Command, now_ms: int) -> Coordinated | None:
+    """What a line's answer comes to; None for one that is known already."""
+    answer = command["answer"]
+    line = next((line for line in hold.lines if line.sku == command["sku"]), None)
+    if answer is None or line is None:
+        return None
+    ids = [question.command_id for question in line.asked]
+    if command["command_id"] not in ids or answer["steps"] < line.steps:
+        return None
+    at = ids.index(command["command_id"])
+    if not answer["state"]:
+        return None  # what was asked before it is on its way again
+    question, waiting = line.asked[at], line.asked[at + 1 :]
+    after = replace(line, steps=answer["steps"], asked=waiting)
+    if not waiting:  # else what was told is older than what is on its way to it
+        parts = [Part(**part) for part in answer["parts"]]
+        held = sum(part.quantity for part in parts) if question.action == HOLD else line.held
+        said = {"state": answer["state"], "reason": answer["reason"], "left": answer["left"]}
+        after = replace(after, **said, held=held, parts=parts)
+    heard = replace(hold, lines=[after if line.sku == after.sku else line for line in hold.lines])
+    if heard.state == PENDING and all(line.state for line in heard.lines):
+        return _concluded(heard, now_ms)
+    if question.action == TRANSFER and answer["units"]:
+        return _done(heard, TRANSFERRED, now_ms, answer["units"], question.command_id)
+    return Coordinated(Decision(NOTED, heard, 0), [])
+
+
+def ask_again(hold: Hold, now_ms: int) -> list[Command]:
+    """What lines were asked, and have not answered for too long."""
+    return [
+        _command(hold, line, question)
+        for line in hold.lines
+        if any(question.at + ASK_AGAIN_MS <= now_ms for question in line.asked)
+        for question in line.asked
+    ]
+
+
+def answer_to(command: Command, hold: Hold | None) -> Command:
+    """What the writer of a line tells its coordinator, once it has looked at a command."""
+    told = hold or Hold(command["sku"], command["reservation_id"])
+    return {
+        **command,
+        "action": ANSWER,
+        "preferred_locations": [],
+        "answer": {
+            "state": told.state,
+            "parts": [{name: getattr(part, name) for name in part.__struct_fields__} for part in told.parts],
+            "reason": told.reason,
+            "left": told.left,
+            "steps": len(told.steps),
+            "units": told.units_of(command["command_id"]),
+        },
+    }
+
+
+def _begin(command: Command, now_ms: int, revision: int) -> Coordinated:
+    asked = [
+        Question(
+            command["command_id"],
+            HOLD,
+            now_ms,
+            line["quantity"],
+            line["location_id"],
+            line["supplier_id"],
+            command["preferred_locations"],
+        )
+        for line in command["lines"]
+    ]
+    lines = [
+        Line(line["sku"], line["quantity"], command["allow_partial"], asked=[question])
+        for line, question in zip(command["lines"], asked, strict=True)
+    ]
+    units = sum(line.quantity for line in lines)
+    hold = Hold(
+        NO_SKU,
+        command["reservation_id"],
+        PENDING,
+        command["order_id"],
+        command["channel"],
+        units,
+        command["fingerprint"],
+        policy_revision=revision,
+        created_at=now_ms,
+        expires_at=now_ms + command["expires_in_ms"],
+        lines=lines,
+    )
+    sent = [_command(hold, line, question) for line, question in zip(lines, asked, strict=True)]
+    return _done(hold, BEGUN, now_ms, units, command["command_id"], sent)
+
+
+def _concluded(hold: Hold, now_ms: int) -> Coordinated:
+    """All lines have answered for the first time."""
+    lacking = [line for line in hold.lines if line.held < line.quantity and not line.allow_partial]
+    if not lacking and hold.held:
+        return _done(replace(hold, state=HELD), HELD, now_ms, hold.held, None)
+    question = Question(f"{hold.reservation_id}~refused", RELEASE, now_ms)
+    asked = _Lines(hold, now_ms)
+    for line in hold.lines:
+        if line.parts:
+            asked.ask(line.sku, question)
+    unknown = any(line.reason == UNKNOWN_SKU for line in lacking or hold.lines)
+    refused = replace(
+        hold,
+        state=REFUSED,
+        reason=UNKNOWN_SKU if unknown else SOLD_OUT,
+        lines=[replace(line, parts=[]) for line in asked.lines()],
+        ended_at=now_ms,
+        expires_at=None,
+    )
+    return _done(refused, REFUSED, now_ms, 0, None, asked.sent)
+
+
+def _change(command: Command, hold: Hold, now_ms: int) -> Coordinated | None:
+    """Of the lines that are named, or all that are open: each of them, or none."""
+    asked, units = _Lines(hold, now_ms), 0
+    for named in command["lines"] or _all_open(hold):
+        question = Question(
+            command["command_id"], command["action"], now_ms, named["quantity"], location_id=named["location_id"]
+        )
+        changed = asked.change(named["sku"], question)
+        if changed is None:
+            return None
+        units += changed.units
+    if not asked.sent:
+        return None
+    after = replace(hold, lines=asked.lines())
+    if command["action"] == COMMIT:
+        after = replace(after, state=COMMITTED, expires_at=None)
+    elif not after.open_units:
+        state = FULFILLED if after.held else RELEASED
+        after = replace(after, state=state, ended_at=now_ms, expires_at=None)
+    return _done(after, FACTS[command["action"]], now_ms, units, command["command_id"], asked.sent)
+
+
+def _transfer(command: Command, hold: Hold, now_ms: int) -> Coordinated | None:
+    """One line is asked; only its writer knows whether there is enough at the other location."""
+    if hold.state not in (HELD, COMMITTED) or len(command["lines"]) != 1:
+        return None
+    [named] = command["lines"]
+    question = Question(
+        command["command_id"],
+        TRANSFER,
+        now_ms,
+        named["quantity"],
+        location_id=named["location_id"],
+        to_location=command["to_location"],
+    )
+    asked = _Lines(hold, now_ms)
+    if not asked.ask(named["sku"], question):
+        return None
+    return Coordinated(Decision(NOTED, replace(hold, lines=asked.lines()), 0), asked.sent)
+
+
+class _Lines:
+    """Lines of a reservation, while each is asked in its turn."""
+
+    def __init__(self, hold: Hold, now_ms: int) -> None:
+        self.sent: list[Command] = []
+        self._hold = hold
+        self._now_ms = now_ms
+        self._lines = {line.sku: line for line in hold.lines}
+
+    def lines(self) -> list[Line]:
+        return list(self._lines.values())
+
+    def ask(self, sku: str, question: Question) -> bool:
+        """Whether there is such a line; it is as it was until it answers."""
+        line = self._lines.get(sku)
+        if line is None:
+            return False
+        self._lines[sku] = replace(line, asked=[*line.asked, question])
+        self.sent.append(_command(self._hold, line, question))
+        return True
+
+    def change(self, sku: str, question: Question) -> Decision | None:
+        """What a line will be, for nobody else changes it; None: that cannot be."""
+        line = self._lines.get(sku)
+        if line is None or any(asked.action == TRANSFER for asked in line.asked):
+            return None  # where its units are is not known at the moment
+        before = Hold(line.sku, self._hold.reservation_id, line.state, parts=line.parts, coordinated=True)
+        command = _command(self._hold, line, question)
+        changed = decide(command, Case(None, before, Policies(), self._now_ms))
+        if changed is not None:
+            self.ask(sku, question)
+            self._lines[sku] = replace(self._lines[sku], state=changed.hold.state, parts=changed.hold.parts)
+        return changed
+
+
+def _all_open(hold: Hold) -> list[LineAsked]:
+    return [
+        LineAsked(sku=line.sku, quantity=0, location_id=None, supplier_id=None)
+        for line in hold.lines
+        if line.open_units
+    ]
+
+
+def _knows(hold: Hold, command_id: str) -> bool:
+    asked = (question.command_id for line in hold.lines for question in line.asked)
+    return hold.answers(command_id) or command_id in asked
+
+
+def _command(hold: Hold, line: Line, question: Question) -> Command:
+    return Command(
+        command_id=question.command_id,
+        action=question.action,
+        reservation_id=hold.reservation_id,
+        order_id=hold.order_id,
+        sku=line.sku,
+        quantity=question.quantity,
+        location_id=question.location_id,
+        channel=hold.channel,
+        received_at=question.at,
+        supplier_id=question.supplier_id,
+        preferred_locations=question.preferred_locations,
+        allow_partial=line.allow_partial,
+        expires_in_ms=1,  # it has none of its own
+        if_version=None,
+        fingerprint=hold.fingerprint,
+        coordinated=True,
+        lines=[],
+        to_location=question.to_location,
+        answer=None,
+    )
+
+
+def _done(
+    hold: Hold, fact: str, now_ms: int, units: int, command_id: str | None, sent: Iterable[Command] = ()
+) -> Coordinated:
+    steps = [*hold.steps, Step(fact, now_ms, units, command_id)]
+    return Coordinated(Decision(fact, replace(hold, steps=steps), units), list(sent))

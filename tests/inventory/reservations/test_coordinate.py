@@ -1,0 +1,325 @@
+"""The laws of reservations of several SKUs, over drawn schedules: what is asked comes late, twice, or is lost."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from inventory.availability import availability
+from inventory.policies import Policies
+from inventory.reservations import coordinate
+from inventory.reservations.decide import Case, Command, Decision, decide
+from inventory.reservations.facts import Origin, fact_of, hold_after, row_after
+from schemas.keys import source_key
+from schemas.reservations import (
+    ANSWER,
+    ASK_AGAIN_MS,
+    COMMIT,
+    COMMITTED,
+    EXPIRED,
+    EXTEND,
+    FULFIL,
+    FULFILLED,
+    HELD,
+    HOLD,
+    NO_SKU,
+    PENDING,
+    REFUSED,
+    RELEASE,
+    RELEASED,
+    TRANSFER,
+    Hold,
+)
+from schemas.rows import Count, PackedRow, Source, StockRow, decode_row, encode
+from tests.inventory.reservations.builders import NOW, command
+
+SOURCES = ("north", "south")
+RID = "r1"
+MINUTE_MS = 60_000
+
+
+def lines(**units: int) -> list[dict[str, Any]]:
+    return [{"sku": sku, "quantity": n, "location_id": None, "supplier_id": None} for sku, n in units.items()]
+
+
+def several(action: str = HOLD, **fields: Any) -> Command:
+    """A command on a reservation of several SKUs."""
+    return command(action, **{"sku": NO_SKU, "quantity": 0, "command_id": "h", "reservation_id": RID} | fields)
+
+
+@dataclass
+class Shops:
+    """A coordinator and the writers of lines, each of its own partition; what passes between them waits here."""
+
+    units: dict[str, int]
+    rng: random.Random = field(default_factory=lambda: random.Random(0))
+    now_ms: int = NOW
+    record: Hold | None = None
+    holds: dict[str, Hold] = field(default_factory=dict)
+    facts: int = 0
+
+    def __post_init__(self) -> None:
+        self.rows: dict[str, PackedRow] = {}
+        for sku, units in self.units.items():
+            keys = [source_key("acme", location) for location in SOURCES]
+            shares = (units - units // 2, units // 2)
+            sources = {key: encode(Source(Count(0, "c", NOW - 1, n))) for key, n in zip(keys, shares, strict=True)}
+            self.rows[sku] = PackedRow(sku, 1, units, NOW, sources)
+        self.waiting: dict[str, deque[Command]] = {}  # by where it goes; in order, as in a partition of a log
+        self.come: dict[str, list[Command]] = {}
+        self.sent = 0
+
+    # -- the coordinator
+
+    def ask(self, asked: Command) -> None:
+        self._lapse()
+        self._noted(coordinate.coordinate(asked, self.record, self.now_ms, 0), asked["command_id"])
+
+    def look(self) -> None:
+        """As time has it."""
+        self._lapse()
+        if self.record is not None:
+            self._send(coordinate.ask_again(self.record, self.now_ms))
+
+    def _lapse(self) -> None:
+        if self.record is not None:
+            self._noted(coordinate.lapse(self.record, self.now_ms), None)
+
+    def _noted(self, done: coordinate.Coordinated | None, command_id: str | None) -> None:
+        if done is None:
+            return
+        after = self._fact(done.decision, self.record, command_id)
+        self.record = after
+        self._send(done.sent)
+
+    def _fact(self, decision: Decision, before: Hold | None, command_id: str | None) -> Hold:
+        if decision.fact != "NOTED":
+            command_id = decision.hold.steps[-1].command_id
+        fact = fact_of(decision, Origin(self.facts, command_id, None, self.now_ms))
+        self.facts += 1
+        after = hold_after(before, fact)
+        assert after == decision.hold, "a fact says all that a decision does"
+        return after
+
+    def _send(self, commands: list[Command]) -> None:
+        for each in commands:
+            self.sent += 1
+            self.waiting.setdefault(coordinate.home(each), deque()).append(each)
+
+    # -- what passes
+
+    def deliver(self, lossy: float = 0.0) -> bool:
+        """Something that waits arrives, or is lost; False if nothing waits."""
+        places = [place for place, queue in self.waiting.items() if queue]
+        if not places:
+            return False
+        place = self.rng.choice(sorted(places))
+        message = self.waiting[place].popleft()
+        if self.rng.random() >= lossy:
+            self.come.setdefault(place, []).append(message)
+            self.receive(message)
+        return True
+
+    def replay(self) -> None:
+        """A partition's messages come again from some offset on, as after a worker has lost its place."""
+        if self.come:
+            again = self.come[self.rng.choice(sorted(self.come))]
+            for message in again[self.rng.randrange(len(again)) :]:
+                self.receive(message)
+
+    def receive(self, message: Command) -> None:
+        if message["action"] != ANSWER:
+            self._line(message)
+        elif self.record is not None:
+            self._lapse()
+            self._noted(coordinate.hear(self.record, message, self.now_ms), message["command_id"])
+
+    def _line(self, asked: Command) -> None:
+        sku = asked["sku"]
+        known = self.rows.get(sku)
+        row = None if known is None else self.whole(sku)
+        before = self.holds.get(sku)
+        decision = decide(asked, Case(row, before, Policies(), self.now_ms))
+        if decision is not None:
+            after = self.holds[sku] = self._fact(decision, before, asked["command_id"])
+            if known is not None:
+                row_after(known, before, after)
+        self._send([coordinate.answer_to(asked, self.holds.get(sku))])
+
+    def whole(self, sku: str) -> StockRow:
+        return decode_row(encode(self.rows[sku]))
+
+    def settle(self) -> None:
+        """All that waits arrives; what was lost is asked again."""
+        for _ in range(50):
+            while self.deliver():
+                pass
+            if self.record is None or not any(line.asked for line in self.record.lines):
+                return
+            self.now_ms += ASK_AGAIN_MS
+            self.look()
+        raise AssertionError(f"some line never answers: {self.record}")
+
+    # -- what is there
+
+    @property
+    def state(self) -> str:
+        assert self.record is not None
+        return self.record.state
+
+    def left(self) -> dict[str, int]:
+        """Units that can be sold."""
+        rules = {sku: Policies().rules(sku) for sku in self.rows}
+        return {sku: availability(self.whole(sku), rules[sku], self.now_ms).available for sku in self.rows}
+
+    def open(self) -> dict[str, int]:
+        return {sku: hold.open_units for sku, hold in self.holds.items() if hold.open_units}
+
+    def agree(self) -> None:
+        """The coordinator knows its lines, and no line holds what its reservation does not."""
+        assert self.record is not None
+        for line in self.record.lines:
+            hold = self.holds.get(line.sku)
+            if hold is None:
+                continue
+            assert (line.state, line.parts, line.asked) == (hold.state, hold.parts, [])
+            if not self.record.is_open:
+                assert (hold.open_units, hold.is_open) == (0, False), f"{hold} is left of {self.record}"
+
+
+def begun(shops: Shops, **fields: Any) -> Shops:
+    shops.ask(several(**{"lines": lines(a=2, b=1)} | fields))
+    shops.settle()
+    return shops
+
+
+def test_all_lines_are_held_or_none_is() -> None:
+    both = begun(Shops({"a": 5, "b": 1}))
+    assert (both.state, both.left()) == (HELD, {"a": 3, "b": 0})
+    lacks = begun(Shops({"a": 5, "b": 0}))
+    assert (lacks.state, lacks.left(), lacks.open()) == (REFUSED, {"a": 5, "b": 0}, {})
+    assert lacks.record is not None
+    assert lacks.record.reason == "SOLD_OUT"
+    assert [(line.sku, line.left) for line in lacks.record.lines] == [("a", 5), ("b", 0)]
+    unknown = begun(Shops({"a": 5}))
+    assert unknown.record is not None
+    assert unknown.record.reason == "UNKNOWN_SKU"
+    assert unknown.left() == {"a": 5}
+
+
+def test_less_will_do_if_that_is_said() -> None:
+    some = begun(Shops({"a": 1, "b": 0}), allow_partial=True)
+    assert (some.state, some.open()) == (HELD, {"a": 1})
+    assert begun(Shops({"a": 0, "b": 0}), allow_partial=True).state == REFUSED
+
+
+def test_a_repeat_has_no_effect() -> None:
+    shops = begun(Shops({"a": 5, "b": 5}))
+    before, sent = shops.record, shops.sent
+    shops.ask(several(lines=lines(a=2, b=1)))
+    assert (shops.record, shops.sent) == (before, sent)
+    for messages in list(shops.come.values()):
+        for message in messages:
+            shops.receive(message)
+    shops.settle()
+    assert shops.record == before
+
+
+def test_a_commit_in_time_stands_for_lines_that_hear_of_it_late() -> None:
+    shops = begun(Shops({"a": 5, "b": 5}), expires_in_ms=MINUTE_MS)
+    shops.ask(several(COMMIT, command_id="c"))
+    shops.now_ms += 10 * MINUTE_MS
+    shops.settle()
+    assert shops.state == COMMITTED
+    assert {hold.state for hold in shops.holds.values()} == {COMMITTED}
+
+
+def test_what_lapses_is_given_back_by_every_line() -> None:
+    shops = begun(Shops({"a": 5, "b": 5}), expires_in_ms=MINUTE_MS)
+    shops.now_ms += MINUTE_MS
+    shops.look()
+    shops.settle()
+    assert (shops.state, shops.left()) == (EXPIRED, {"a": 5, "b": 5})
+    assert {hold.state for hold in shops.holds.values()} == {EXPIRED}
+
+
+def test_what_lapses_before_all_lines_have_answered_leaves_none_held() -> None:
+    shops = Shops({"a": 5, "b": 5})
+    shops.ask(several(lines=lines(a=2, b=1), expires_in_ms=MINUTE_MS))
+    shops.deliver()
+    assert shops.state == PENDING
+    shops.now_ms += MINUTE_MS
+    shops.look()
+    shops.settle()
+    assert (shops.state, shops.left(), shops.open()) == (EXPIRED, {"a": 5, "b": 5}, {})
+
+
+def test_some_lines_are_shipped_or_given_back() -> None:
+    shops = begun(Shops({"a": 5, "b": 5}))
+    shops.ask(several(COMMIT, command_id="c"))
+    shops.ask(several(FULFIL, command_id="f", lines=lines(a=1)))
+    shops.settle()
+    assert (shops.state, shops.open()) == (COMMITTED, {"a": 1, "b": 1})
+    shops.ask(several(FULFIL, command_id="g", lines=lines(a=2)))
+    assert shops.open() == {"a": 1, "b": 1}, "two are asked for, and one is open"
+    shops.ask(several(RELEASE, command_id="h2", lines=lines(b=0)))
+    shops.ask(several(FULFIL, command_id="i"))
+    shops.settle()
+    assert (shops.state, shops.open(), shops.left()) == (FULFILLED, {}, {"a": 3, "b": 5})
+    shops.agree()
+
+
+def test_a_line_is_transferred_if_there_is_enough() -> None:
+    shops = begun(Shops({"a": 4, "b": 5}))
+    move = {"command_id": "t", "lines": lines(a=0), "to_location": "south"}
+    assert {part.location_id for part in shops.holds["a"].parts} == {"north"}
+    shops.ask(several(TRANSFER, **move))
+    assert shops.record is not None
+    assert shops.record.waits_for("t")
+    shops.ask(several(FULFIL, command_id="f", lines=lines(a=1)))
+    assert not shops.record.answers("f"), "where its units are is not known at the moment"
+    shops.settle()
+    assert [(part.location_id, part.quantity) for part in shops.holds["a"].parts] == [("south", 2)]
+    assert shops.record.answers("t")
+    assert shops.record.units_of("t") == 2
+    shops.agree()
+    shops.ask(several(TRANSFER, **move | {"command_id": "u", "lines": lines(b=0), "to_location": "mars"}))
+    shops.settle()
+    assert not shops.record.answers("u")
+    assert not shops.record.waits_for("u")
+
+
+def drawn(n: int, rng: random.Random) -> Command:
+    action = rng.choice((COMMIT, COMMIT, FULFIL, RELEASE, EXTEND, TRANSFER))
+    some = rng.choice(([], lines(a=0), lines(b=1), lines(a=1, b=0)))
+    some = some[:1] or lines(a=0) if action == TRANSFER else some
+    return several(action, command_id=f"c{n}", lines=some, to_location=rng.choice(SOURCES))
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_nothing_is_left_held_by_nobody_whatever_is_late_lost_or_told_twice(seed: int) -> None:
+    rng = random.Random(seed)
+    units = {"a": rng.randint(0, 4), "b": rng.randint(0, 4), "c": 3}
+    shops = Shops(units, rng)
+    wanted = lines(a=rng.randint(1, 3), b=rng.randint(1, 2), **({"d": 1} if rng.random() < 0.1 else {}))
+    shops.ask(several(lines=wanted, allow_partial=rng.random() < 0.3, expires_in_ms=rng.choice((500, MINUTE_MS))))
+    for n in range(rng.randint(0, 40)):
+        shape = rng.random()
+        if shape < 0.5:
+            shops.deliver(lossy=0.15)
+        elif shape < 0.6:
+            shops.replay()
+        elif shape < 0.75:
+            shops.now_ms += rng.choice((100, 1_000, ASK_AGAIN_MS))
+            shops.look()
+        else:
+            shops.ask(drawn(n, rng))
+        assert all(n >= 0 for n in shops.left().values())
+    shops.settle()
+    shops.agree()
+    if shops.record is not None and shops.record.state in (RELEASED, EXPIRED, REFUSED):
+        assert shops.left() == units, "all of it went back"
