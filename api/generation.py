@@ -185,11 +185,12 @@ class GenerationView:
         Raises:
             Retriable: Kafka does not answer.
         """
+        asked_s = self._clock.monotonic_s()
         ends = await self._ends.ask()
         self.heard_at_ms = self._clock.now_ms()
         for partition in self.partitions:
             partition.end = ends[partition.number]
-            partition.target = partition.end if partition.target is None else partition.target
+            partition.catching_up.heard(partition.end, asked_s)
         return ends
 
     def _progressed(self, progress: Progress) -> None:
@@ -223,14 +224,15 @@ class GenerationView:
         for partition in self.partitions:
             if partition.broken is not None:
                 raise partition.broken  # a reader came upon it; the restart begins empty
-            if not partition.caught_up:
+            if partition.catching_up.target is not None and partition.is_past(partition.floor):
                 self._look(partition)
         return read
 
     def _look(self, partition: ViewPartition) -> None:
-        target = partition.target
-        if target is not None and partition.is_past(partition.floor):
-            partition.caught_up = self._follower.read_to(partition.number) >= target
+        read_to, ended_at = self._follower.read_to(partition.number), self._follower.ended_at(partition.number)
+        caught_up = partition.catching_up.look(read_to, ended_at, self._clock.monotonic_s())
+        if caught_up is not None:
+            partition.caught_up = caught_up
 
     async def _watch(self) -> None:
         """Keep asking Kafka; a failed ask leaves everything as it was, and the next one comes in a second."""

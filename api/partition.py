@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.topics import COMMANDS, UPDATES
+from state.catching_up import PASS_S, CatchingUp
 from state.store import PartitionStore
 from stockweave.errors import Retriable
 from stockweave.world import Disk
@@ -32,12 +33,13 @@ class ViewPartition(PartitionStore):
     Args:
         number: of the partition.
         path, disk, generation: see `PartitionStore`.
+        pass_s: see `CatchingUp`.
     """
 
-    def __init__(self, number: int, path: Path, disk: Disk, generation: str) -> None:
+    def __init__(self, number: int, path: Path, disk: Disk, generation: str, pass_s: float = PASS_S) -> None:
         self.number = number
         self.floor: Mapping[str, int] = {}  # what readers have seen of each topic: before, nothing is answered
-        self.target: int | None = None  # the topic's end when the process began; the event loop sets it once
+        self.catching_up = CatchingUp(pass_s)
         self.end: int | None = None  # the topic's end as last heard; the event loop writes, any thread reads
         self.caught_up = False  # the follower's thread writes, under the gate where it matters; any thread reads
         self._shut = (

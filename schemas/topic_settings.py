@@ -1,7 +1,8 @@
 """Whether topics that are there already are set as the catalogue needs them: many are created by hand.
 
 Looked at by every worker at its start, for what is wrong would show later and look like something else: a transaction
-that is too large for a topic is aborted again and again, and rows in a topic that is not compacted go away with time.
+that is too large for a topic is aborted again and again, rows in a topic that is not compacted go away with time, and
+who reads rows that are compacted at once misses some for a while.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from stockweave.errors import Fatal, Retriable
 log = structlog.get_logger(__name__)
 
 WAIT_S = 15.0
-POLICY, BYTES = "cleanup.policy", "max.message.bytes"
+POLICY = "cleanup.policy"
+AT_LEAST = ("max.message.bytes", "min.compaction.lag.ms")
 UNTOLD = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
 
 
@@ -57,7 +59,8 @@ def _problem(found: dict[str, str], topic: Topic) -> tuple[str, str, str] | None
     policy, needed = found.get(POLICY, ""), topic.config[POLICY]
     if policy != needed:
         return POLICY, policy, needed
-    at_least = topic.config.get(BYTES, "0")
-    if int(found.get(BYTES, at_least)) < int(at_least):
-        return BYTES, found[BYTES], at_least
+    for name in AT_LEAST:
+        at_least = topic.config.get(name, "0")
+        if int(found.get(name, at_least)) < int(at_least):
+            return name, found[name], at_least
     return None

@@ -17,6 +17,10 @@ BROKER_TIMED = {"message.timestamp.type": "LogAppendTime"}
 leaders agree): so what was known at a time is a prefix of the log."""
 COMPACTED = {"cleanup.policy": "compact", "segment.bytes": str(128 << 20), "min.cleanable.dirty.ratio": "0.3"}
 
+COMPACTION_LAG_MS = 600_000
+"""For so long no record of the rows is compacted away, so that who reads them within that time meets every one
+(`state.catching_up`)."""
+
 MESSAGE_BYTES_MAX = 32 << 20
 """Of a row or a dead letter. A row grows with its sources and their recent deltas (hundreds of stores that sell one
 article hundreds of times a week make megabytes of it), and a dead letter is an update and its headers. For Kafka a
@@ -71,7 +75,7 @@ STOCK = Topic(
     "inventory.stock", "SKU; reserved keys for positions and holds (schemas/keys.py)", "StockRow", MSGPACK, "workers",
     "workers (restore), api",
     "One row per SKU, and one position per partition; a rebuilt generation n has its own topic, inventory.stock.g<n>.",
-    COMPACTED | LARGE, folded=True,
+    COMPACTED | LARGE | {"min.compaction.lag.ms": str(COMPACTION_LAG_MS)}, folded=True,
 )  # fmt: skip
 GENERATIONS = Topic(
     "inventory.generations", "`stock`", None, JSON, "`stockweave rebuild`", "workers, api, commands",

@@ -8,6 +8,7 @@ processor, on its thread.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 from confluent_kafka import Message, TopicPartition
 
@@ -31,6 +32,7 @@ class Commands:
         self._consumer = consumer
         self._topics = dict(topics)
         self._cursors: dict[int, dict[str, Cursor]] = {}
+        self._taken: dict[tuple[int, str], int] = {}  # the offset after what the last poll gave
 
     def serve(self, wanted: Mapping[int, Mapping[str, int]]) -> None:
         """Read these partitions and no others; each that is new from its offsets on, 0 where there is none."""
@@ -57,6 +59,7 @@ class Commands:
         """
         if not self._cursors:
             return {}
+        self._read_what_was_dropped()
         messages = self._consumer.consume(1, timeout_s)  # asked for more, it would wait for them all
         if messages:
             messages += self._consumer.consume(messages_max - 1, 0)
@@ -70,6 +73,7 @@ class Commands:
                 taken, is_off = self._cursors[number][name].following(of_partition)
                 if taken:
                     found.setdefault(number, {})[name] = taken
+                    self._taken[number, name] = cast("int", taken[-1].offset()) + 1
                 if is_off:
                     self._read_again(number, name)
         return found
@@ -82,6 +86,13 @@ class Commands:
     def close(self) -> None:
         """Leave Kafka."""
         self._consumer.close()
+
+    def _read_what_was_dropped(self) -> None:
+        """What the last poll gave, and no transaction has decided, comes again."""
+        for (number, name), end in self._taken.items():
+            if number in self._cursors and self._cursors[number][name].next_offset < end:
+                self._read_again(number, name)
+        self._taken.clear()
 
     def _read_again(self, number: int, name: str) -> None:
         at = TopicPartition(self._topics[name], number, self._cursors[number][name].next_offset)

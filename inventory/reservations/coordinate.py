@@ -87,7 +87,7 @@ def lapse(hold: Hold, now_ms: int) -> Coordinated | None:
     question = Question(f"{hold.reservation_id}~lapsed", EXPIRE, now_ms)
     asked = _Lines(hold, now_ms)
     for line in hold.lines:
-        if line.state in ("", HELD):
+        if line.state in ("", HELD, COMMITTED):
             asked.ask(line.sku, question)
     lines = [replace(line, parts=[]) for line in asked.lines()]
     ended = replace(hold, state=EXPIRED, lines=lines, ended_at=now_ms, expires_at=None)

@@ -234,10 +234,11 @@ def _without(row: StockRow, hold: Hold, parts: list[Part]) -> StockRow:
 
 
 def _lapse(command: Command, hold: Hold, case: Case) -> Decision | None:
-    """Its coordinator says that the reservation has lapsed."""
-    if hold.state != HELD or not hold.coordinated:
+    """Its coordinator says that the reservation has lapsed: so it has, whatever the line has heard before."""
+    if hold.state not in (HELD, COMMITTED) or not hold.coordinated:
         return None
-    return _ended(hold, EXPIRED, case.now_ms, hold.held, command["command_id"], [])
+    left = [part for part in hold.parts if part.fulfilled_at is not None]
+    return _ended(hold, EXPIRED, case.now_ms, hold.open_units, command["command_id"], left)
 
 
 CHANGES: dict[str, Callable[[Command, Hold, Case], Decision | None]] = {

@@ -3,7 +3,8 @@
 Invariant: the rows and the position of a partition are of one moment. That is so at the end of the partition, which for
 a read_committed consumer is the last stable offset, below which every transaction is whole; and after any position
 record, for it is the last record of its transaction in its partition. What comes first ends the reading: where
-transactions follow one another closely, the end is never seen.
+transactions follow one another closely, the end is never seen. A reading that takes long goes on to what is the end by
+then, for what it has passed may have been compacted meanwhile (`state.catching_up`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable, Mapping
 from confluent_kafka import KafkaError, Message, TopicPartition
 
 from schemas import keys
+from state.catching_up import PASS_S
 from state.follower import Follower, open_consumer
 from state.store import PartitionStore
 from stockweave.errors import Retriable
@@ -30,6 +32,7 @@ def read_live(
     topic: str,
     stores: Mapping[int, PartitionStore],
     on_records: Callable[[int], None] = lambda _: None,
+    pass_s: float = PASS_S,
 ) -> dict[int, int]:
     """Follow `topic` into `stores`, each to the end that the partition has now, or a little further.
 
@@ -40,6 +43,7 @@ def read_live(
         topic: the deployed name of a generation's topic.
         stores: by partition; they stay the caller's to close.
         on_records: told how many records each step brought.
+        pass_s: a reading that takes longer goes on.
 
     Returns:
         The offset in `topic` that each partition was read up to.
@@ -48,9 +52,8 @@ def read_live(
         Retriable: Kafka does not answer.
         Fatal: the topic is gone or may not be read.
     """
-    # The high watermark, and not the last stable offset: that may lag behind rows that are committed already.
-    targets = {number: high for number, (_, high) in log_ends(bootstrap_servers, topic, list(stores)).items()}
-    consumer = _UpTo(open_consumer(bootstrap_servers, topic), targets)
+    asked_at_s = time.monotonic()
+    consumer = _UpTo(open_consumer(bootstrap_servers, topic), topic, _highs(bootstrap_servers, topic, stores))
     follower = Follower(consumer, topic)
     try:
         for number, store in stores.items():
@@ -67,9 +70,17 @@ def read_live(
                     f"{topic} has brought nothing for {STALLED_S:.0f} s, and partitions {waiting} are not at their "
                     f"end; is Kafka at {bootstrap_servers} well, or a transaction left open?"
                 )
+            if len(consumer.ended) == len(stores) and time.monotonic() - asked_at_s > pass_s:
+                asked_at_s = time.monotonic()
+                consumer.go_on(_highs(bootstrap_servers, topic, stores))
     finally:
         follower.close()
     return consumer.ended
+
+
+def _highs(bootstrap_servers: str, topic: str, stores: Mapping[int, PartitionStore]) -> dict[int, int]:
+    """The high watermarks: the last stable offset may lag behind rows that are committed already."""
+    return {number: high for number, (_, high) in log_ends(bootstrap_servers, topic, list(stores)).items()}
 
 
 class _UpTo:
@@ -77,11 +88,13 @@ class _UpTo:
 
     Args:
         consumer: with `state.follower.follower_config`.
+        topic: as deployed.
         targets: by partition, what is to be read at least.
     """
 
-    def __init__(self, consumer: FollowerConsumer, targets: Mapping[int, int]) -> None:
+    def __init__(self, consumer: FollowerConsumer, topic: str, targets: Mapping[int, int]) -> None:
         self._consumer = consumer
+        self._topic = topic
         self._targets = targets
         self.ended: dict[int, int] = {}
         self.incremental_assign = consumer.incremental_assign
@@ -94,6 +107,14 @@ class _UpTo:
             if (messages[-1].offset() or 0) + 1 < target:  # the last is the furthest: none of them is the end
                 return messages
         return [message for message in messages if self._shown(message)]
+
+    def go_on(self, targets: Mapping[int, int]) -> None:
+        """Read on from where the reading has ended, for what came after that was hidden."""
+        places = [TopicPartition(self._topic, number, end) for number, end in self.ended.items()]
+        self._targets = targets
+        self.ended.clear()
+        self._consumer.incremental_unassign(places)
+        self._consumer.incremental_assign(places)
 
     def incremental_unassign(self, partitions: list[TopicPartition]) -> None:
         for again in partitions:  # the follower reads it from the beginning

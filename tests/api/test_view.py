@@ -167,12 +167,12 @@ async def test_reads_are_turned_away_while_a_partition_is_read_again(stock: Stoc
     stock.write(row("milk", acme=3))
     async with Reader(stock) as reader:
         partition = reader.view.partitions[stock.partition("milk")]
-        end, partition.target, partition.caught_up = partition.target, 1 << 62, False
+        partition.catching_up.target, partition.caught_up = 1 << 62, False
         problem = await reader.get("/api/v1/inventory", 503, sku="milk")
         assert "/readyz" in problem["detail"]
         await reader.get("/api/v1/inventory", 503)
         await reader.get("/readyz", 503)
-        partition.target = end
+        partition.catching_up.target = None
         await reader.ready()  # the follower sees that it is at the end
         await reader.item("milk")
 

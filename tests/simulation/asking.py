@@ -1,4 +1,7 @@
-"""What storefronts ask for in a run: holds on the few SKUs that there are, and what follows them, some of it twice."""
+"""What storefronts ask for in a run: holds on the few SKUs that there are, and what follows them, some of it twice.
+
+Of one SKU each, or of several at once, which a coordinator then has to bring together.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from schemas.codec import Codec
 from schemas.registry import FileRegistry
 
 COMMANDS = Codec("ReservationCommand", FileRegistry())
+SEVERAL = 0.3  # the share of holds that are of several SKUs
 JUNK = (b"", b"junk", b"\x00\x00\x00\x00\x01\xff\xff")
 
 
@@ -37,8 +41,11 @@ def asked(count: int, skus: int, now_ms: int, rng: random.Random) -> list[Asked]
             command = _later(rng.choice(made), n, rng)
         else:
             command = _hold(f"sku-{rng.randrange(skus + 1)}", n, now_ms, rng)
+            if rng.random() < SEVERAL:
+                command |= _several(skus, rng)
         made.append(command)
-        sent.append(Asked(command["sku"].encode(), COMMANDS.encode(command), command))
+        key = command["sku"] or command["reservation_id"]
+        sent.append(Asked(key.encode(), COMMANDS.encode(command), command))
     return sent
 
 
@@ -59,15 +66,40 @@ def _hold(sku: str, n: int, now_ms: int, rng: random.Random) -> dict[str, Any]:
         "expires_in_ms": rng.choice((500, 5_000, 900_000)),
         "if_version": rng.choice((None, None, None, None, 3)),
         "fingerprint": f"f{n}",
+        "coordinated": False,
+        "lines": [],
+        "to_location": None,
+        "answer": None,
     }
+
+
+def _several(skus: int, rng: random.Random) -> dict[str, Any]:
+    """What a hold of several SKUs says instead."""
+    count = rng.randint(1, min(3, skus))
+    asked = [_line(f"sku-{n}", rng.choice((1, 1, 2, 5)), rng) for n in rng.sample(range(skus + 1), count)]
+    return {"sku": "", "quantity": 0, "location_id": None, "supplier_id": None, "if_version": None, "lines": asked}
+
+
+def _line(sku: str, quantity: int, rng: random.Random) -> dict[str, Any]:
+    location = rng.choice((None, None, None, "north"))
+    return {"sku": sku, "quantity": quantity, "location_id": location, "supplier_id": None}
 
 
 def _later(command: dict[str, Any], n: int, rng: random.Random) -> dict[str, Any]:
     """What somebody does with a reservation that was asked for."""
-    return command | {
+    action = rng.choice(("COMMIT", "COMMIT", "COMMIT", "FULFIL", "FULFIL", "FULFIL", "RELEASE", "EXTEND", "TRANSFER"))
+    later = command | {
         "command_id": f"c{n}",
-        "action": rng.choice(("COMMIT", "COMMIT", "FULFIL", "FULFIL", "RELEASE", "EXTEND")),
+        "action": action,
         "quantity": rng.choice((0, 0, 0, 1, 2)),
         "location_id": rng.choice((None, None, None, "north")),
         "expires_in_ms": rng.choice((500, 900_000)),
+        "to_location": rng.choice(("default", "north")) if action == "TRANSFER" else None,
     }
+    if command["sku"]:
+        return later
+    known = [line["sku"] for line in command["lines"]] or ["sku-0", "sku-1"]
+    lines = [_line(sku, rng.choice((0, 0, 1)), rng) for sku in rng.sample(known, rng.randint(1, len(known)))]
+    if action in ("COMMIT", "EXTEND") or (action != "TRANSFER" and rng.random() < 0.6):
+        lines = []
+    return later | {"quantity": 0, "location_id": None, "lines": lines[:1] if action == "TRANSFER" else lines}

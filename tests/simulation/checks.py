@@ -13,7 +13,7 @@ from inventory.stock import Limits
 from schemas import keys
 from schemas.reservations import decode_hold
 from schemas.rows import Position, decode_position, decode_row
-from schemas.topics import COMMANDS, DEAD_LETTERS, STOCK, UPDATES
+from schemas.topics import COMMANDS, DEAD_LETTERS, RESERVATION_STEPS, STOCK, UPDATES
 from state.follower import Follower
 from state.store import PartitionStore
 from stockweave.replay.facts import Facts
@@ -222,6 +222,12 @@ def what_waits(simulation: Simulation) -> str:
         lapsed = [hold for hold in map(decode_hold, dict(store.holds()).values()) if hold.has_expired(now_ms)]
         if lapsed:
             return f"{lapsed[0]} of partition {number} has lapsed, and is not ended by {who}"
+        steps = simulation.cluster.log(RESERVATION_STEPS.name, number)
+        silent = [hold for hold in map(decode_hold, dict(store.holds()).values()) if any(q.asked for q in hold.lines)]
+        if silent:
+            return f"lines of {silent[0]} of partition {number} have not answered"
+        if steps.open:
+            return f"a transaction hangs in partition {number} of the steps"
     return ""
 
 
@@ -247,6 +253,7 @@ def at_rest(simulation: Simulation) -> None:
         lost = simulation.cluster.torn and seen.position is not None and seen.position.facts  # facts may be, alone
         if not simulation.trimmed and not lost:
             _verified(simulation, number)
+    simulation.decisions.agree()
     _dead_letters(simulation)
 
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from schemas import keys
-from schemas.reservations import Hold, decode_hold
+from schemas.reservations import PENDING, Hold, decode_hold
 from schemas.rows import Position, StockRow, decode_position, decode_row
-from schemas.topics import COMMANDS, RESERVATIONS, STOCK, UPDATES
+from schemas.topics import COMMANDS, RESERVATION_STEPS, RESERVATIONS, STOCK, UPDATES
+from tests.simulation.asking import COMMANDS as ASKED
 from tests.simulation.asking import Asked
 from tests.simulation.kafka.log import Record
-from tests.simulation.ledger import Fact, Ledger
+from tests.simulation.ledger import Fact, Ledger, Name
 from tests.simulation.workload import FACTS
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Decisions:
         self.asked: list[dict[int, Asked]] = [{} for _ in partitions]
         self._positions: list[list[tuple[Record, Position]]] = [[] for _ in partitions]
         self._noted = [0 for _ in partitions]
+        self._holds: dict[Name, Hold] = {}
 
     def look(self) -> None:
         """Note the positions that were written since the last look."""
@@ -51,6 +53,7 @@ class Decisions:
         """Everything in a partition."""
         decoded = {key.decode(): decode_row(row) for key, row in rows.items()}
         holds = [decode_hold(value) for key, value in records.items() if key.startswith(keys.HOLD_PREFIX)]
+        self._holds |= {(hold.sku, hold.reservation_id): hold for hold in holds}
         if self._simulation.cluster.torn:
             _sums(number, decoded, holds)
             return
@@ -62,10 +65,11 @@ class Decisions:
             found = _in_words(row)
             if found != expected:
                 raise Wrong(f"partition {number}: of {sku} {found} are reserved, expected {expected}")
-        told = {hold.reservation_id: _hold_in_words(hold) for hold in holds}
+        told = {(hold.sku, hold.reservation_id): _hold_in_words(hold) for hold in holds}
+        several = {("", name): each for name, each in ledger.several.reservations.items()}
         lines = {
-            name: [line.state, line.parts, line.created_at, line.fact["expires_at"], line.steps]
-            for name, line in ledger.lines.items()
+            name: [each.state, each.fact["parts"], each.created_at, each.fact["expires_at"], each.steps]
+            for name, each in (ledger.lines | several).items()
         }
         if told != lines:
             wrong = [name for name in told.keys() | lines.keys() if told.get(name) != lines.get(name)]
@@ -81,7 +85,7 @@ class Decisions:
         facts = self.facts(number)
         if [fact["number"] for fact in facts] != list(range(len(facts))) or at.facts != len(facts):
             raise Wrong(f"partition {number}: facts {[f['number'] for f in facts]}, and the position has {at.facts}")
-        ledger, rolling = Ledger(), self._simulation.auditor.roll(number)
+        ledger, rolling, steps = Ledger(), self._simulation.auditor.roll(number), self._steps(number)
         if not facts and not self.asked[number]:
             return ledger
         before = Position({}, {})
@@ -90,24 +94,84 @@ class Decisions:
                 continue
             rolling.to(_folded(before))
             waiting = facts[before.facts : position.facts][::-1]
-            while waiting and waiting[-1]["command_offset"] is None:
-                ledger.take(waiting.pop(), None, None)
-            for offset in range(before.offsets.get(COMMANDS.name, 0), position.offsets.get(COMMANDS.name, 0)):
-                self._decided(number, offset, waiting, ledger, rolling.row, position.decided_at)
+            turn = _Turn(number, waiting, ledger, rolling.row, position.decided_at)
+            turn.of_time()
+            for topic, name, asked in (
+                (RESERVATION_STEPS.name, "step_offset", steps),
+                (COMMANDS.name, "command_offset", self.asked[number]),
+            ):
+                for offset in range(before.offsets.get(topic, 0), position.offsets.get(topic, 0)):
+                    turn.decided(name, offset, asked)
+                turn.notes(asked)
             if waiting:
                 raise Wrong(f"partition {number}: {waiting} were decided out of turn")
             before = position
         return ledger
 
-    def _decided(self, number: int, offset: int, waiting: list[Fact], ledger: Ledger, row: Any, now_ms: int) -> None:
-        asked = self.asked[number].get(offset)
-        while waiting and waiting[-1]["command_offset"] is None:
-            ledger.take(waiting.pop(), None, None)
-        if waiting and waiting[-1]["command_offset"] == offset:
-            fact = waiting.pop()
-            ledger.take(fact, asked, row(fact["sku"]))
-        elif asked is not None and asked.command is not None and ledger.was_possible(asked.command, now_ms):
-            raise Wrong(f"partition {number}: nothing came of {asked.command}")
+    def _steps(self, number: int) -> dict[int, Asked]:
+        """What passed between lines and coordinators, by offset."""
+        records, _ = self._simulation.cluster.log(RESERVATION_STEPS.name, number).read(0, 1 << 30, committed=True)
+        told = [record for record in records if record.key != keys.UNDONE]
+        commands = cast("list[dict[str, Any]]", ASKED.decode([record.value for record in told]))
+        return {
+            record.offset: Asked(record.key or b"", record.value or b"", command)
+            for record, command in zip(told, commands, strict=True)
+        }
+
+    def agree(self) -> None:
+        """Reservations of several SKUs and their lines, in whatever partitions; called once all are looked at."""
+        for (sku, name), hold in self._holds.items():
+            if sku:
+                continue
+            for line in hold.lines:
+                of_line = self._holds.get((line.sku, name))
+                if line.asked or hold.state == PENDING:
+                    raise Wrong(f"line {line.sku} of {name} has not answered: {hold}")
+                if of_line is None or (line.state, line.parts) != (of_line.state, of_line.parts):
+                    raise Wrong(f"line {line.sku} of {name} is {of_line}, and its coordinator knows {line}")
+                if of_line.open_units and not hold.is_open:
+                    raise Wrong(f"{of_line} is held by nobody: {hold}")
+
+
+class _Turn:
+    """What was decided between two positions of a partition.
+
+    Args:
+        number: of the partition.
+        waiting: the facts, the first one last.
+        ledger: takes them.
+        row: the auditor's, of a SKU.
+        now_ms: the decision clock at the end.
+    """
+
+    def __init__(self, number: int, waiting: list[Fact], ledger: Ledger, row: Any, now_ms: int) -> None:
+        self._number, self._waiting, self._ledger, self._row, self._now_ms = number, waiting, ledger, row, now_ms
+
+    def of_time(self) -> None:
+        """Facts that came of no command."""
+        waiting = self._waiting
+        while waiting and waiting[-1]["command_offset"] is None and waiting[-1]["step_offset"] is None:
+            self._ledger.take(waiting.pop(), None, None)
+
+    def decided(self, name: str, offset: int, asked: dict[int, Asked]) -> None:
+        """What the message at an offset came to; `name`: the fact's field that would have it."""
+        self.of_time()
+        one = asked.get(offset)
+        if self._waiting and self._waiting[-1][name] == offset and self._waiting[-1]["fact"] != "NOTED":
+            fact = self._waiting.pop()
+            self._ledger.take(fact, one, self._row(fact["sku"]))
+        elif self._waiting and self._waiting[-1][name] == offset and name == "command_offset":
+            self._ledger.take(self._waiting.pop(), one, None)
+        elif one is not None and one.command is not None:
+            row = self._row(one.command["sku"])
+            if self._ledger.was_possible(one.command, self._now_ms, row):
+                raise Wrong(f"partition {self._number}: nothing came of {one.command}")
+
+    def notes(self, asked: dict[int, Asked]) -> None:
+        """One fact for all that was noted of a reservation, after all answers."""
+        while self._waiting and self._waiting[-1]["fact"] == "NOTED" and self._waiting[-1]["command_offset"] is None:
+            fact = self._waiting.pop()
+            self._ledger.take(fact, asked.get(fact["step_offset"]), None)
 
 
 def _sums(number: int, rows: dict[str, StockRow], holds: list[Hold]) -> None:

@@ -11,12 +11,11 @@ from typing import Any
 
 from tests.simulation.asking import Asked
 from tests.simulation.auditor import Row
+from tests.simulation.several import Several, Unlawful, has_lapsed
 
 Fact = dict[str, Any]
-
-
-class Unlawful(AssertionError):
-    """A fact that may not be; the message says which, and why."""
+Name = tuple[str, str]
+"""SKU, empty where there are several, and reservation."""
 
 
 @dataclass
@@ -43,9 +42,10 @@ class Ledger:
     """Of one partition."""
 
     def __init__(self) -> None:
-        self.lines: dict[str, Line] = {}
+        self.lines: dict[Name, Line] = {}
+        self.several = Several()
         self._clock = 0
-        self._done: set[int] = set()
+        self._done: set[tuple[str, int]] = set()
 
     def take(self, fact: Fact, asked: Asked | None, row: Row | None) -> None:
         """The next fact.
@@ -59,29 +59,35 @@ class Ledger:
             raise Unlawful(f"the decision clock went back with {fact}")
         self._clock = fact["decided_at"]
         command = self._command(fact, asked)
-        line = self.lines.get(fact["reservation_id"])
+        if not fact["sku"]:
+            self.several.take(fact, command)
+            return
+        name = fact["sku"], fact["reservation_id"]
+        line = self.lines.get(name)
         if command is not None and command["action"] == "HOLD":
             self._held(fact, command, line, row)
             line = Line(fact, fact["decided_at"])
         elif line is None:
             raise Unlawful(f"{fact} is about nothing")
         else:
-            self._changed(fact, command, line)
+            self._changed(fact, command, line, row)
         line.fact = fact
         line.steps.append([fact["fact"], fact["decided_at"], fact["units"], fact["command_id"] or None])
-        self.lines[fact["reservation_id"]] = line
+        self.lines[name] = line
 
     def _command(self, fact: Fact, asked: Asked | None) -> dict[str, Any] | None:
-        offset = fact["command_offset"]
-        if offset is None:
+        place = ("steps", fact["step_offset"]) if fact["command_offset"] is None else ("asked", fact["command_offset"])
+        if place[1] is None:
             if fact["fact"] != "EXPIRED" or fact["command_id"]:
                 raise Unlawful(f"{fact} came of no command")
             return None
         command = None if asked is None else asked.command
-        if command is None or offset in self._done:
+        if command is None or place in self._done:
             raise Unlawful(f"{fact} answers no command, or one that is answered")
-        self._done.add(offset)
-        names = ("command_id", "reservation_id", "sku")
+        self._done.add(place)
+        if command["action"] == "ANSWER":
+            return command
+        names = ("command_id", "reservation_id", "sku") if fact["command_id"] else ("reservation_id", "sku")
         if [fact[name] for name in names] != [command[name] for name in names]:
             raise Unlawful(f"{fact} answers another command: {command}")
         return command
@@ -109,15 +115,22 @@ class Ledger:
         for part in fact["parts"]:
             if part["quantity"] > fits.get(_where(part), 0):
                 raise Unlawful(f"{fact} takes more of {_where(part)!r} than {fits} have")
-        if fact["expires_at"] != fact["decided_at"] + command["expires_in_ms"]:
+        lapses = None if command["coordinated"] else fact["decided_at"] + command["expires_in_ms"]
+        if fact["expires_at"] != lapses:
             raise Unlawful(f"{fact} lapses at another time than was asked for")
 
-    def _changed(self, fact: Fact, command: dict[str, Any] | None, line: Line) -> None:
+    def _changed(self, fact: Fact, command: dict[str, Any] | None, line: Line, row: Row | None) -> None:
         was, now = line.state, fact["decided_at"]
-        lapsed = was == "HELD" and line.fact["expires_at"] <= now
+        lapsed = has_lapsed(line.fact, now)
         action = "EXPIRE" if command is None else command["action"]
+        told_so = command is not None and command["coordinated"] and was in ("HELD", "COMMITTED")
+        if fact["coordinated"] != (command is not None and command["coordinated"]):
+            raise Unlawful(f"{fact} is a line's, or is not, and came of {command}")
+        if action == "TRANSFER":
+            self._transferred(fact, command or {}, line, row)
+            return
         allowed = {
-            "EXPIRE": ("EXPIRED", lapsed),
+            "EXPIRE": ("EXPIRED", lapsed or told_so),
             "COMMIT": ("COMMITTED", was == "HELD" and not lapsed),
             "EXTEND": ("EXTENDED", was == "HELD" and not lapsed),
             "FULFIL": ("FULFILLED", was == "COMMITTED"),
@@ -147,15 +160,55 @@ class Ledger:
         if fact["state"] != ended:
             raise Unlawful(f"{fact} ends as {fact['state']}, expected {ended}")
 
-    def was_possible(self, command: dict[str, Any], now_ms: int) -> bool:
+    def _transferred(self, fact: Fact, command: dict[str, Any], line: Line, row: Row | None) -> None:
+        now, to, units = fact["decided_at"], command["to_location"], fact["units"]
+        if line.state not in ("HELD", "COMMITTED") or has_lapsed(line.fact, now) or fact["state"] != line.state:
+            raise Unlawful(f"{fact} was transferred of what was {line.fact}")
+        movable, free = self._movable(command, line), self._free_there(command, row, now)
+        if fact["fact"] != "TRANSFERRED" or not 0 < units <= min(movable, free):
+            raise Unlawful(f"{fact} moves {units} of {movable}, and {free} were free at {to}")
+        if units != (command["quantity"] or movable):
+            raise Unlawful(f"{fact} moves {units}, and {command} asks for others")
+        left = dict.fromkeys(("there", "elsewhere"), 0)
+        for parts, sign in ((fact["parts"], 1), (line.parts, -1)):
+            for part in parts:
+                if part["fulfilled_at"] is None:
+                    left["there" if part["location_id"] == to else "elsewhere"] += sign * part["quantity"]
+        if left != {"there": units, "elsewhere": -units}:
+            raise Unlawful(f"{fact} has moved {left}")
+
+    def _movable(self, command: dict[str, Any], line: Line) -> int:
+        return sum(
+            part["quantity"]
+            for part in line.parts
+            if part["fulfilled_at"] is None
+            and part["location_id"] != command["to_location"]
+            and command["location_id"] in (None, part["location_id"])
+        )
+
+    def _free_there(self, command: dict[str, Any], row: Row | None, now_ms: int) -> int:
+        free = {} if row is None else self.free(row, command["sku"], now_ms)
+        return sum(units for where, units in free.items() if where.split("\x1f")[1] == command["to_location"])
+
+    def was_possible(self, command: dict[str, Any], now_ms: int, row: Row | None) -> bool:
         """Whether a command that left no fact could have been carried out."""
-        line = self.lines.get(command["reservation_id"])
+        if command["action"] == "ANSWER":
+            return False  # what is known by it is looked at in the end
+        if not command["sku"]:
+            return self.several.was_possible(command, now_ms)
+        line = self.lines.get((command["sku"], command["reservation_id"]))
         if command["action"] == "HOLD":
             return line is None
         if line is None or any(step[3] == command["command_id"] for step in line.steps):
             return False
-        if line.state == "HELD" and line.fact["expires_at"] <= now_ms:
+        if has_lapsed(line.fact, now_ms) or line.fact["coordinated"] != command["coordinated"]:
             return False
+        if command["action"] == "TRANSFER":
+            units, movable = command["quantity"], self._movable(command, line)
+            enough = 0 < (units or movable) <= min(movable, self._free_there(command, row, now_ms))
+            return line.state in ("HELD", "COMMITTED") and enough
+        if command["action"] == "EXPIRE":
+            return line.state in ("HELD", "COMMITTED")
         if command["action"] in ("COMMIT", "EXTEND"):
             return line.state == "HELD"
         open_units = sum(

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 GROUP = "stockweave"
 CHORES_EVERY = 8  # turns of the loop
+PASS_S = 1.0  # half of the lag of compaction there
 LAWFUL_ENDS = re.compile(
     r"failed for good: (_FENCED|_STATE)"
     r"|Kafka lost the end of"
@@ -162,14 +163,17 @@ class SimulatedView:
         self._life += 1
         simulation = self._simulation
         stock = simulation.topics[STOCK.name]
-        partitions = [ViewPartition(number, Path(str(number)), self.disk, "g0") for number in range(stock.partitions)]
+        partitions = [
+            ViewPartition(number, Path(str(number)), self.disk, "g0", PASS_S) for number in range(stock.partitions)
+        ]
         consumer = SimulatedConsumer(simulation.cluster, simulation.clock, self.process, self._rng, ends=True)
         view = GenerationView(stock, partitions, consumer, cast("Ends", None), simulation.clock)
-        for partition in partitions:  # what `GenerationView.ask` is told by Kafka
-            partition.target = simulation.cluster.log(stock.name, partition.number).end
         view.begin()
         self.view = view
         while not self.stopping:
+            for partition in partitions:  # what `GenerationView.ask` is told by Kafka
+                end = simulation.cluster.log(stock.name, partition.number).end
+                partition.catching_up.heard(end, simulation.clock.monotonic_s())
             view.follow(0.1)
         view.close()
         self.view, self.stopping = None, False

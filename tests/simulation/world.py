@@ -26,6 +26,7 @@ TURN_STEPS = 120
 RESTARTS_LATE = 0.6  # the share of them
 AT_WORK = 0.8  # the share of faults that befall a worker that serves partitions, if it gets any
 READY_TURNS, READY_STEPS = 12, 12
+COMPACTION_LAG_MS = 2_000  # much shorter than the real one, so that it comes to compaction
 MARKERS_SOON = 0.6  # the chance that Kafka writes one, and another one, between two actions
 
 
@@ -258,7 +259,7 @@ class Simulation:
 
     def _compact(self, at: int) -> None:
         log = self._rng.choice(self.cluster.topics[STOCK.name])
-        if log.compact(log.start + at % (log.end - log.start + 1)):
+        if log.compact(log.start + at % (log.end - log.start + 1), self.clock.now_ms() - COMPACTION_LAG_MS):
             self._count("compacted")
 
     def _trim(self) -> None:

@@ -79,7 +79,7 @@ class Simulated:
         return self._consumer(group=group, member_id=uuid.uuid4().hex)
 
     def compact(self, topic: str) -> None:
-        self.cluster.log(topic, 0).compact(1 << 60)
+        self.cluster.log(topic, 0).compact(1 << 60, 1 << 60)
 
     def trim(self, topic: str, before: int) -> None:
         self.cluster.log(topic, 0).trim(before)

@@ -109,9 +109,13 @@ class Log:
             return found, self.records[at].offset  # there is more
         return found, max(first, end)
 
-    def compact(self, upto: int) -> int:
-        """Remove what a later committed record of its key below `upto` replaces, and what was undone; how many went."""
-        upto = min(upto, self.stable_end)
+    def compact(self, upto: int, before_ms: int) -> int:
+        """Remove what a later committed record of its key replaces, and what was undone; how many went.
+
+        Of what lies below `upto`, and before the first record that is not older than `before_ms`.
+        """
+        young = (r.offset for r in self.records if r.timestamp >= before_ms)
+        upto = min(upto, self.stable_end, next(young, self.end))
         latest = {r.key: r.offset for r in self.records if r.offset < upto and r.committed}
         kept = [r for r in self.records if r.offset >= upto or (r.committed and latest[r.key] == r.offset)]
         removed = len(self.records) - len(kept)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
@@ -20,6 +21,7 @@ from stockweave.replay.live import read_live
 from tests.deployment import Deployment
 
 SKUS = 40
+PASS_S = 1.0
 
 
 class Stock:
@@ -122,3 +124,20 @@ def test_an_empty_partition_has_no_rows_and_no_position(
     read_live(deployment.bootstrap_servers, stock.topic, stores)
     assert (numbers(stores[0]), stores[0].position) == ({3}, Position({UPDATES.name: 3}, {}))
     assert (numbers(stores[1]), stores[1].position) == (set(), None)
+
+
+def test_a_reading_that_takes_long_goes_on_to_what_is_the_end_by_then(
+    deployment: Deployment, stock: Stock, stores: dict[int, PartitionStore]
+) -> None:
+    """What it has passed may have been compacted meanwhile, for what lies before the new end."""
+    stock.write(1)
+    written = threading.Event()
+
+    def slowly(records: int) -> None:
+        if records and not written.is_set():
+            written.set()
+            stock.write(2)
+            time.sleep(PASS_S)
+
+    read_live(deployment.bootstrap_servers, stock.topic, stores, slowly, PASS_S)
+    assert numbers(stores[0]) == {2}

@@ -1,0 +1,155 @@
+"""What reservations of several SKUs must be, by the facts of their coordinators; a second time, as `ledger` does it.
+
+Each fact must be one that the command, or the answers of lines, and the reservation as it was allow. That lines and
+reservations agree is looked at in the end, for only then has everything been said.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+Fact = dict[str, Any]
+Command = dict[str, Any]
+
+
+class Unlawful(AssertionError):
+    """A fact that may not be; the message says which, and why."""
+
+
+def has_lapsed(fact: Fact, now_ms: int) -> bool:
+    """Whether what a fact tells has lapsed since."""
+    return fact["state"] in ("HELD", "PENDING") and fact["expires_at"] is not None and fact["expires_at"] <= now_ms
+
+
+@dataclass
+class Reservation:
+    """As the facts so far tell it. `asked`: the command that it began with."""
+
+    fact: Fact
+    asked: Command
+    created_at: int
+    steps: list[list[Any]] = field(default_factory=list)
+
+    @property
+    def state(self) -> str:
+        return str(self.fact["state"])
+
+
+class Several:
+    """Of one partition."""
+
+    def __init__(self) -> None:
+        self.reservations: dict[str, Reservation] = {}
+
+    def take(self, fact: Fact, command: Command | None) -> None:
+        """The next fact, and the command or answer that it came of; None: of time."""
+        known = self.reservations.get(fact["reservation_id"])
+        if known is None:
+            if command is None or command["action"] != "HOLD":
+                raise Unlawful(f"{fact} is about nothing")
+            self._begun(fact, command)
+            known = Reservation(fact, command, fact["decided_at"])
+        elif command is None:
+            self._lapsed(fact, known)
+        elif command["action"] == "ANSWER":
+            self._heard(fact, known)
+        else:
+            self._changed(fact, command, known)
+        if fact["fact"] != "NOTED":
+            known.steps.append([fact["fact"], fact["decided_at"], fact["units"], fact["command_id"] or None])
+        known.fact = fact
+        self.reservations[fact["reservation_id"]] = known
+
+    def _begun(self, fact: Fact, command: Command) -> None:
+        wanted: list[tuple[str, int, str, list[Any]]] = [
+            (line["sku"], line["quantity"], "", []) for line in command["lines"]
+        ]
+        told = [(line["sku"], line["quantity"], line["state"], line["parts"]) for line in fact["lines"]]
+        expected = "BEGUN", "PENDING", fact["decided_at"] + command["expires_in_ms"]
+        if (fact["fact"], fact["state"], fact["expires_at"]) != expected or told != wanted or not wanted:
+            raise Unlawful(f"{fact} is not how {command} begins")
+
+    def _lapsed(self, fact: Fact, known: Reservation) -> None:
+        lawful = fact["fact"] == fact["state"] == "EXPIRED" and has_lapsed(known.fact, fact["decided_at"])
+        if not lawful or _units(fact) or fact["units"] != _units(known.fact):
+            raise Unlawful(f"{fact} came of time, and before was {known.fact}")
+
+    def _heard(self, fact: Fact, known: Reservation) -> None:
+        """All or nothing, unless less will do."""
+        if fact["fact"] in ("NOTED", "TRANSFERRED"):
+            waits = known.state == "PENDING" and all(line["state"] for line in fact["lines"])
+            if fact["state"] != known.state or waits:
+                raise Unlawful(f"{fact} leaves {known.fact} undecided, or changes it")
+            return
+        enough = [line["held"] >= line["quantity"] or known.asked["allow_partial"] for line in fact["lines"]]
+        expected = "HELD" if all(enough) and any(line["held"] for line in fact["lines"]) else "REFUSED"
+        said = all(line["state"] for line in fact["lines"])
+        if known.state != "PENDING" or not said or not fact["fact"] == fact["state"] == expected:
+            raise Unlawful(f"{fact} came of answers, expected {expected}; before was {known.fact}")
+        if has_lapsed(known.fact, fact["decided_at"]) or (expected == "REFUSED" and _units(fact)):
+            raise Unlawful(f"{fact} came too late, or keeps what is to be given back")
+
+    def _changed(self, fact: Fact, command: Command, known: Reservation) -> None:
+        if not self.was_possible(command, fact["decided_at"]):
+            raise Unlawful(f"{fact} came of {command}, which could not be done to {known.fact}")
+        name = {"COMMIT": "COMMITTED", "FULFIL": "FULFILLED", "RELEASE": "RELEASED", "EXTEND": "EXTENDED"}
+        if fact["fact"] != name.get(command["action"], "NOTED"):
+            raise Unlawful(f"{fact} came of {command}")
+        before, after = _open(known.fact), _open(fact)
+        taken = fact["units"] if command["action"] in ("FULFIL", "RELEASE") else 0
+        gone = fact["units"] if command["action"] == "RELEASE" else 0
+        if before - after != taken or _units(known.fact) - _units(fact) != gone:
+            raise Unlawful(f"{fact} leaves {after} open of {before}")
+        state = {"COMMIT": "COMMITTED"}.get(command["action"], known.state)
+        if command["action"] in ("FULFIL", "RELEASE") and not after:
+            state = "FULFILLED" if _units(fact) else "RELEASED"
+        lapses = fact["decided_at"] + command["expires_in_ms"] if command["action"] == "EXTEND" else None
+        if fact["state"] != state or (lapses is not None and fact["expires_at"] != lapses):
+            raise Unlawful(f"{fact} ends as {fact['state']}, expected {state}")
+
+    def was_possible(self, command: Command, now_ms: int) -> bool:
+        """Whether a storefront's command could be carried out."""
+        known = self.reservations.get(command["reservation_id"])
+        if command["action"] == "HOLD":
+            return known is None
+        if known is None or has_lapsed(known.fact, now_ms):
+            return False
+        waiting = [question["command_id"] for line in known.fact["lines"] for question in line["asked"]]
+        if command["command_id"] in waiting or any(step[3] == command["command_id"] for step in known.steps):
+            return False
+        states = {"COMMIT": ("HELD",), "EXTEND": ("HELD",), "FULFIL": ("COMMITTED",)}
+        if known.state not in states.get(command["action"], ("HELD", "COMMITTED")):
+            return False
+        if command["action"] == "EXTEND":
+            return True
+        lines = {line["sku"]: line for line in known.fact["lines"]}
+        if command["action"] == "TRANSFER":
+            return len(command["lines"]) == 1 and command["lines"][0]["sku"] in lines
+        named = command["lines"] or [
+            {"sku": sku, "quantity": 0, "location_id": None} for sku, line in lines.items() if _line_open(line)
+        ]
+        return bool(named) and all(_can(lines.get(each["sku"]), each) for each in named)
+
+
+def _can(line: Fact | None, asked: Command) -> bool:
+    if line is None or any(question["action"] == "TRANSFER" for question in line["asked"]):
+        return False
+    there = _line_open(line, asked["location_id"])
+    return 0 < (asked["quantity"] or there) <= there
+
+
+def _line_open(line: Fact, location: str | None = None) -> int:
+    return sum(
+        part["quantity"]
+        for part in line["parts"]
+        if part["fulfilled_at"] is None and location in (None, part["location_id"])
+    )
+
+
+def _open(fact: Fact) -> int:
+    return sum(_line_open(line) for line in fact["lines"])
+
+
+def _units(fact: Fact) -> int:
+    return sum(part["quantity"] for line in fact["lines"] for part in line["parts"])
