@@ -1,6 +1,6 @@
 """Rows of inventory.stock as workers and readers hold them: msgspec structs, on the wire as MessagePack arrays.
 
-The field order is that of schemas/avro/StockRow.2.avsc and Position.3.avsc (a test holds them together); a field is
+The field order is that of schemas/avro/StockRow.2.avsc and Position.4.avsc (a test holds them together); a field is
 only ever appended, with a default, so that older bytes stay readable. Made for the hot path: a row's sources are
 encoded each on its own and are byte strings within the row, so that an update of one does not pay for the hundreds
 beside it.
@@ -98,7 +98,7 @@ class PackedRow(msgspec.Struct, array_like=True, gc=False):
 
 
 class Position(msgspec.Struct, array_like=True, gc=False):
-    """How far a partition is folded; see Position.3.avsc. `outcomes`: by supplier, in the order of `OUTCOMES`."""
+    """How far a partition is folded; see Position.4.avsc. `outcomes`: by supplier, in the order of `OUTCOMES`."""
 
     offsets: dict[str, int]
     outcomes: dict[str, list[int]]
@@ -108,6 +108,7 @@ class Position(msgspec.Struct, array_like=True, gc=False):
     facts: int = 0
     facts_from: int = 0
     decided_at: int = 0
+    forgotten_to: int = 0
 
     def events(self) -> int:
         """Events folded so far: every one ended as exactly one outcome."""

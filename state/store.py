@@ -9,7 +9,10 @@ commit, followers as they read; one thread writes, any may read, unless there is
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from itertools import islice, takewhile
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import structlog
@@ -147,6 +150,19 @@ class PartitionStore:
     def holds(self) -> Iterator[tuple[bytes, bytes]]:
         """Holds in the order of their keys, as they stand now."""
         return self.beginning_with(keys.HOLD_PREFIX)
+
+    def some_holds(self, after: bytes | None, holds_max: int) -> list[tuple[bytes, bytes]]:
+        """Up to `holds_max` holds in the order of their keys, those after a key, for a long way through all of them.
+
+        It begins with None: what waits goes to the database then. Each further step looks there alone, which costs
+        nothing but itself: it may miss what was written since, or show what was removed.
+        """
+        if after is None and self._row_cache.waiting:
+            self._write_back()
+        items: Any = self._database.items(keys.HOLD_PREFIX if after is None else after + b"\0")
+        with closing(items):
+            found = islice(items, holds_max)
+            return list(takewhile(lambda item: item[0].startswith(keys.HOLD_PREFIX), found))
 
     def beginning_with(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """What lies under reserved keys that begin with `prefix`, in the order of the keys."""

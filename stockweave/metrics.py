@@ -30,6 +30,9 @@ PARTITIONS_NOT_READY = Gauge(
     "Partitions that a worker has and does not fold yet, for they are being restored or Kafka is away.",
     multiprocess_mode="livesum",
 )
+HOLDS_FORGOTTEN = Counter(
+    "stockweave_holds_forgotten", "Reservations that were over for longer than they are kept, and are forgotten."
+)
 WORKER_GENERATION = Gauge(
     "stockweave_worker_generation",
     "Number of the generation of rows that updates are folded into; the lowest of the workers.",

@@ -44,6 +44,9 @@ class Settings(BaseSettings):
 
     horizon_ms: int = Field(7 * 86_400_000, ge=60_000, description="How late a delta counts; rebuild after a change.")
     entries_max: int = Field(256, ge=1, le=100_000, description="Deltas kept one by one; rebuild after a change.")
+    reservation_retention_days: int = Field(
+        30, ge=1, le=36_500, description="How long a reservation that is over is kept, and with it its answers."
+    )
     batch_events_max: int = Field(16_000, ge=1, le=1_000_000, description="Events folded in one transaction.")
     transaction_timeout_ms: int = Field(
         10_000, ge=1_000, le=900_000, description="How long Kafka keeps a dead worker's transaction open."

@@ -12,7 +12,7 @@ from schemas.admin import Deployed, ensure_topics
 from schemas.codec import Codec
 from schemas.registry import open_registry
 from schemas.topic_settings import check_settings
-from schemas.topics import DEAD_LETTERS, RESERVATION_STEPS, RESERVATIONS, STOCK, UPDATES
+from schemas.topics import DAY_MS, DEAD_LETTERS, RESERVATION_STEPS, RESERVATIONS, STOCK, UPDATES
 from state.database import Resources
 from state.follower import open_consumer
 from state.generations import GenerationsFollower
@@ -129,4 +129,6 @@ def connect(settings: Settings, identity: Identity) -> Engine:
     decider = Decider(Codec("ReservationCommand", registry), facts, policies.now, clock.now_ms)
     limits = Limits(settings.horizon_ms, settings.entries_max)
     folder = Folder(Codec("StockUpdate", registry), limits, topics[UPDATES.name].partitions, decider)
-    return Engine(Processor(world, topics, facts, settings.batch_events_max), folder, standby, policies)
+    retention_ms = settings.reservation_retention_days * DAY_MS
+    processor = Processor(world, topics, facts, settings.batch_events_max, retention_ms)
+    return Engine(processor, folder, standby, policies)

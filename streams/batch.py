@@ -5,6 +5,7 @@ Reads the stores and writes nothing. Called by the Faust agent, in a thread, whi
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -25,6 +26,8 @@ from state.store import PartitionStore
 from stockweave.errors import Fatal, Rejected
 from streams.dead_letters import DeadLetter
 from streams.decider import Asked, Decided, Decider
+from streams.forgetting import forgotten
+from streams.sweep import Past
 
 REJECTED_AT = OUTCOMES.index("rejected")
 COLUMNS_MIN = 32  # messages: fewer are decoded record by record in less time than it takes to set up columns
@@ -38,7 +41,7 @@ class Part:
     """What came for one partition, contiguous from `position.offsets` on, and the store that it is folded into.
 
     `messages`: updates. `commands`: by topic. `due`: time and key of holds to look at. `missed`: facts that the rows do
-    not have. `facts_from`: see `Position`.
+    not have. `facts_from`: see `Position`. `past`: holds that may be forgotten.
     """
 
     partition: int
@@ -49,6 +52,7 @@ class Part:
     due: Sequence[tuple[int, bytes]] = ()
     missed: Sequence[Fact] = ()
     facts_from: int = 0
+    past: Past | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ class FoldedPart:
     """What becomes of a part once it is committed.
 
     `rows`: with holds. `outcomes`: events by outcome, as `schemas.rows.OUTCOMES`. `decided`: of its commands and holds.
+    `removed`: keys of holds and orders' records that are there no longer.
     """
 
     part: Part
@@ -77,6 +82,7 @@ class FoldedPart:
     dead_letters: list[DeadLetter]
     outcomes: list[int]
     decided: Decided | None = None
+    removed: Sequence[bytes] = ()
 
 
 class Folder:
@@ -107,6 +113,13 @@ class Folder:
         return [self._fold_part(part) for part in batch.parts]
 
     def _fold_part(self, part: Part) -> FoldedPart:
+        folded = self._decide_and_fold(part)
+        if part.past is None:
+            return folded
+        removed, position = forgotten(part.past, folded.rows, folded.position)
+        return dataclasses.replace(folded, removed=[*folded.removed, *removed], position=position)
+
+    def _decide_and_fold(self, part: Part) -> FoldedPart:
         decided = self._decide(part)
         folded = self._fold_updates(part, part.store.get_many if decided is None else _over(decided.rows, part.store))
         if decided is None:
@@ -118,9 +131,12 @@ class Folder:
             facts=decided.next_fact,
             facts_from=part.facts_from,
             decided_at=decided.decided_at,
+            forgotten_to=max(before.forgotten_to, decided.forgotten_to),
         )
         letters = decided.dead_letters + folded.dead_letters
-        return FoldedPart(part, decided.rows | folded.rows, position, letters, folded.outcomes, decided)
+        return FoldedPart(
+            part, decided.rows | folded.rows, position, letters, folded.outcomes, decided, decided.removed
+        )
 
     def _decide(self, part: Part) -> Decided | None:
         if self._decider is None or not (part.commands or part.due or part.missed):

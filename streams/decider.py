@@ -50,7 +50,8 @@ class Decided(NamedTuple):
 
     `rows`: changed rows and holds, by key. `facts`, `steps`: key and value of each, in order. `to_look_at`: time in ms
     and key of the holds to look at later. `next_fact`: its number; `next_offsets`: by topic, the least one that was not
-    looked at. `decided_at`: the decision clock, in ms.
+    looked at. `decided_at`: the decision clock, in ms. `removed`: keys of what is there no longer. `forgotten_to`: what
+    that says of holds, as in `Position`.
     """
 
     rows: dict[bytes, bytes]
@@ -61,6 +62,8 @@ class Decided(NamedTuple):
     next_fact: int
     next_offsets: dict[str, int]
     decided_at: int
+    removed: list[bytes]
+    forgotten_to: int
 
 
 class Decider:
@@ -110,8 +113,9 @@ class Decider:
         desk.tell_notes()
         for offset, command in usable[COMMANDS.name]:
             desk.carry_out(command, offset)
+        rows, removed = desk.changed()
         return Decided(
-            desk.changed(),
+            rows,
             [(key, self._facts.encode(fact)) for key, fact in desk.facts],
             [(home(command).encode(), self._commands.encode(cast("Fact", command))) for command in desk.sent],
             dead_letters,
@@ -119,6 +123,8 @@ class Decider:
             desk.next_fact,
             _next_offsets(asked),
             now_ms,
+            removed,
+            desk.forgotten_to,
         )
 
     def _usable(

@@ -31,6 +31,7 @@ class Desk:
         facts: key and record of each, in order.
         sent: messages between coordinators and lines, in order.
         to_look_at: time in ms and key of holds to look at later.
+        forgotten_to: as in `Position`, by holds that began in the place of others.
         next_fact: the number of the next fact.
     """
 
@@ -39,13 +40,14 @@ class Desk:
         self.sent: list[Command] = []
         self.to_look_at: list[tuple[int, bytes]] = []
         self.next_fact = facts
+        self.forgotten_to = 0
         self._store = store
         self._policies = policies
         self._now_ms = now_ms
         self._rows: dict[bytes, tuple[PackedRow, StockRow] | None] = {b"": None}
         self._holds: dict[bytes, Hold | None] = {}
         self._touched: dict[bytes, None] = {}  # in order, so that a batch is written the same way each time
-        self._records: dict[bytes, bytes] = {}
+        self._records: dict[bytes, bytes | None] = {}
         self._notes: dict[bytes, tuple[Hold, Origin]] = {}  # before the first, and of the last
 
     def fetch(self, commands: Sequence[Command], missed: Sequence[Fact], due: Sequence[tuple[int, bytes]]) -> None:
@@ -110,10 +112,11 @@ class Desk:
                 self._take(key, Decision(NOTED, hold, 0), origin._replace(command_id=None), before)
         self._notes.clear()
 
-    def changed(self) -> dict[bytes, bytes]:
-        """Rows, holds and what is written beside them, encoded."""
+    def changed(self) -> tuple[dict[bytes, bytes], list[bytes]]:
+        """Rows, holds and what is written beside them, encoded, and the keys of what is removed."""
         rows = {key: encode(known[0]) for key in self._touched if (known := self._rows[key]) is not None}
-        return rows | self._records
+        records = {key: value for key, value in self._records.items() if value is not None}
+        return rows | records, [key for key, value in self._records.items() if value is None]
 
     def _end_if_lapsed(self, key: bytes) -> None:
         hold = self._holds[key]
@@ -157,6 +160,8 @@ class Desk:
         sku = hold.sku.encode()
         self._holds[key] = hold
         self._records |= records_of(before, hold)
+        if before is not None and before.ended_at is not None and hold.created_at > before.created_at:
+            self.forgotten_to = max(self.forgotten_to, before.ended_at)
         if (at := hold.look_at) is not None:
             self.to_look_at.append((at, key))
         known = self._rows[sku]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import structlog
 from confluent_kafka import OFFSET_END, KafkaException, Message, TopicPartition
@@ -26,6 +27,7 @@ from streams.commands import Asked, Commands
 from streams.cursor import by_partition, is_error
 from streams.dead_letters import ENDING, hanging
 from streams.expiries import Expiries
+from streams.forgetting import Forgetting
 from streams.missed_facts import MissedFacts
 from streams.records import Records
 from streams.restore import Assigned, Restorer, Stage
@@ -51,9 +53,12 @@ class Processor:
         topics: each catalogue topic as deployed.
         facts: codec of ReservationFact.
         events_max: in one batch.
+        retention_ms: how long a hold is kept after its end.
     """
 
-    def __init__(self, world: World, topics: dict[str, Deployed], facts: Codec, events_max: int) -> None:
+    def __init__(
+        self, world: World, topics: dict[str, Deployed], facts: Codec, events_max: int, retention_ms: int
+    ) -> None:
         self._world = world
         self._consumer = world.consumer
         of_worker = (UPDATES, COMMANDS, STOCK, RESERVATIONS, RESERVATION_STEPS, DEAD_LETTERS)
@@ -65,6 +70,7 @@ class Processor:
         written = (topics[t.name] for t in (STOCK, RESERVATIONS, RESERVATION_STEPS))
         self._rows_places = [(topic.name, number) for topic in written for number in range(topic.partitions)]
         self._events_max = events_max
+        self._forgetting = Forgetting(retention_ms, world.clock)
         self._transaction = Transaction(world.producer, world.clock, world.watchdog)
         self._restorer = Restorer(
             world.consumer,
@@ -123,15 +129,18 @@ class Processor:
             self._look_for_stalls()
         if [message for message in messages if message.error() is not None]:
             messages = [message for message in messages if not is_error(message, self._updates)]
+        past = self._forgetting.look(self._ready(), idle=idle and not commands)
         updates = by_partition(messages)
         parts = []
         missed = {number for number, assigned in ready.items() if assigned.missed}
-        for number in sorted(updates.keys() | commands.keys() | due.keys() | missed):
+        for number in sorted(updates.keys() | commands.keys() | due.keys() | past.keys() | missed):
             assigned = self._assigned.get(number)
             if assigned is None or assigned.stage is not Stage.READY:
                 continue  # fetched before it was paused; it comes again from its position on
             part = self._part(assigned, updates.get(number), commands.get(number, {}), due.get(number, ()))
-            if part.messages or part.commands or part.due or part.missed:
+            if number in past:
+                part = replace(part, past=past[number])
+            if part.messages or part.commands or part.due or part.missed or part.past:
                 parts.append(part)
         return Batch(parts, metadata) if parts else None
 
@@ -210,7 +219,8 @@ class Processor:
         for part in folded:
             number = part.part.partition
             anchor = written[number]
-            part.part.store.write({**part.rows, keys.POSITION: encoded[number]}, anchor + 1, anchor)
+            changed = {**part.rows, **dict.fromkeys(part.removed), keys.POSITION: encoded[number]}
+            part.part.store.write(changed, anchor + 1, anchor)
             self._advance(self._assigned[number], part)
         return True
 
@@ -218,6 +228,7 @@ class Processor:
         """What was committed is done with."""
         offsets = folded.position.offsets
         assigned.cursor.next_offset = offsets.get(UPDATES.name, 0)
+        self._forgetting.settled(assigned, folded.part.past)
         if folded.decided is not None:
             self._commands.committed(assigned.number, offsets)
             assigned.missed = []

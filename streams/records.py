@@ -1,8 +1,7 @@
 """The records of one transaction, in the order that readers need, and whether Kafka put them where they belong.
 
-Of each partition: rows and holds, facts, messages between lines and coordinators, dead letters, and last the position
-that they stand for. Used by the
-processor, anew for each batch.
+Of each partition: rows and holds, what is removed of them, facts, messages between lines and coordinators, dead
+letters, and last the position that they stand for. Used by the processor, anew for each batch.
 """
 
 from __future__ import annotations
@@ -41,6 +40,8 @@ class Records:
         """All of one part; raises as `Transaction.produce`."""
         number, produce, stock = assigned.number, self._transaction.produce, self._topics[STOCK.name]
         self._transaction.produce_all(stock, folded.rows, number)
+        for key in folded.removed:
+            produce(stock, None, key, number)
         self._produce_facts(folded, assigned)
         for letter in folded.dead_letters:
             if self._is_told(letter, assigned):

@@ -33,6 +33,7 @@ from stockweave.world import Clock, EndsConsumer, GroupConsumer
 from streams.cursor import Cursor
 from streams.expiries import Expiries
 from streams.missed_facts import MissedFacts
+from streams.sweep import Sweep
 
 log = structlog.get_logger(__name__)
 
@@ -61,8 +62,9 @@ class Stage(enum.Enum):
 class Assigned:
     """A partition that this worker owns.
 
-    `cursor`: of inventory.updates. `expiries`: of its holds, once it is ready. `quiet_below`: by topic, what is refused
-    below that offset is among the dead letters already, by a former generation of the rows.
+    `cursor`: of inventory.updates. `expiries`: of its holds, once it is ready. `sweep`: for holds that are past.
+    `quiet_below`: by topic, what is refused below that offset is among the dead letters already, by a former generation
+    of the rows.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Assigned:
         self.target = -1
         self.cursor = Cursor()
         self.expiries: Expiries | None = None
+        self.sweep = Sweep()
         self.facts_target = 0  # the end of inventory.reservations, as the restore was told
         self.facts_end = 0  # and as of the last delivery
         self.missed: list[Fact] = []  # to be applied with the first batch

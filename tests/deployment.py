@@ -150,15 +150,19 @@ class Deployment:
         return sum(end for _, end in self._watermarks(UPDATES.name))
 
     def stock(self) -> Snapshot:
-        seen = Snapshot()
+        seen, names = Snapshot(), dict[bytes, str]()
         for message in self.read(STOCK.name):
             key, value = cast("bytes", message.key()), message.value()
             seen.raw[key] = value
             if key == keys.POSITION:
                 seen.positions[cast("int", message.partition())] = decode_position(cast("bytes", value))
-            elif key.startswith(keys.HOLD_PREFIX) and value is not None:
-                hold = decode_hold(value)
-                seen.holds[name_of(hold.reservation_id, hold.sku if hold.coordinated else "")] = hold
+            elif key.startswith(keys.HOLD_PREFIX):
+                if value is not None:
+                    hold = decode_hold(value)
+                    names[key] = name_of(hold.reservation_id, hold.sku if hold.coordinated else "")
+                    seen.holds[names[key]] = hold
+                elif key in names:
+                    seen.holds.pop(names[key], None)
             elif value is not None and key >= keys.ROW_FIRST:
                 row = decode_row(value)
                 if row.sku in seen.rows and seen.rows[row.sku].version >= row.version:

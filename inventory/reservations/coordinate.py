@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from inventory.policies import Policies
 from inventory.reservations.decide import STEPS_MAX, Case, Command, Decision, LineAsked, decide
+from inventory.reservations.retention import KEPT_MS_MIN
 from schemas.reservations import (
     ANSWER,
     ASK_AGAIN_MS,
@@ -49,6 +50,8 @@ from schemas.reservations import (
 FACTS = {COMMIT: COMMITTED, FULFIL: FULFILLED, RELEASE: RELEASED, EXTEND: EXTENDED}
 ALLOWED = {COMMIT: (HELD,), EXTEND: (HELD,), FULFIL: (COMMITTED,), RELEASE: (HELD, COMMITTED)}
 """The states in which each can be done; what is transferred is the line's to say."""
+ENDS = {EXPIRE: EXPIRED, RELEASE: RELEASED}
+"""What a line is after it was asked so, if nobody knows it any more."""
 
 
 class Coordinated(NamedTuple):
@@ -101,24 +104,31 @@ def hear(hold: Hold, command: Command, now_ms: int) -> Coordinated | None:
     if answer is None or line is None:
         return None
     ids = [question.command_id for question in line.asked]
-    if command["command_id"] not in ids or answer["steps"] < line.steps:
+    if command["command_id"] not in ids:
         return None
     at = ids.index(command["command_id"])
-    if not answer["state"]:
-        return None  # what was asked before it is on its way again
     question, waiting = line.asked[at], line.asked[at + 1 :]
+    if not answer["state"] and now_ms - hold.created_at >= KEPT_MS_MIN:  # it is forgotten, or came too late
+        forgotten = replace(line, state=ENDS.get(question.action, line.state), asked=waiting)
+        return Coordinated(Decision(NOTED, _with_line(hold, forgotten), 0), [])
+    if not answer["state"] or answer["steps"] < line.steps:
+        return None  # what was asked before it is on its way again
     after = replace(line, steps=answer["steps"], asked=waiting)
     if not waiting:  # else what was told is older than what is on its way to it
         parts = [Part(**part) for part in answer["parts"]]
         held = sum(part.quantity for part in parts) if question.action == HOLD else line.held
         said = {"state": answer["state"], "reason": answer["reason"], "left": answer["left"]}
         after = replace(after, **said, held=held, parts=parts)
-    heard = replace(hold, lines=[after if line.sku == after.sku else line for line in hold.lines])
+    heard = _with_line(hold, after)
     if heard.state == PENDING and all(line.state for line in heard.lines):
         return _concluded(heard, now_ms)
     if question.action == TRANSFER and answer["units"]:
         return _done(heard, TRANSFERRED, now_ms, answer["units"], question.command_id)
     return Coordinated(Decision(NOTED, heard, 0), [])
+
+
+def _with_line(hold: Hold, after: Line) -> Hold:
+    return replace(hold, lines=[after if line.sku == after.sku else line for line in hold.lines])
 
 
 def ask_again(hold: Hold, now_ms: int) -> list[Command]:
@@ -150,9 +160,10 @@ def answer_to(command: Command, hold: Hold | None) -> Command:
 
 
 def _begin(command: Command, now_ms: int, revision: int) -> Coordinated:
+    command_id = f"{command['command_id']}~{now_ms}"  # not that of one that was forgotten, whose lines may be there
     asked = [
         Question(
-            command["command_id"],
+            command_id,
             HOLD,
             now_ms,
             line["quantity"],
@@ -242,8 +253,9 @@ def _transfer(command: Command, hold: Hold, now_ms: int) -> Coordinated | None:
         to_location=command["to_location"],
     )
     asked = _Lines(hold, now_ms)
-    if not asked.ask(named["sku"], question):
-        return None
+    if not any(line.sku == named["sku"] and line.open_units for line in hold.lines):
+        return None  # it may be forgotten
+    asked.ask(named["sku"], question)
     return Coordinated(Decision(NOTED, replace(hold, lines=asked.lines()), 0), asked.sent)
 
 

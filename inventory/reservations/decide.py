@@ -16,6 +16,7 @@ from inventory.availability import availability
 from inventory.policies import Policies
 from inventory.reservations.allocation import Wanted, allocate, obtainable
 from inventory.reservations.reserved import moved, nets_at
+from inventory.reservations.retention import KEPT_MS_MIN
 from schemas.reservations import (
     COMMIT,
     COMMITTED,
@@ -42,6 +43,7 @@ from schemas.reservations import (
 from schemas.rows import StockRow
 
 STEPS_MAX = 200  # of a hold: shipping one unit at a time ends there
+LATE_MS = KEPT_MS_MIN // 2  # so late, no line is held any more; the other half is for clocks
 
 
 class LineAsked(TypedDict):
@@ -109,7 +111,7 @@ def decide(command: Command, case: Case) -> Decision | None:
     """The next hold; None when the command changes nothing, since it was carried out already or cannot be."""
     hold = case.hold
     if command["action"] == HOLD:
-        return _hold(command, case) if hold is None else None
+        return _hold(command, case) if _may_begin(command, case) else None
     change = CHANGES.get(command["action"])
     if hold is None or change is None or hold.has_expired(case.now_ms) or len(hold.steps) >= STEPS_MAX:
         return None
@@ -123,6 +125,16 @@ def expire(hold: Hold, now_ms: int) -> Decision | None:
     if not hold.has_expired(now_ms):
         return None
     return _ended(hold, EXPIRED, now_ms, hold.held, None, [])
+
+
+def _may_begin(command: Command, case: Case) -> bool:
+    """Whether there is no hold yet; a line's may be there from a reservation that was forgotten, and is made anew."""
+    hold = case.hold
+    if not command["coordinated"]:
+        return hold is None
+    if case.now_ms - command["received_at"] >= LATE_MS:
+        return False  # its reservation is over: should it be asked for twice, it may have been held, and be forgotten
+    return hold is None or not (hold.is_open or hold.answers(command["command_id"]))
 
 
 def _hold(command: Command, case: Case) -> Decision:

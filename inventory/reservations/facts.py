@@ -13,7 +13,7 @@ import msgspec
 from inventory.reservations.decide import Decision
 from inventory.reservations.reserved import moved
 from schemas.keys import hold_key, order_key
-from schemas.reservations import NOTED, Hold, Line, Part, Question, Step
+from schemas.reservations import BEGUN, HELD, NO_SKU, NOTED, REFUSED, Hold, Line, Part, Question, Step
 from schemas.rows import Count, PackedRow, decode_source, encode
 
 PRESENT = b"\x01"  # the value of a key that says it all; not empty, for that would be a row that is not there
@@ -72,8 +72,15 @@ def _line(record: Fact) -> Line:
     return Line(**record | {"parts": parts, "asked": asked})
 
 
+def begins(fact: Fact) -> bool:
+    """Whether a hold begins by a fact. One of its id may be there all the same: another, that was forgotten before."""
+    return fact["fact"] == BEGUN or (fact["fact"] in (HELD, REFUSED) and fact["sku"] != NO_SKU)
+
+
 def hold_after(before: Hold | None, fact: Fact) -> Hold:
     """The hold that a fact leaves."""
+    if begins(fact):
+        before = None
     steps = [] if before is None else before.steps
     if fact["fact"] != NOTED:
         steps = [*steps, Step(fact["fact"], fact["decided_at"], fact["units"], fact["command_id"] or None)]
@@ -102,7 +109,12 @@ def hold_after(before: Hold | None, fact: Fact) -> Hold:
 
 
 def row_after(row: PackedRow, before: Hold | None, after: Hold) -> bool:
-    """Let a row have what a hold now takes of it, in place; whether that is anything else than before."""
+    """Let a row have what a hold now takes of it, in place; whether that is anything else than before.
+
+    What a hold of the same id had that was forgotten when this one began stays reserved, as it does without this one.
+    """
+    if len(after.steps) == 1:
+        before = None
     touched = {part.source for hold in (before, after) if hold is not None for part in hold.parts}
     counts: dict[str, Count | None] = {}
     for key in touched:
@@ -121,9 +133,23 @@ def row_to_come(sku: str) -> PackedRow:
     return PackedRow(sku, 0, 0, 0, {})
 
 
-def records_of(before: Hold | None, after: Hold) -> dict[bytes, bytes]:
-    """What is written beside the row: the hold, and at first that its order has it, once for all lines."""
-    records = {hold_key(after.sku, after.reservation_id): encode(after)}
-    if before is None and after.order_id is not None and not after.coordinated:
-        records[order_key(after.order_id, after.sku, after.reservation_id)] = PRESENT
+def records_of(before: Hold | None, after: Hold) -> dict[bytes, bytes | None]:
+    """What is written beside the row: the hold, and at first that its order has it, once for all lines.
+
+    None: no longer, for it belonged to one that was forgotten, as in `row_after`.
+    """
+    records: dict[bytes, bytes | None] = {hold_key(after.sku, after.reservation_id): encode(after)}
+    if before is not None and before.order_id not in (None, after.order_id) and not before.coordinated:
+        records[_of_order(before)] = None
+    if after.order_id is not None and not after.coordinated and (before is None or before.order_id != after.order_id):
+        records[_of_order(after)] = PRESENT
     return records
+
+
+def keys_of(hold: Hold) -> list[bytes]:
+    """Of all that is written beside the row for a hold."""
+    return list(records_of(None, hold))
+
+
+def _of_order(hold: Hold) -> bytes:
+    return order_key(hold.order_id or "", hold.sku, hold.reservation_id)

@@ -15,7 +15,8 @@ from typing import Protocol, cast
 from confluent_kafka import Consumer, Message
 from msgspec.structs import replace
 
-from inventory.reservations.facts import Fact, hold_after, records_of, row_after, row_to_come
+from inventory.reservations.facts import Fact, hold_after, keys_of, records_of, row_after, row_to_come
+from inventory.reservations.retention import is_past
 from schemas import keys, rows
 from schemas.codec import Codec
 from schemas.keys import hold_key
@@ -30,6 +31,8 @@ from stockweave.replay.refold import no_cycle_search
 from stockweave.settings import Settings
 
 FACTS_MAX = 20_000  # decoded and applied at once: a row that is hit again within them is encoded once
+REMOVED_MAX = 20_000  # keys, in one write
+TO_ENCODE = b""  # a row that is encoded once, when all facts are applied
 
 
 class Store(Protocol):
@@ -40,6 +43,13 @@ class Store(Protocol):
 
     def write(self, changed: Mapping[bytes, bytes | None], next_offset: int) -> None:
         """Take them, the position among them."""
+
+
+class ForgettingStore(Store, Protocol):
+    """The same, for who removes holds."""
+
+    def holds(self) -> Iterator[tuple[bytes, bytes]]:
+        """All of them, as they stand now."""
 
 
 @dataclass
@@ -120,15 +130,15 @@ def apply_facts(
     return done
 
 
-def changes(store: Store, facts: Sequence[Fact]) -> dict[bytes, bytes]:
-    """Rows, holds and orders' records that facts change, as they are after all of them."""
+def changes(store: Store, facts: Sequence[Fact]) -> dict[bytes, bytes | None]:
+    """Rows, holds and orders' records that facts change, as they are after all of them; None: removed."""
     hold_keys = [hold_key(fact["sku"], fact["reservation_id"]) for fact in facts]
     skus = [fact["sku"].encode() for fact in facts]
     wanted = list(dict.fromkeys([*hold_keys, *skus]))
     stored = {key: value for key, value in zip(wanted, store.get_many(wanted), strict=True) if value is not None}
     holds: dict[bytes, Hold] = {}
     touched: dict[bytes, PackedRow | None] = {}
-    changed: dict[bytes, bytes] = {}
+    changed: dict[bytes, bytes | None] = {}
     for key, sku, fact in zip(hold_keys, skus, facts, strict=True):
         before = holds.get(key) or (decode_hold(stored[key]) if key in stored else None)
         after = holds[key] = hold_after(before, fact)
@@ -139,8 +149,32 @@ def changes(store: Store, facts: Sequence[Fact]) -> dict[bytes, bytes]:
         if row is None and after.parts:
             row = touched[sku] = row_to_come(after.sku)
         if row is not None and row_after(row, before, after):
-            changed[sku] = b""  # once, below
-    return {key: value or rows.encode(touched[key]) for key, value in changed.items()}
+            changed[sku] = TO_ENCODE
+    return {key: rows.encode(touched[key]) if value == TO_ENCODE else value for key, value in changed.items()}
+
+
+def drop_forgotten(store: ForgettingStore, position: Position, forgotten_to: int) -> Position:
+    """Remove the holds that may be forgotten where all are that ended at or before `forgotten_to`.
+
+    Args:
+        store: with the holds of `position`.
+        position: afterwards as returned.
+        forgotten_to: of the live rows, in ms.
+    """
+    if forgotten_to <= position.forgotten_to:
+        return position
+    position = replace(position, forgotten_to=forgotten_to)
+    said = {keys.POSITION: rows.encode(position)}
+    removed: dict[bytes, bytes | None] = {}
+    for _, value in store.holds():
+        hold = decode_hold(value)
+        if is_past(hold, forgotten_to):
+            removed |= dict.fromkeys(keys_of(hold))
+        if len(removed) >= REMOVED_MAX:
+            store.write({**removed, **said}, position.offsets.get(UPDATES.name, 0))
+            removed = {}
+    store.write({**removed, **said}, position.offsets.get(UPDATES.name, 0))
+    return position
 
 
 def _numbered(log: Facts, codec: Codec) -> Generator[list[tuple[int, Fact]], None, None]:

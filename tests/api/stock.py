@@ -119,7 +119,7 @@ class Stock:
         self.end()
         return token
 
-    def decide(self, partition: int, records: Mapping[bytes, bytes], next_command: int | None = None) -> None:
+    def decide(self, partition: int, records: Mapping[bytes, bytes | None], next_command: int | None = None) -> None:
         """A committed transaction of what commands below `next_command` came to; None: of what lines have answered."""
         self._producer.begin_transaction()
         for key, value in records.items():

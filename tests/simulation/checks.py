@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Any, cast
 
 from confluent_kafka import Message
 
+from inventory.reservations.facts import keys_of
 from inventory.stock import Limits
 from schemas import keys
 from schemas.reservations import decode_hold
-from schemas.rows import Position, decode_position, decode_row
+from schemas.rows import Position, decode_position, decode_row, encode
 from schemas.topics import COMMANDS, DEAD_LETTERS, RESERVATION_STEPS, STOCK, UPDATES
 from state.follower import Follower
 from state.store import PartitionStore
 from stockweave.replay.facts import Facts
 from stockweave.replay.refold import refold
-from stockweave.replay.reservations import changes
-from stockweave.replay.verify.compare import compare, compare_holds
+from stockweave.replay.reservations import changes, drop_forgotten
+from stockweave.replay.verify.compare import compare, compare_holds, others
 from stockweave.replay.verify.verify import tally_problems
 from streams.batch import Folder, Part
 from streams.dead_letters import NOTE
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import Simulation
 
 LOOK_EVERY = 6
+LATE_MS = 2_000  # by so much and a hundredth of the time that it is kept, a hold may be forgotten too late
 
 
 class Wrong(AssertionError):
@@ -219,15 +221,21 @@ def what_waits(simulation: Simulation) -> str:
             return f"the view of partition {number} has not caught up"
         if view.partitions[number].mark.next_offset < simulation.cluster.log(STOCK.name, number).stable_end:
             return f"the view of partition {number} is behind"
-        lapsed = [hold for hold in map(decode_hold, dict(store.holds()).values()) if hold.has_expired(now_ms)]
+        holds = list(map(decode_hold, dict(store.holds()).values()))
+        lapsed = [hold for hold in holds if hold.has_expired(now_ms)]
         if lapsed:
             return f"{lapsed[0]} of partition {number} has lapsed, and is not ended by {who}"
         steps = simulation.cluster.log(RESERVATION_STEPS.name, number)
-        silent = [hold for hold in map(decode_hold, dict(store.holds()).values()) if any(q.asked for q in hold.lines)]
+        silent = [hold for hold in holds if any(q.asked for q in hold.lines)]
         if silent:
             return f"lines of {silent[0]} of partition {number} have not answered"
         if steps.open:
             return f"a transaction hangs in partition {number} of the steps"
+        retention_ms = simulation.scenario.retention_ms
+        kept_to = now_ms - retention_ms - retention_ms // 100 - LATE_MS
+        past = [hold for hold in holds if hold.ended_at is not None and hold.ended_at < kept_to]
+        if past:
+            return f"{past[0]} of partition {number} was over long ago, and is not forgotten by {who}"
     return ""
 
 
@@ -346,16 +354,24 @@ class _KeptFacts:
 
 
 def _verified(simulation: Simulation, number: int) -> None:
-    """As `stockweave verify` does it: its own replay and its own comparison."""
+    """As `stockweave verify` does it: its own replay and its own comparison. Then as a rebuild ends."""
     scenario = simulation.scenario
     disk = SimulatedDisk(simulation.clock, None, 0, random.Random(0))
     live, replayed = (PartitionStore(Path(name), disk, "g0") for name in ("live", "replayed"))
     seen = visible(simulation, number)
-    live.write(cast("Any", seen.everything), 1)
+    position = seen.position or Position({}, {})
+    live.write({**seen.everything, keys.POSITION: encode(position)}, 1)
     folder = Folder(CODEC, Limits(scenario.horizon_ms, scenario.entries_max), scenario.partitions)
     result = refold(cast("Facts", _KeptFacts(simulation, number)), folder, replayed)
-    replayed.write(cast("Any", changes(replayed, simulation.decisions.facts(number))), 1)
+    replayed.write(changes(replayed, simulation.decisions.facts(number)), 1)
     compared, holds = compare(live, replayed), compare_holds(live, replayed)
-    problems = tally_problems(number, seen.position or Position({}, {}), result)
+    problems = tally_problems(number, position, result)
     if compared.differ or holds.differ or holds.disagree or problems:
         raise Wrong(f"verify of partition {number}: {compared.differ} differ, {holds}, {problems}")
+    kept = dict(others(live))
+    for hold in map(decode_hold, dict(live.holds()).values()):
+        if hold.ended_at is not None and hold.ended_at <= position.forgotten_to:
+            for key in keys_of(hold):
+                del kept[key]
+    drop_forgotten(replayed, result, position.forgotten_to)
+    same_bytes(f"a rebuild of partition {number}", dict(others(replayed)), kept)

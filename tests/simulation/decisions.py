@@ -35,11 +35,12 @@ class Decisions:
         partitions = range(simulation.scenario.partitions)
         self.asked: list[dict[int, Asked]] = [{} for _ in partitions]
         self._positions: list[list[tuple[Record, Position]]] = [[] for _ in partitions]
+        self._removed: list[list[Record]] = [[] for _ in partitions]
         self._noted = [0 for _ in partitions]
         self._holds: dict[Name, Hold] = {}
 
     def look(self) -> None:
-        """Note the positions that were written since the last look."""
+        """Note the positions that were written since the last look, and the holds that were removed."""
         for number, log in enumerate(self._simulation.cluster.topics[STOCK.name]):
             for record in reversed(log.records):
                 if record.offset < self._noted[number]:
@@ -47,6 +48,8 @@ class Decisions:
                 if record.key == keys.POSITION:
                     position = decode_position(cast("bytes", record.value))
                     self._positions[number].append((record, position))
+                elif record.value is None and (record.key or b"").startswith(keys.HOLD_PREFIX):
+                    self._removed[number].append(record)
             self._noted[number] = log.end
 
     def at_rest(self, number: int, rows: dict[bytes, bytes], records: dict[bytes, bytes], at: Position) -> None:
@@ -55,7 +58,7 @@ class Decisions:
         holds = [decode_hold(value) for key, value in records.items() if key.startswith(keys.HOLD_PREFIX)]
         self._holds |= {(hold.sku, hold.reservation_id): hold for hold in holds}
         if self._simulation.cluster.torn:
-            _sums(number, decoded, holds)
+            _sums(number, decoded, holds, at.forgotten_to)
             return
         ledger = self._ledger(number, at)
         for sku, row in decoded.items():
@@ -105,6 +108,9 @@ class Decisions:
                 turn.notes(asked)
             if waiting:
                 raise Wrong(f"partition {number}: {waiting} were decided out of turn")
+            self._forget(number, record, position, ledger)
+            if position.forgotten_to < before.forgotten_to:
+                raise Wrong(f"partition {number}: what is forgotten went back from {before} to {position}")
             before = position
         return ledger
 
@@ -118,19 +124,33 @@ class Decisions:
             for record, command in zip(told, commands, strict=True)
         }
 
+    def _forget(self, number: int, record: Record, position: Position, ledger: Ledger) -> None:
+        """What the transaction of a position record has removed."""
+        for removed in self._removed[number]:
+            if removed.span is record.span:
+                name = _name(removed)
+                ended_at = ledger.forget(name, position.decided_at, self._simulation.scenario.retention_ms)
+                if ended_at > position.forgotten_to:
+                    raise Wrong(f"partition {number}: {name} is forgotten, and the position knows nothing of it")
+
     def agree(self) -> None:
         """Reservations of several SKUs and their lines, in whatever partitions; called once all are looked at."""
+        gone = {_name(removed) for of_number in self._removed for removed in of_number if removed.committed}
         for (sku, name), hold in self._holds.items():
             if sku:
                 continue
             for line in hold.lines:
                 of_line = self._holds.get((line.sku, name))
+                is_over = line.state == "EXPIRED" and not line.steps  # it was asked too late, and never held
+                if of_line is None and ((line.sku, name) in gone or is_over) and not line.open_units:
+                    continue
                 if line.asked or hold.state == PENDING:
                     raise Wrong(f"line {line.sku} of {name} has not answered: {hold}")
                 if of_line is None or (line.state, line.parts) != (of_line.state, of_line.parts):
                     raise Wrong(f"line {line.sku} of {name} is {of_line}, and its coordinator knows {line}")
                 if of_line.open_units and not hold.is_open:
                     raise Wrong(f"{of_line} is held by nobody: {hold}")
+        self._holds.clear()
 
 
 class _Turn:
@@ -174,8 +194,8 @@ class _Turn:
             self._ledger.take(fact, asked.get(fact["step_offset"]), None)
 
 
-def _sums(number: int, rows: dict[str, StockRow], holds: list[Hold]) -> None:
-    """What is reserved of a row is what its holds have, but for what its counts know of."""
+def _sums(number: int, rows: dict[str, StockRow], holds: list[Hold], forgotten_to: int) -> None:
+    """What is reserved of a row is what its holds have, but for what its counts know of, and what was forgotten."""
     for sku, row in rows.items():
         sums: dict[str, dict[tuple[Any, ...], int]] = {}
         for hold in holds:
@@ -188,8 +208,21 @@ def _sums(number: int, rows: dict[str, StockRow], holds: list[Hold]) -> None:
                 of_source = sums.setdefault(where, {})
                 of_source[kind] = of_source.get(kind, 0) + part.quantity
         expected = {where: sorted([*kind, n] for kind, n in kinds.items()) for where, kinds in sums.items()}
-        if _in_words(row) != expected:
+        if _kept(_in_words(row), forgotten_to) != _kept(expected, forgotten_to):
             raise Wrong(f"partition {number}: of {sku} {_in_words(row)} are reserved, and its holds have {expected}")
+
+
+def _name(removed: Record) -> Name:
+    """Of a hold that was removed."""
+    sku, _, name = (removed.key or b"").removeprefix(keys.HOLD_PREFIX).decode().partition("\0")
+    return sku, name
+
+
+def _kept(reserved: dict[str, list[list[Any]]], forgotten_to: int) -> dict[str, list[list[Any]]]:
+    """Without what forgotten holds may have left."""
+    second = -(-forgotten_to // 1_000) * 1_000
+    kept = {where: [e for e in entries if e[2] == 0 or e[2] > second] for where, entries in reserved.items()}
+    return {where: entries for where, entries in kept.items() if entries}
 
 
 def _in_words(row: StockRow) -> dict[str, list[list[Any]]]:

@@ -6,12 +6,15 @@ stock as it was allow, and no other was possible; what is reserved of a row is t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from tests.simulation.asking import Asked
 from tests.simulation.auditor import Row
 from tests.simulation.several import Several, Unlawful, has_lapsed
+
+LATE_MS = 43_200_000  # a line is held within half a day, or not at all
 
 Fact = dict[str, Any]
 Name = tuple[str, str]
@@ -44,6 +47,7 @@ class Ledger:
     def __init__(self) -> None:
         self.lines: dict[Name, Line] = {}
         self.several = Several()
+        self._former: list[Line] = []  # forgotten, but for what rows have of them
         self._clock = 0
         self._done: set[tuple[str, int]] = set()
 
@@ -94,7 +98,11 @@ class Ledger:
 
     def _held(self, fact: Fact, command: dict[str, Any], line: Line | None, row: Row | None) -> None:
         if line is not None:
-            raise Unlawful(f"{fact}: it was decided before, {line.fact}")
+            if not _is_former(line, command):
+                raise Unlawful(f"{fact}: it was decided before, {line.fact}")
+            self._former.append(line)
+        if _is_late(command, fact["decided_at"]):
+            raise Unlawful(f"{fact} is the line of what is over since long")
         free = {} if row is None else self.free(row, fact["sku"], fact["decided_at"])
         fits = {
             where: units
@@ -190,6 +198,20 @@ class Ledger:
         free = {} if row is None else self.free(row, command["sku"], now_ms)
         return sum(units for where, units in free.items() if where.split("\x1f")[1] == command["to_location"])
 
+    def forget(self, name: Name, now_ms: int, retention_ms: int) -> int:
+        """A hold is gone, by a transaction of that time of the decision clock; when it ended."""
+        if not name[0]:
+            ended_at = self.several.forget(name[1])
+        else:
+            line = self.lines.pop(name, None)
+            if line is None or line.state in ("HELD", "COMMITTED"):
+                raise Unlawful(f"{name} is forgotten, and is {line}")
+            ended_at = int(line.fact["decided_at"])
+            self._former.append(line)
+        if ended_at > now_ms - retention_ms:
+            raise Unlawful(f"{name} is forgotten at {now_ms}, and is kept for {retention_ms} ms after {ended_at}")
+        return ended_at
+
     def was_possible(self, command: dict[str, Any], now_ms: int, row: Row | None) -> bool:
         """Whether a command that left no fact could have been carried out."""
         if command["action"] == "ANSWER":
@@ -198,7 +220,7 @@ class Ledger:
             return self.several.was_possible(command, now_ms)
         line = self.lines.get((command["sku"], command["reservation_id"]))
         if command["action"] == "HOLD":
-            return line is None
+            return (line is None or _is_former(line, command)) and not _is_late(command, now_ms)
         if line is None or any(step[3] == command["command_id"] for step in line.steps):
             return False
         if has_lapsed(line.fact, now_ms) or line.fact["coordinated"] != command["coordinated"]:
@@ -227,17 +249,21 @@ class Ledger:
             times += [source["count"][2]] if source["count"] is not None else []
             stale = source["stale_after_ms"] is not None and now_ms - max(times) > source["stale_after_ms"]
             taken = 0
-            for line in self.lines.values():
+            for line in self._ever():
                 for part in line.parts if line.fact["sku"] == sku else ():
                     if _where(part) == where and not _known(part, source):
                         taken += part["quantity"]
             free[where] = 0 if stale else max(0, source["on_hand"] - taken)
         return free
 
+    def _ever(self) -> Iterator[Line]:
+        yield from self._former
+        yield from self.lines.values()
+
     def reserved(self, sku: str, row: Row) -> dict[str, list[list[Any]]]:
         """What is reserved of a row that is as given."""
         sums: dict[str, dict[tuple[Any, ...], int]] = {}
-        for line in self.lines.values():
+        for line in self._ever():
             for part in line.parts if line.fact["sku"] == sku else ():
                 where, gone = _where(part), part["fulfilled_at"]
                 count = row["sources"].get(where, {"count": None})["count"]
@@ -247,6 +273,16 @@ class Ledger:
                 kind = (line.fact["channel"], part["committed_at"] or 0, gone or 0)
                 of_source[kind] = of_source.get(kind, 0) + part["quantity"]
         return {where: sorted([*kind, n] for kind, n in kinds.items()) for where, kinds in sums.items()}
+
+
+def _is_former(line: Line, command: dict[str, Any]) -> bool:
+    """Whether a line is of a reservation that was forgotten before it, and is held anew."""
+    told = command["command_id"] in [step[3] for step in line.steps]
+    return bool(command["coordinated"]) and line.state not in ("HELD", "COMMITTED") and not told
+
+
+def _is_late(command: dict[str, Any], now_ms: int) -> bool:
+    return bool(command["coordinated"]) and now_ms - command["received_at"] >= LATE_MS
 
 
 def _where(part: dict[str, Any]) -> str:

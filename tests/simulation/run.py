@@ -37,7 +37,8 @@ def scheduled(seed: int) -> tuple[Scenario, list[Action]]:
     rng = random.Random(seed)
     scenario = Scenario.drawn(rng)
     workers = [f"worker-{n}" for n in range(scenario.workers)]
-    return scenario, drawn(rng, workers, ["api"], LENGTH, tears=scenario.tears)
+    actions = drawn(rng, workers, ["api"], LENGTH, tears=scenario.tears)
+    return scenario.with_retention(rng), actions
 
 
 def play(seed: int, scenario: Scenario, actions: list[Action], faults_min: int = 0) -> Tally:

@@ -29,6 +29,7 @@ class Reservation:
     fact: Fact
     asked: Command
     created_at: int
+    ended_at: int | None = None
     steps: list[list[Any]] = field(default_factory=list)
 
     @property
@@ -58,6 +59,8 @@ class Several:
             self._changed(fact, command, known)
         if fact["fact"] != "NOTED":
             known.steps.append([fact["fact"], fact["decided_at"], fact["units"], fact["command_id"] or None])
+        if known.ended_at is None and fact["state"] not in ("PENDING", "HELD", "COMMITTED"):
+            known.ended_at = fact["decided_at"]
         known.fact = fact
         self.reservations[fact["reservation_id"]] = known
 
@@ -108,6 +111,13 @@ class Several:
         if fact["state"] != state or (lapses is not None and fact["expires_at"] != lapses):
             raise Unlawful(f"{fact} ends as {fact['state']}, expected {state}")
 
+    def forget(self, name: str) -> int:
+        """It is gone; when it ended."""
+        known = self.reservations.pop(name, None)
+        if known is None or known.ended_at is None or any(line["asked"] for line in known.fact["lines"]):
+            raise Unlawful(f"{name} is forgotten, and is {known}")
+        return known.ended_at
+
     def was_possible(self, command: Command, now_ms: int) -> bool:
         """Whether a storefront's command could be carried out."""
         known = self.reservations.get(command["reservation_id"])
@@ -125,7 +135,8 @@ class Several:
             return True
         lines = {line["sku"]: line for line in known.fact["lines"]}
         if command["action"] == "TRANSFER":
-            return len(command["lines"]) == 1 and command["lines"][0]["sku"] in lines
+            asked = [line for each in command["lines"] if (line := lines.get(each["sku"])) is not None]
+            return len(command["lines"]) == 1 and any(_line_open(line) for line in asked)
         named = command["lines"] or [
             {"sku": sku, "quantity": 0, "location_id": None} for sku, line in lines.items() if _line_open(line)
         ]

@@ -126,7 +126,8 @@ class SimulatedWorker:
             clock=simulation.clock,
             open_store=lambda number: PartitionStore(Path(str(number)), self.disk, "g0"),
         )
-        return Processor(world, simulation.topics, FACTS, simulation.scenario.batch_events_max)
+        scenario = simulation.scenario
+        return Processor(world, simulation.topics, FACTS, scenario.batch_events_max, scenario.retention_ms)
 
     def _died(self) -> None:
         self.disk.die()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from schemas.keys import partition_of
 from schemas.topics import COMMANDS, STOCK, UPDATES
@@ -20,12 +20,14 @@ from tests.simulation.worker import GROUP, SimulatedView, SimulatedWorker, topic
 from tests.simulation.workload import Told, told
 
 DAY_MS = 86_400_000
+LONG_MS = 30 * DAY_MS
 ROUNDS_MAX = 300
 STUCK_ROUNDS = 30
 TURN_STEPS = 120
 RESTARTS_LATE = 0.6  # the share of them
 AT_WORK = 0.8  # the share of faults that befall a worker that serves partitions, if it gets any
 READY_TURNS, READY_STEPS = 12, 12
+AGAIN = 12  # commands of before
 COMPACTION_LAG_MS = 2_000  # much shorter than the real one, so that it comes to compaction
 MARKERS_SOON = 0.6  # the chance that Kafka writes one, and another one, between two actions
 
@@ -34,7 +36,8 @@ MARKERS_SOON = 0.6  # the chance that Kafka writes one, and another one, between
 class Scenario:
     """The sizes of a run: few of everything, so that things meet.
 
-    `trims`: the log of updates loses its beginning; `tears`: Kafka loses markers of transactions.
+    `trims`: the log of updates loses its beginning; `tears`: Kafka loses markers of transactions; `retention_ms`: how
+    long holds are kept after their end.
     """
 
     partitions: int
@@ -48,6 +51,7 @@ class Scenario:
     commands: int = 60
     trims: bool = False
     tears: bool = True
+    retention_ms: int = LONG_MS
 
     @classmethod
     def drawn(cls, rng: random.Random) -> Scenario:
@@ -65,6 +69,13 @@ class Scenario:
             trims=rng.random() < 0.3,
             tears=rng.random() < 0.4,
         )
+
+    def with_retention(self, rng: random.Random) -> Scenario:
+        """How long holds are kept is drawn last, so that the rest of a seed is what it was before they were forgotten.
+
+        Most are kept for so little that many of a run are forgotten in it, and asked for again.
+        """
+        return replace(self, retention_ms=rng.choice((LONG_MS, DAY_MS, DAY_MS)))
 
 
 class Finding(AssertionError):
@@ -314,11 +325,25 @@ class Simulation:
         for each in self._by_name.values():
             self.tally.reached += each.process.reached
         checks.at_rest(self)
+        self._outlive_holds()
         if self.cluster.torn:
             for worker in self.workers:
                 worker.process.kill()
             self._settle()
             checks.nothing_hangs(self)
+
+    def _outlive_holds(self) -> None:
+        """What is over is forgotten once its time has come, and nothing else is; then it is asked for again."""
+        asked = [one for of_partition in self.decisions.asked for one in of_partition.values()]
+        if self.scenario.retention_ms >= LONG_MS or not asked:
+            return
+        self.clock.pass_ms(self.scenario.retention_ms + checks.LATE_MS)
+        for again in ([], self._rng.sample(asked, min(AGAIN, len(asked)))):
+            for one in again:
+                self._ask(one)
+            self._settle()
+            self.decisions.look()
+            checks.at_rest(self)
 
     def close(self) -> None:
         """End every process, so that nothing of the run is left."""

@@ -246,3 +246,25 @@ def test_after_a_kill_the_rows_are_exactly_those_of_the_stored_position(tmp_path
     assert store.position is not None
     assert store.position.offsets["inventory.updates"] == kept[-1]
     store.close()
+
+
+def test_holds_can_be_come_by_a_few_at_a_time_and_nothing_else_with_them(tmp_path: Path, resources: Resources) -> None:
+    store = PartitionStore(tmp_path / "0", resources, "g1")
+    names = [keys.hold_key("sku", f"r{n}") for n in range(5)]
+    store.write({**dict.fromkeys(names, b"h"), keys.order_key("o", "sku", "r"): b"\x01", b"sku": b"row"}, 1)
+    assert store.some_holds(None, 2) == [(key, b"h") for key in names[:2]]
+    assert store.some_holds(names[1], 2) == [(key, b"h") for key in names[2:4]]
+    assert store.some_holds(names[3], 2) == [(names[4], b"h")]
+    assert store.some_holds(names[4], 2) == []
+    store.close()
+
+
+def test_a_step_on_the_way_through_the_holds_writes_nothing_back(tmp_path: Path) -> None:
+    store = PartitionStore(tmp_path / "0", Resources(1 << 20, 1 << 20, 1 << 20), "g1")
+    first, second = (keys.hold_key("sku", name) for name in ("r1", "r2"))
+    store.write({first: b"1"}, 1)
+    assert store.some_holds(None, 9) == [(first, b"1")]
+    store.write({second: b"2", b"sku": b"row"}, 2)
+    assert store.some_holds(first, 9) == []
+    assert store.some_holds(None, 9) == [(first, b"1"), (second, b"2")]
+    store.close()

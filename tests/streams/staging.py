@@ -14,8 +14,11 @@ from schemas.admin import ensure_topics
 from schemas.topics import STOCK, Topic
 from state.database import Resources
 from state.store import PartitionStore
+from stockweave.world import Clock, SystemClock
 from streams.assembly import Engine
+from streams.forgetting import Forgetting
 from streams.processor import Processor
+from streams.sweep import Sweep
 from tests.deployment import Deployment
 
 PARTITIONS = 4
@@ -72,6 +75,23 @@ def fail_once(
     transaction = processor._transaction
     transaction._producer = FailOnce(transaction._producer, call, error)
     return transaction._producer
+
+
+class Stopped(SystemClock):
+    """Time of day that stands still."""
+
+    def __init__(self, at_ms: int) -> None:
+        self._at_ms = at_ms
+
+    def now_ms(self) -> int:
+        return self._at_ms
+
+
+def keep_for(engine: Engine, kept_ms: int, clock: Clock | None = None) -> None:
+    """Holds after their end: no setting is as short as a test, and rounds by the setting rest for hours."""
+    for assigned in engine.processor._assigned.values():
+        assigned.sweep = Sweep()
+    engine.processor._forgetting = Forgetting(kept_ms, clock or SystemClock())
 
 
 def open_store(deployment: Deployment, name: str, partition: int) -> PartitionStore:

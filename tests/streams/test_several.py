@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from schemas.keys import partition_of
 from schemas.reservations import (
     COMMIT,
     COMMITTED,
@@ -28,7 +29,7 @@ from tests.inventory.builders import update
 from tests.inventory.reference import Event
 from tests.inventory.reservations.builders import command
 from tests.reservations import check
-from tests.streams.staging import PARTITIONS, crash, fail_once
+from tests.streams.staging import PARTITIONS, crash, fail_once, keep_for
 
 MINUTE_MS = 60_000
 SKUS = ("sku-1", "sku-2", "sku-3", "sku-4")
@@ -124,6 +125,36 @@ def test_a_line_goes_to_another_location(deployment: Deployment, engine: Engine)
     drive(engine, settled(deployment, asked=2))
     assert [part.location_id for part in of_lines(deployment)["sku-1"].parts] == ["north"]
     assert deployment.stock().holds["r1"].units_of("t") == 2
+    check(deployment.stock(), deployment)
+
+
+@pytest.mark.parametrize("lines_as_well", [True, False])
+def test_one_that_was_over_for_long_is_forgotten_bit_by_bit_and_is_made_anew_with_lines_of_its_own(
+    deployment: Deployment, engine: Engine, *, lines_as_well: bool
+) -> None:
+    deployment.ask([hold(units=2)])
+    drive(engine, settled(deployment))
+    deployment.ask([several(COMMIT, "c"), several(FULFIL, "f")])
+    drive(engine, lambda: settled(deployment, asked=3)() and deployment.stock().holds["r1"].state == FULFILLED)
+    drive(engine, lambda: all(hold.state == FULFILLED for hold in of_lines(deployment).values()))
+    keep_for(engine, 300)
+    home = partition_of(b"r1", PARTITIONS)
+    for number, assigned in engine.processor._assigned.items():
+        if number != home and not lines_as_well:
+            assigned.sweep._next_ms = 1 << 62  # its turn comes later
+    away = [sku for sku in SKUS if lines_as_well or partition_of(sku.encode(), PARTITIONS) == home]
+    drive(engine, lambda: not {"r1", *(name_of("r1", sku) for sku in away)} & deployment.stock().holds.keys())
+    assert of_lines(deployment).keys() == set(SKUS) - set(away)
+    check(deployment.stock(), deployment)
+    for assigned in engine.processor._assigned.values():
+        assigned.sweep._next_ms = 1 << 62
+    deployment.ask([hold(units=3, order_id="another")])
+    drive(engine, lambda: settled(deployment, asked=4)() and deployment.stock().holds["r1"].state == HELD)
+    lines_after = of_lines(deployment)
+    assert {(line.state, line.open_units, len(line.steps)) for line in lines_after.values()} == {(HELD, 3, 1)}
+    deployment.ask([hold(2, units=1)])
+    drive(engine, settled(deployment, 2, asked=5))
+    assert deployment.stock().holds["r2"].state == REFUSED, "two were shipped, and three are held"
     check(deployment.stock(), deployment)
 
 

@@ -62,6 +62,7 @@ class Stand(msgspec.Struct, frozen=True, omit_defaults=True):
     facts: int = 0
     facts_from: int = 0
     decided_at: int = 0
+    forgotten_to: int = 0
 
     @classmethod
     def of(cls, position: Position) -> Stand:

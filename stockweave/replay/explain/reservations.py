@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
@@ -16,7 +17,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from inventory.reservations.facts import Fact, hold_after
+from inventory.reservations.facts import Fact, begins, hold_after
 from inventory.reservations.reserved import Reserved, of_holds
 from schemas.keys import SOURCE_SEPARATOR
 from schemas.reservations import Hold
@@ -46,14 +47,22 @@ class Reservations:
     topic: str = ""
     facts: tuple[Decided, ...] = ()
 
-    @cached_property
+    @property
     def holds(self) -> dict[str, Hold]:
         """By reservation, in the order of the first facts."""
+        return self._told[0]
+
+    @cached_property
+    def _told(self) -> tuple[dict[str, Hold], list[Hold]]:
+        """Holds, and those that were forgotten when one of the same id began anew."""
         holds: dict[str, Hold] = {}
+        former: list[Hold] = []
         for _, fact in self.facts:
             name = fact["reservation_id"]
+            if name in holds and begins(fact):
+                former.append(holds[name])
             holds[name] = hold_after(holds.get(name), fact)
-        return holds
+        return holds, former
 
     @property
     def open(self) -> list[Hold]:
@@ -69,8 +78,10 @@ class Reservations:
         return Reservations(self.topic, tuple(one for one in self.facts if one.fact["decided_at"] <= at_ms))
 
     def reserved(self, sources: Mapping[str, Source]) -> Reserved:
-        """What the holds take of sources with these counts."""
-        return of_holds(self.holds.values(), {key: source.count for key, source in sources.items()})
+        """What the holds take of sources with these counts, forgotten ones as well: a row keeps that."""
+        return of_holds(
+            chain(self.holds.values(), self._told[1]), {key: source.count for key, source in sources.items()}
+        )
 
     def row(self, sku: str, folded: bytes | None) -> StockRow | None:
         """The row of its folded updates, encoded, with what is reserved of it; None where there is neither."""

@@ -30,9 +30,9 @@ from stockweave.replay.live import read_live
 from stockweave.replay.rebuild.positions import Reach
 from stockweave.replay.rebuild.record import rebuild_writer
 from stockweave.replay.refold import refold
-from stockweave.replay.reservations import apply_facts
+from stockweave.replay.reservations import apply_facts, drop_forgotten
 from stockweave.replay.spread import Counted, Ticks
-from stockweave.replay.verify.compare import pairs
+from stockweave.replay.verify.compare import Entry, pairs
 from stockweave.replay.verify.verify import folder_of
 from stockweave.settings import Settings
 from stockweave.writer import Anchor, Produce, Writer
@@ -162,6 +162,7 @@ class FoldTask:
                 f"{'; '.join(applied.problems)}: the log of reservations has lost a part, and its holds cannot be made "
                 "anew; restore it from a copy"
             )
+        drop_forgotten(published, applied.position, until.forgotten_to)
         at_last = Reach(position.offsets.get(UPDATES.name, 0), applied.position.facts)
         return Advance(at_last, counted.count + applied.count, time.monotonic() - began_s)
 
@@ -178,6 +179,10 @@ class PublishedStore:
     def get_many(self, row_keys: Sequence[bytes]) -> list[bytes | None]:
         """As the store's."""
         return self.store.get_many(row_keys)
+
+    def holds(self) -> Iterator[Entry]:
+        """As the store's."""
+        return self.store.holds()
 
     def write(self, changed: Mapping[bytes, bytes | None], next_offset: int) -> None:
         """Commit rows in the order of their keys, the position last, and then write them to the store.

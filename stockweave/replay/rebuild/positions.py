@@ -62,10 +62,14 @@ def offsets(found: dict[int, Position], partitions: Sequence[int]) -> dict[int, 
 
 
 class Reach(NamedTuple):
-    """How far a partition is: the offset of updates that it is folded up to, and facts of reservations applied."""
+    """How far a partition is: the offset of updates that it is folded up to, and facts of reservations applied.
+
+    `forgotten_to`: as in `Position`; it is nothing to catch up with, for what is there all the same is forgotten later.
+    """
 
     updates: int
     facts: int
+    forgotten_to: int = 0
 
     def behind(self, other: Reach) -> int:
         """Updates and facts that the other has, and this has not."""
@@ -75,7 +79,7 @@ class Reach(NamedTuple):
 def reaches(found: dict[int, Position], partitions: Sequence[int]) -> dict[int, Reach]:
     """How far each partition is."""
     at = offsets(found, partitions)
-    return {p: Reach(at[p], found[p].facts if p in found else 0) for p in partitions}
+    return {p: Reach(at[p], *((found[p].facts, found[p].forgotten_to) if p in found else (0,))) for p in partitions}
 
 
 def _read(consumer: Consumer, topic: str, starts: dict[int, int], ends: dict[int, int]) -> dict[int, Position]:

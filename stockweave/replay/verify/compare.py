@@ -1,7 +1,8 @@
 """Compares two stores of one partition, the live one and the one of its replay: rows, holds, and the two together.
 
-Invariant: every record of either side is looked at, and two are the same only if they mean the same. Called by verify
-and by rebuilds.
+Invariant: every record of either side is looked at, and two are the same only if they mean the same. A hold that is on
+one side alone is no difference where the other's position says that it may be forgotten. Called by verify and by
+rebuilds.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import msgspec
 
 from inventory.digest import PartitionDigest, meaning
 from inventory.reservations.reserved import Reserved, of_holds
+from inventory.reservations.retention import is_explained, is_past
 from schemas import keys, rows
 from schemas.reservations import Hold, decode_hold
 from schemas.rows import StockRow, decode_row
@@ -51,10 +53,10 @@ class ComparedHolds:
     """What became of comparing what lies beside the rows.
 
     Attributes:
-        holds: that either side has.
+        holds: that either side has, without those that the other has forgotten.
         differ: of them, and of the records that tell which orders they belong to.
         first: the first of those.
-        disagree: SKUs of whose row something else is reserved than its holds take.
+        disagree: SKUs of whose row something else is reserved than its holds take, or forgotten ones left.
         disagreeing: the first of those: SKU, what the row has reserved, and what its holds take.
     """
 
@@ -99,7 +101,7 @@ def compare_holds(live: PartitionStore, replayed: PartitionStore) -> ComparedHol
     disagreeing: list[tuple[str, Reserved, Reserved]] = []
     for sku, of_sku in groupby(live.holds(), lambda item: sku_of(item[0])):
         said, due = _reserved(live, sku, [hold for _, value in of_sku if (hold := hold_of(value)) is not None])
-        if said != due:
+        if not is_explained(said, due, _forgotten_to(live)):
             disagree += 1
             disagreeing += [(sku.decode(errors="backslashreplace"), said, due)][: SHOWN_MAX - len(disagreeing)]
     return ComparedHolds(count, differ, first, disagree, disagreeing)
@@ -110,6 +112,11 @@ def compare_others(live: PartitionStore, replayed: PartitionStore) -> tuple[int,
     count = differ = 0
     first: list[Differing] = []
     for key, left, right in pairs(others(live), others(replayed)):
+        there, away = (replayed, live) if left is None else (live, replayed)
+        if None in (left, right) and _is_forgotten(key, there, away):
+            continue
+        if left is not None and _outlives_its_hold(key, live):
+            right = None
         count += key.startswith(keys.HOLD_PREFIX)
         if left != right and not _same_hold(key, left, right):
             differ += 1
@@ -121,6 +128,32 @@ def _same_hold(key: bytes, left: bytes | None, right: bytes | None) -> bool:
     """Whether both say the same, by whichever version of ours they were written."""
     hold = hold_of(left) if key.startswith(keys.HOLD_PREFIX) else None
     return hold is not None and hold == hold_of(right)
+
+
+def _is_forgotten(key: bytes, there: PartitionStore, away: PartitionStore) -> bool:
+    """Whether a record that is `there` alone is of a hold that may be forgotten where it is `away`, and is."""
+    forgotten_to = _forgotten_to(away)
+    if not forgotten_to:
+        return False
+    of_hold = _of_hold(key)
+    hold = hold_of(there.get(of_hold))
+    return hold is not None and is_past(hold, forgotten_to) and away.get(of_hold) is None
+
+
+def _outlives_its_hold(key: bytes, store: PartitionStore) -> bool:
+    """Whether the record of an order is there though its hold is forgotten."""
+    return key.startswith(keys.ORDER_PREFIX) and _forgotten_to(store) > 0 and store.get(_of_hold(key)) is None
+
+
+def _of_hold(key: bytes) -> bytes:
+    """The key of the hold that a record is about."""
+    if key.startswith(keys.ORDER_PREFIX):
+        return keys.HOLD_PREFIX + key[len(keys.ORDER_PREFIX) :].partition(_LAST_OF_ID)[2]
+    return key
+
+
+def _forgotten_to(store: PartitionStore) -> int:
+    return 0 if store.position is None else store.position.forgotten_to
 
 
 def _reserved(store: PartitionStore, sku: bytes, holds: list[Hold]) -> tuple[Reserved, Reserved]:

@@ -359,9 +359,15 @@ def _tally(position: Position, supplier: str) -> str:
 
 def position_problems(partition: int, live: Position, applied: Applied) -> list[str]:
     """Whether what the live position says of its facts is so."""
+    problems = _fact_problems(live, applied) if applied.count else []
+    if live.forgotten_to > live.decided_at:
+        said = f"holds that ended by {live.forgotten_to} may be forgotten"
+        problems.append(f"the position says that {said}, and its decision clock is {live.decided_at}")
+    return [f"partition {partition}: {problem}" for problem in problems]
+
+
+def _fact_problems(live: Position, applied: Applied) -> list[str]:
     due, problems = applied.position, []
-    if applied.count == 0:
-        return []
     if applied.beyond is not None and live.facts_from > applied.beyond:
         said = f"the first fact that the rows do not have is at offset {applied.beyond:,}"
         problems.append(f"{said}, and the position says that none is below {live.facts_from:,}")
@@ -370,4 +376,4 @@ def position_problems(partition: int, live: Position, applied: Applied) -> list[
     commands, decided = (p.offsets.get(COMMANDS.name, 0) for p in (live, due))
     if commands < decided:
         problems.append(f"the position says that commands from offset {commands:,} on are open: {decided:,} is decided")
-    return [f"partition {partition}: {problem}" for problem in problems]
+    return problems

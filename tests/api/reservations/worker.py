@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, Message, TopicPartition
 from inventory.policies import Policies
 from inventory.reservations import coordinate
 from inventory.reservations.decide import Case, Command, Decision, decide, expire
-from inventory.reservations.facts import Origin, fact_of, hold_after, records_of, row_after
+from inventory.reservations.facts import Origin, fact_of, hold_after, keys_of, records_of, row_after
 from schemas.codec import Codec
 from schemas.registry import FileRegistry
 from schemas.reservations import ANSWER, NO_SKU, NOTED, Hold
@@ -93,6 +93,13 @@ class Worker:
             with self._busy:
                 self._consumer.resume(others)
 
+    def forget(self, sku: str, own_id: str) -> None:
+        """What a hold that was over long enough ago comes to."""
+        with self._busy:
+            hold = self.holds.pop((sku, own_id))
+            number = self._stock.partition(sku)
+            self._stock.decide(number, dict.fromkeys(keys_of(hold)), self._stock.next_command[number])
+
     def _now_ms(self) -> int:
         return time.time_ns() // 1_000_000 + self.ahead_ms
 
@@ -104,7 +111,7 @@ class Worker:
                     assert message.error() is None, message.error()
                     of_partition.setdefault(cast("int", message.partition()), []).append(message)
                 for number, messages in of_partition.items():
-                    records: dict[bytes, bytes] = {}
+                    records: dict[bytes, bytes | None] = {}
                     for message in messages:
                         records |= self._decided(message)
                     self._stock.decide(number, records, cast("int", messages[-1].offset()) + 1)
@@ -112,7 +119,7 @@ class Worker:
                     self._pass_on(self._between.pop(0))
             time.sleep(0.001)  # a lock is not fair
 
-    def _decided(self, message: Message) -> dict[bytes, bytes]:
+    def _decided(self, message: Message) -> dict[bytes, bytes | None]:
         """The records of what a command comes to."""
         [command] = self._codec.decode([cast("bytes", message.value())])
         assert isinstance(command, dict), command
@@ -135,17 +142,17 @@ class Worker:
             self._between.append(answer)
         self._stock.decide(self._stock.partition(coordinate.home(command)), records)
 
-    def _coordinated(self, done: coordinate.Coordinated | None, command_id: str) -> dict[bytes, bytes]:
+    def _coordinated(self, done: coordinate.Coordinated | None, command_id: str) -> dict[bytes, bytes | None]:
         if done is None:
             return {}
         self._between += done.sent
         return self._carried_out(done.decision, command_id, None)
 
-    def _of_sku(self, command: Command, offset: int | None) -> dict[bytes, bytes]:
+    def _of_sku(self, command: Command, offset: int | None) -> dict[bytes, bytes | None]:
         """The records of what a command on one SKU comes to."""
         sku, name = command["sku"], (command["sku"], command["reservation_id"])
         now_ms = self._now_ms()
-        records: dict[bytes, bytes] = {}
+        records: dict[bytes, bytes | None] = {}
         for (of_sku, _), hold in list(self.holds.items()):
             if of_sku == sku and (ended := expire(hold, now_ms)) is not None:
                 records |= self._carried_out(ended, None, None)
@@ -156,7 +163,7 @@ class Worker:
             records |= self._carried_out(decision, command["command_id"], offset)
         return records
 
-    def _carried_out(self, decision: Decision, command_id: str | None, offset: int | None) -> dict[bytes, bytes]:
+    def _carried_out(self, decision: Decision, command_id: str | None, offset: int | None) -> dict[bytes, bytes | None]:
         """The records of a fact."""
         hold = decision.hold
         name = hold.sku, hold.reservation_id

@@ -12,8 +12,9 @@ import pytest
 from inventory.availability import availability
 from inventory.policies import Policies
 from inventory.reservations import coordinate
-from inventory.reservations.decide import Case, Command, Decision, decide
+from inventory.reservations.decide import LATE_MS, Case, Command, Decision, decide
 from inventory.reservations.facts import Origin, fact_of, hold_after, row_after
+from inventory.reservations.retention import KEPT_MS_MIN, forgotten_to, is_past
 from schemas.keys import source_key
 from schemas.reservations import (
     ANSWER,
@@ -40,6 +41,7 @@ from tests.inventory.reservations.builders import NOW, command
 SOURCES = ("north", "south")
 RID = "r1"
 MINUTE_MS = 60_000
+KEPT_MS = KEPT_MS_MIN
 
 
 def lines(**units: int) -> list[dict[str, Any]]:
@@ -155,7 +157,7 @@ class Shops:
 
     def settle(self) -> None:
         """All that waits arrives; what was lost is asked again."""
-        for _ in range(50):
+        for _ in range(5_000):  # half a day and more
             while self.deliver():
                 pass
             if self.record is None or not any(line.asked for line in self.record.lines):
@@ -163,6 +165,15 @@ class Shops:
             self.now_ms += ASK_AGAIN_MS
             self.look()
         raise AssertionError(f"some line never answers: {self.record}")
+
+    def forget(self, *places: str) -> None:
+        """What is past goes, of the coordinator (`NO_SKU`) and of lines; each partition forgets by itself."""
+        to_ms = forgotten_to(self.now_ms, KEPT_MS)
+        if NO_SKU in places and self.record is not None and is_past(self.record, to_ms):
+            self.record = None
+        for sku in places:
+            if sku in self.holds and is_past(self.holds[sku], to_ms):
+                del self.holds[sku]
 
     # -- what is there
 
@@ -323,3 +334,121 @@ def test_nothing_is_left_held_by_nobody_whatever_is_late_lost_or_told_twice(seed
     shops.agree()
     if shops.record is not None and shops.record.state in (RELEASED, EXPIRED, REFUSED):
         assert shops.left() == units, "all of it went back"
+
+
+def shipped(shops: Shops) -> Shops:
+    begun(shops)
+    for action in (COMMIT, FULFIL):
+        shops.ask(several(action, command_id=action))
+    shops.settle()
+    return shops
+
+
+def test_lines_of_a_forgotten_reservation_are_no_answer_to_one_that_is_made_anew() -> None:
+    """The coordinator's partition has forgotten it, and those of its lines have not."""
+    shops = shipped(Shops({"a": 5, "b": 5}))
+    shops.now_ms += KEPT_MS
+    shops.forget(NO_SKU)
+    assert {hold.state for hold in shops.holds.values()} == {FULFILLED}
+    begun(shops)
+    assert (shops.state, shops.open()) == (HELD, {"a": 2, "b": 1})
+    assert shops.left() == {"a": 1, "b": 3}, "what was shipped, and what is held"
+    shops.agree()
+
+
+def test_a_reservation_is_kept_while_a_line_has_to_answer() -> None:
+    shops = begun(Shops({"a": 5, "b": 5}), expires_in_ms=MINUTE_MS)
+    shops.now_ms += MINUTE_MS
+    shops.look()
+    shops.now_ms += KEPT_MS
+    shops.forget(NO_SKU)
+    assert shops.state == EXPIRED
+    shops.settle()
+    shops.forget(NO_SKU)
+    assert shops.record is None
+
+
+@pytest.mark.parametrize("gone", ["a", "b"])
+def test_what_a_line_was_asked_that_is_forgotten_since_is_done_with(gone: str) -> None:
+    shops = begun(Shops({"a": 5, "b": 5}), expires_in_ms=MINUTE_MS)
+    shops.now_ms += MINUTE_MS
+    shops.look()
+    for queue in list(shops.waiting.values()):
+        shops.receive(queue.popleft())
+    shops.waiting.clear()  # the answers are lost for so long
+    shops.now_ms += KEPT_MS
+    shops.forget(gone)
+    shops.look()
+    shops.settle()
+    assert shops.record is not None
+    assert {(line.sku, line.state, len(line.parts)) for line in shops.record.lines} == {
+        ("a", EXPIRED, 0),
+        ("b", EXPIRED, 0),
+    }
+    assert shops.left() == {"a": 5, "b": 5}
+
+
+def test_what_a_line_is_asked_so_late_that_its_reservation_is_over_for_long_holds_nothing() -> None:
+    shops = Shops({"a": 5, "b": 5})
+    shops.ask(several(lines=lines(a=2, b=1), expires_in_ms=MINUTE_MS))
+    shops.now_ms += LATE_MS
+    shops.look()
+    shops.settle()
+    assert shops.record is not None
+    assert (shops.state, shops.holds, {line.state for line in shops.record.lines}) == (EXPIRED, {}, {EXPIRED})
+    assert shops.now_ms < NOW + KEPT_MS + LATE_MS, "and that is the end of it"
+
+
+def test_a_line_that_is_asked_once_more_after_it_was_forgotten_holds_nothing() -> None:
+    shops = begun(Shops({"a": 5, "b": 5}), expires_in_ms=MINUTE_MS)
+    shops.now_ms += MINUTE_MS
+    shops.look()
+    shops.settle()
+    shops.now_ms += KEPT_MS
+    shops.forget("a", "b", NO_SKU)
+    for sku in ("a", "b"):
+        for message in shops.come[sku]:
+            shops.receive(message)
+    assert (shops.record, shops.holds) == (None, {})
+
+
+def test_a_transfer_of_a_line_that_was_over_for_long_comes_to_nothing() -> None:
+    shops = begun(Shops({"a": 5, "b": 5}))
+    shops.ask(several(COMMIT, command_id="c"))
+    shops.ask(several(FULFIL, command_id="f", lines=lines(a=2)))
+    shops.settle()
+    shops.now_ms += KEPT_MS
+    shops.forget("a", "b", NO_SKU)
+    assert (set(shops.holds), shops.state) == ({"b"}, COMMITTED)
+    shops.ask(several(TRANSFER, command_id="t", lines=lines(a=0), to_location="south"))
+    assert shops.record is not None
+    assert (shops.record.waits_for("t"), shops.record.answers("t")) == (False, False)
+    assert [line.held for line in shops.record.lines] == [2, 1]
+    assert shops.record.lines[0].state == FULFILLED
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_nothing_is_left_held_by_nobody_where_it_is_forgotten_bit_by_bit_and_asked_for_again(seed: int) -> None:
+    rng = random.Random(seed)
+    shops = Shops({"a": 9, "b": 9, "c": 3}, rng)
+    for n in range(60):
+        shape = rng.random()
+        if shape < 0.5:
+            shops.deliver(lossy=0.1)
+        elif shape < 0.6:
+            shops.now_ms += rng.choice((1_000, ASK_AGAIN_MS))
+            shops.look()
+        elif shape < 0.7:
+            shops.now_ms += rng.choice((MINUTE_MS, KEPT_MS))
+            shops.look()
+            shops.forget(*(place for place in (NO_SKU, "a", "b", "c") if rng.random() < 0.5))
+        elif shape < 0.85:
+            shops.ask(drawn(n, rng))
+        else:
+            shops.ask(several(lines=lines(a=1, b=1), expires_in_ms=rng.choice((500, MINUTE_MS))))
+        assert all(units >= 0 for units in shops.left().values())
+    shops.settle()
+    if shops.record is None:
+        assert shops.open() == {}
+    else:
+        shops.agree()

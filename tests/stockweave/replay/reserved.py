@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,11 +14,13 @@ from schemas import keys
 from schemas.reservations import Hold
 from schemas.rows import Position, encode
 from schemas.topics import COMMANDS, STOCK
+from stockweave.world import SystemClock
 from streams.assembly import Engine
-from tests.deployment import Deployment, Snapshot, drive, drive_events
+from tests.deployment import Deployment, Snapshot, drive, drive_events, ready
 from tests.inventory.builders import update
 from tests.inventory.reference import Event
 from tests.inventory.reservations.builders import command
+from tests.streams.staging import Stopped, keep_for
 
 SKUS = 6
 BASE_MS = 1_700_000_000_000
@@ -89,6 +91,31 @@ def reserved(deployment: Deployment, commands: int = 120) -> None:
         deployment.publish(counts(1, 40))
         drive_events(engine, 2 * SKUS)
         decide(engine, deployment, drawn(2, commands))
+
+
+def forget(deployment: Deployment) -> Snapshot:
+    """Let all holds that are over but those that ended last be forgotten; the rows and holds of before."""
+    before = deployment.stock()
+    ended = {hold.ended_at for hold in before.holds.values() if hold.ended_at is not None}
+    cut_ms = sorted(ended)[-2]
+    now_ms = SystemClock().now_ms()
+    with working(deployment) as engine:
+        drive(engine, ready(engine, len(before.positions)))
+        keep_for(engine, now_ms - cut_ms, Stopped(now_ms))
+        drive(engine, lambda: not any(past(hold, cut_ms) for hold in deployment.stock().holds.values()))
+    return before
+
+
+def again(names: Collection[str]) -> list[dict[str, Any]]:
+    """What `reserved` asked for of these reservations, once more, for the order `another`."""
+    return [
+        one | {"order_id": "another"} for seed in (1, 2) for one in drawn(seed, 120) if one["reservation_id"] in names
+    ]
+
+
+def past(hold: Hold, cut_ms: int) -> bool:
+    """Whether it was over by then."""
+    return hold.ended_at is not None and hold.ended_at <= cut_ms
 
 
 def tamper(deployment: Deployment, changed: Mapping[bytes, bytes | None], partition: int, position: Position) -> None:

@@ -21,7 +21,18 @@ from stockweave.replay.explain.report import as_json, report
 from tests.deployment import Deployment, drive_events
 from tests.stockweave.replay.checkpoint.running import made
 from tests.stockweave.replay.rebuild.rebuilt import settings_of
-from tests.stockweave.replay.reserved import SKUS, counts, decide, drawn, partition_of, reserved, tamper, working
+from tests.stockweave.replay.reserved import (
+    SKUS,
+    again,
+    counts,
+    decide,
+    drawn,
+    forget,
+    partition_of,
+    reserved,
+    tamper,
+    working,
+)
 
 NAMES = [f"sku-{i}" for i in range(SKUS)]
 
@@ -55,6 +66,25 @@ def test_the_number_is_that_of_the_live_row_and_every_fact_of_the_sku_is_told(de
             assert f", {due.reserved:,} reserved, at " in text.splitlines()[0]
             assert text.count("held ") >= sum(fact["fact"] == "HELD" for fact in own)
             assert f"reservations: {len(own)} facts in {found.reservations.topic}, newest first" in text
+
+
+def test_what_rows_keep_of_forgotten_reservations_is_reserved_also_where_their_ids_are_held_anew(
+    deployment: Deployment,
+) -> None:
+    reserved(deployment)
+    before = forget(deployment)
+    gone = before.holds.keys() - deployment.stock().holds.keys()
+    with working(deployment) as engine:
+        decide(engine, deployment, again(gone))
+    seen = deployment.stock()
+    with Explainer(settings_of(deployment)) as explainer:
+        for sku in NAMES:
+            found = explainer.explain(sku)
+            assert found.row is not None
+            assert found.beside is not None
+            assert (found.beside.same, found.row.reserved) == (True, seen.rows[sku].reserved)
+            open_ids = {hold.reservation_id for hold in found.reservations.open}
+            assert open_ids == {h.reservation_id for h in seen.holds.values() if h.sku == sku and h.ended_at is None}
 
 
 def test_a_row_that_has_something_else_reserved_is_another(deployment: Deployment) -> None:
