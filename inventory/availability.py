@@ -95,7 +95,7 @@ def availability(row: StockRow, rules: Rules, now_ms: int, channel: str = DEFAUL
     available = certain = hoped_for = 0
     oldest = NEVER
     for key, source in row.sources.items():
-        supplier, location, excluded, stale_after_ms, floor_units, safety_units, safety_percent = rules.source(key)
+        supplier, location, excluded, stale_after_ms, floor_units, safety_units, safety_percent, _ = rules.source(key)
         on_hand = source.on_hand
         reserved = held.of(key)
         if excluded:

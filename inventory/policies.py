@@ -21,6 +21,7 @@ class SourceRules(NamedTuple):
 
     `excluded`: it does not count. `stale_after_ms`: unless the source has a limit of its own; None: never stale.
     `stale_floor_units`: what counts of it at most once it is stale. `safety_units`, `safety_percent`: held back of it.
+    `netting_delay_ms`: how much later than a commit or a fulfilment a count must be observed to know of it.
     """
 
     supplier: str
@@ -30,10 +31,11 @@ class SourceRules(NamedTuple):
     stale_floor_units: int
     safety_units: int
     safety_percent: int
+    netting_delay_ms: int
 
 
 class Rules:
-    """What holds for the number of one SKU in one channel; see schemas/avro/Policy.2.avsc for each field.
+    """What holds for the number of one SKU in one channel; see schemas/avro/Policy.3.avsc for each field.
 
     Args:
         scopes: the policies that may decide its number, the most specific one first.
@@ -79,6 +81,7 @@ class Rules:
             _decided("stale_floor_units", every, 0),
             _decided("safety_units", own, 0),
             _decided("safety_percent", own, 0),
+            _decided("netting_delay_ms", every, 0),
         )
 
 

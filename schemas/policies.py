@@ -21,10 +21,11 @@ SUM, PRIORITY, MIN, MAX = STRATEGIES = ("SUM", "PRIORITY", "MIN", "MAX")
 UNITS_MAX = 10**12
 ENTRIES_MAX = 1_000  # of a list
 STALE_MS_MAX = 10 * 366 * 86_400_000
+NETTING_DELAY_MS_MAX = 7 * 86_400_000
 
 
 class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What one scope decides; the fields are those of schemas/avro/Policy.2.avsc. Units whole, times in ms."""
+    """What one scope decides; the fields are those of schemas/avro/Policy.3.avsc. Units whole, times in ms."""
 
     scope: str
     version: int = 0
@@ -39,6 +40,7 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     backorder_units_max: int | None = None
     stale_after_ms: int | None = None
     stale_floor_units: int | None = None
+    netting_delay_ms: int | None = None
 
     def decided(self) -> dict[str, Any]:
         """The fields that this scope decides."""
@@ -46,7 +48,8 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def decides_of_sources(self) -> bool:
         """Whether any of its decisions is about single sources."""
-        return (self.excluded, self.stale_after_ms, self.stale_floor_units) != (None, None, None)
+        of_sources = self.excluded, self.stale_after_ms, self.stale_floor_units, self.netting_delay_ms
+        return any(decided is not None for decided in of_sources)
 
 
 _OF_A_NUMBER = (DEFAULT, SKU, CHANNEL)
@@ -62,6 +65,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "backorder_units_max": _OF_A_NUMBER,
     "stale_after_ms": _OF_A_SOURCE,
     "stale_floor_units": _OF_A_SOURCE,
+    "netting_delay_ms": _OF_A_SOURCE,
 }
 """The kinds of scope that each field can be decided in."""
 
@@ -73,6 +77,7 @@ _RANGES = {
     "backorder_units_max": (0, UNITS_MAX),
     "stale_after_ms": (1, STALE_MS_MAX),
     "stale_floor_units": (0, UNITS_MAX),
+    "netting_delay_ms": (0, NETTING_DELAY_MS_MAX),
 }
 
 

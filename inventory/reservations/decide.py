@@ -175,10 +175,19 @@ def _hold(command: Command, case: Case) -> Decision:
 def _commit(command: Command, hold: Hold, case: Case) -> Decision | None:
     if hold.state != HELD:
         return None
-    at = nets_at(case.now_ms)
-    parts = [msgspec.structs.replace(part, committed_at=at) for part in hold.parts]
+    parts = [msgspec.structs.replace(part, committed_at=_known_from(part, hold, case)) for part in hold.parts]
     committed = msgspec.structs.replace(hold, state=COMMITTED, parts=parts, expires_at=None)
     return _step(committed, COMMITTED, case.now_ms, hold.held, command["command_id"])
+
+
+def _known_from(part: Part, hold: Hold, case: Case) -> int:
+    """From when on a count of the part's source knows of what is decided now.
+
+    It is decided here, once, and not where rows are read: so rows stay what facts and counts make of them, whatever
+    becomes of the policies.
+    """
+    delay_ms = case.policies.rules(hold.sku, hold.channel).source(part.source).netting_delay_ms if part.source else 0
+    return nets_at(case.now_ms, delay_ms)
 
 
 def _extend(command: Command, hold: Hold, case: Case) -> Decision | None:
@@ -194,12 +203,12 @@ def _fulfil(command: Command, hold: Hold, case: Case) -> Decision | None:
     if hold.state != COMMITTED or not 0 < units <= _open(hold, command["location_id"]):
         return None
     taken, rest = _taken(hold.parts, units, command["location_id"])
-    at = nets_at(case.now_ms)
-    parts = [*rest, *(msgspec.structs.replace(part, fulfilled_at=at) for part in taken)]
+    left = [msgspec.structs.replace(part, fulfilled_at=_known_from(part, hold, case)) for part in taken]
+    parts = _joined([*rest, *left])
     if any(part.fulfilled_at is None for part in parts):
-        part_of_it = msgspec.structs.replace(hold, parts=_joined(parts))
+        part_of_it = msgspec.structs.replace(hold, parts=parts)
         return _step(part_of_it, FULFILLED, case.now_ms, units, command["command_id"])
-    return _ended(hold, FULFILLED, case.now_ms, units, command["command_id"], _joined(parts))
+    return _ended(hold, FULFILLED, case.now_ms, units, command["command_id"], parts)
 
 
 def _release(command: Command, hold: Hold, case: Case) -> Decision | None:
@@ -232,8 +241,9 @@ def _transfer(command: Command, hold: Hold, case: Case) -> Decision | None:
     wanted = Wanted(units, location=to)
     if units > obtainable(answer, wanted):
         return None
-    at = nets_at(case.now_ms) if hold.state == COMMITTED else None  # no count there knows of the sale before that
-    moved_there = [msgspec.structs.replace(part, committed_at=at) for part in allocate(answer, wanted, rules.priority)]
+    moved_there = allocate(answer, wanted, rules.priority)
+    if hold.state == COMMITTED:  # no count there knows of the sale before that
+        moved_there = [msgspec.structs.replace(p, committed_at=_known_from(p, hold, case)) for p in moved_there]
     transferred = msgspec.structs.replace(hold, parts=_joined([*rest, *moved_there]))
     return _step(transferred, TRANSFERRED, case.now_ms, units, command["command_id"])
 

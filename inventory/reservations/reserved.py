@@ -19,9 +19,9 @@ AVAILABLE_BASIS = 1  # of a source: its counts leave out what is sold, wherever 
 Reserved = dict[str, list[Open]]
 
 
-def nets_at(at_ms: int) -> int:
-    """The time from which on a count knows of what happened at `at_ms`."""
-    return -(-at_ms // GRID_MS) * GRID_MS
+def nets_at(at_ms: int, delay_ms: int) -> int:
+    """The time from which on a count knows of what happened at `at_ms`, at a source that is slow by a delay."""
+    return -(-(at_ms + delay_ms) // GRID_MS) * GRID_MS
 
 
 def moved(

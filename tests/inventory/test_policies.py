@@ -77,6 +77,15 @@ def test_the_most_specific_scope_decides_when_a_source_is_stale(scopes: tuple[st
     assert (source.supplier, source.location) == ("acme", "here")
 
 
+@pytest.mark.parametrize("scope", ["sku__sku-1", "supplier__acme", "location__here", "default"])
+def test_how_slow_a_source_is_belongs_to_the_source_in_every_channel(scope: str) -> None:
+    by = policies(channel__web={"safety_units": 1}, **{scope: {"netting_delay_ms": 7}})
+    for channel in ("default", "web"):
+        assert by.rules(SKU, channel).source(source_key("acme", "here")).netting_delay_ms == 7
+    other = 7 if scope == "default" else 0
+    assert by.rules("other").source(source_key("best", "there")).netting_delay_ms == other
+
+
 def test_what_a_source_says_of_its_age_goes_before_any_policy() -> None:
     of = row(acme=5)
     of.sources[source_key("acme", "here")].stale_after_ms = 100

@@ -62,6 +62,8 @@ def test_anything_else_is_refused_as_a_scope(scope: str) -> None:
         ("sku:a", {"backorder_units_max": 10**12 + 1}, "backorder_units_max is"),
         ("location:a", {"stale_after_ms": 0}, "stale_after_ms is 0; send a whole number from 1 to"),
         ("location:a", {"stale_floor_units": -1}, "stale_floor_units is -1"),
+        ("supplier:a", {"netting_delay_ms": -1}, "netting_delay_ms is -1; send a whole number from 0 to 604800000"),
+        ("channel:web", {"netting_delay_ms": 1}, "netting_delay_ms is not decided by channel policies"),
     ],
 )
 def test_what_cannot_be_decided_is_refused_with_the_field_and_the_remedy(
@@ -74,7 +76,7 @@ def test_what_cannot_be_decided_is_refused_with_the_field_and_the_remedy(
 
 def test_a_policy_comes_back_from_its_message_as_it_was() -> None:
     whole = Policy(
-        "sku:a", 3, 5, PRIORITY, ("b", "a"), ("supplier:x",), None, 1, 2, None, 4, 1_000, 6,
+        "sku:a", 3, 5, PRIORITY, ("b", "a"), ("supplier:x",), None, 1, 2, None, 4, 1_000, 6, 7,
     )  # fmt: skip
     for policy in (whole, Policy("default", 2, 9), Policy("supplier:acme", 1, 1, enabled=False)):
         [decoded] = CODEC.decode([CODEC.encode(to_record(policy))])

@@ -17,6 +17,7 @@ from api.partition import ViewPartition
 from inventory.policies import Policies
 from inventory.stock import Limits
 from schemas.admin import Deployed
+from schemas.policies import Policy
 from schemas.topics import COMMANDS, DEAD_LETTERS, RESERVATION_STEPS, RESERVATIONS, STOCK, UPDATES
 from state.store import PartitionStore
 from stockweave.errors import Fatal, Retriable
@@ -29,6 +30,7 @@ from tests.simulation.asking import COMMANDS as COMMANDS_CODEC
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.kafka.consumer import SimulatedConsumer
 from tests.simulation.kafka.producer import SimulatedProducer
+from tests.simulation.ledger import SLOW
 from tests.simulation.process import Process
 from tests.simulation.workload import CODEC, FACTS
 
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 GROUP = "stockweave"
 CHORES_EVERY = 8  # turns of the loop
 PASS_S = 1.0  # half of the lag of compaction there
+POLICIES = Policies({f"supplier:{s}": Policy(f"supplier:{s}", 1, netting_delay_ms=ms) for s, ms in SLOW.items()})
 LAWFUL_ENDS = re.compile(
     r"failed for good: (_FENCED|_STATE)"
     r"|Kafka lost the end of"
@@ -81,7 +84,7 @@ class SimulatedWorker:
         self.member_id = f"{self.process.name}-{self._life}"
         simulation, scenario = self._simulation, self._simulation.scenario
         processor = self._processor()
-        decider = Decider(COMMANDS_CODEC, FACTS, Policies, simulation.clock.now_ms)
+        decider = Decider(COMMANDS_CODEC, FACTS, lambda: POLICIES, simulation.clock.now_ms)
         folder = Folder(CODEC, Limits(scenario.horizon_ms, scenario.entries_max), scenario.partitions, decider)
         while True:
             try:

@@ -13,6 +13,7 @@ from inventory.reservations.decide import Case, Command, Decision, decide, expir
 from inventory.reservations.facts import Fact, Origin, fact_of, hold_after, records_of, row_after
 from inventory.reservations.reserved import forget, of_holds
 from schemas.keys import source_key
+from schemas.policies import Policy
 from schemas.reservations import ACTIONS, EXPIRED, HELD, HOLD, REFUSED, RELEASED, Hold
 from schemas.rows import Count, Open, PackedRow, Source, StockRow, decode_row, decode_source, encode
 from tests.inventory.reservations.builders import NOW, SKU, command
@@ -129,7 +130,7 @@ def test_what_is_reserved_of_a_row_is_what_its_holds_take(seed: int) -> None:
 def test_facts_and_counts_in_any_interleaving_give_one_row(seed: int) -> None:
     rng = random.Random(seed)
     begin = {key: rng.randint(0, 9) for key in SOURCES}
-    shop = Shop(stock(begin))
+    shop = Shop(stock(begin), Policies({"supplier:acme": delayed(rng.choice((0, 6_000)))}))
     counts: list[tuple[str, int, int, int]] = []
     for n in range(50):
         shop.now_ms += rng.randint(0, 4_000)
@@ -208,6 +209,29 @@ def test_units_are_handed_over_to_the_suppliers_number_in_whatever_order_its_cou
         shop.count(key, 7, NOW + 40_000, basis)
         assert shop.row.reserved == {}
         assert shop.available() == 7
+
+
+@pytest.mark.parametrize("basis", [0, 1])
+def test_a_slow_sources_count_knows_of_nothing_that_it_was_not_observed_so_much_later_than(basis: int) -> None:
+    slow, quick = SOURCES[0], SOURCES[2]
+    shop = Shop(stock({slow: 10, quick: 10}, basis), Policies({"supplier:acme": delayed(60_000)}))
+    shop.ask(command(quantity=3, supplier_id="acme"))
+    shop.ask(command(quantity=3, supplier_id="bolt", reservation_id="r2", command_id="h2"))
+    for action in ("COMMIT", "FULFIL"):
+        for own_id in ("r1", "r2"):
+            shop.ask(command(action, reservation_id=own_id, command_id=f"{action}-{own_id}", quantity=0))
+    shop.policies = Policies()  # what was decided stays
+    assert shop.available() == 14
+    for key in (slow, quick):
+        shop.count(key, 10, NOW + 59_999, basis)
+    assert shop.available() == 17
+    assert list(shop.row.reserved) == [slow]
+    shop.count(slow, 10, NOW + 60_000, basis)
+    assert (shop.available(), shop.row.reserved) == (20, {})
+
+
+def delayed(by_ms: int) -> Policy:
+    return Policy("supplier:acme", 1, netting_delay_ms=by_ms)
 
 
 def test_units_of_one_moment_are_one_entry_of_a_row() -> None:
