@@ -61,12 +61,14 @@ class Folded(NamedTuple):
     """What became of a batch.
 
     `rows`: the changed ones, encoded, by key. `tallies`: events by supplier in the order of `OUTCOMES`; they add up to
-    the batch. `refused`: the index in the batch and the reason of each rejected event.
+    the batch. `refused`: the index in the batch and the reason of each rejected event. `others`: outcome, or reason,
+    of each that was not applied, by its index.
     """
 
     rows: dict[bytes, bytes]
     tallies: dict[str, list[int]]
     refused: list[tuple[int, str]]
+    others: dict[int, str]
 
 
 def fold(
@@ -104,6 +106,7 @@ def fold(
         rows,
         _tallied(_attributed(updates.supplier_id, updates.refusals), others),
         sorted(r for r in others if r[1] not in TALLIED_AT),
+        dict(others),
     )
 
 

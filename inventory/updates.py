@@ -64,6 +64,8 @@ FEW = ("supplier_id", "kind", "basis")
 
 
 def _listed(column: pa.Array) -> list[Any]:
+    if column.null_count == len(column):
+        return [None] * len(column)  # of order_ref and stale_after_ms the common case
     if pa.types.is_list(column.type) and len(column.flatten()) == 0:
         return [[]] * len(column)  # the common case, at no cost; nobody changes a decoded list
     values: list[Any] = column.to_pylist()

@@ -41,7 +41,12 @@ def order_prefix(order_id: str) -> bytes:
 
 def order_key(order_id: str, sku: str, reservation_id: str) -> bytes:
     """Key of a record that says nothing but that this hold belongs to this order."""
-    return order_prefix(order_id) + sku.encode() + b"\x00" + reservation_id.encode()
+    return line_prefix(order_id, sku) + reservation_id.encode()
+
+
+def line_prefix(order_id: str, sku: str) -> bytes:
+    """What the keys of an order's lines of one SKU begin with."""
+    return order_prefix(order_id) + sku.encode() + b"\x00"
 
 
 def source_key(supplier_id: str, location_id: str) -> str:

@@ -15,6 +15,7 @@ HELD, COMMITTED, FULFILLED = "HELD", "COMMITTED", "FULFILLED"
 RELEASED, EXPIRED, REFUSED = "RELEASED", "EXPIRED", "REFUSED"
 PENDING = "PENDING"  # of a reservation of several SKUs, until all lines have answered
 EXTENDED, TRANSFERRED, BEGUN, NOTED = "EXTENDED", "TRANSFERRED", "BEGUN", "NOTED"  # facts, and no states
+CLOSED = "CLOSED"  # likewise
 
 HOLD, COMMIT, FULFIL, RELEASE, EXPIRE, EXTEND = "HOLD", "COMMIT", "FULFIL", "RELEASE", "EXPIRE", "EXTEND"
 TRANSFER, ANSWER = "TRANSFER", "ANSWER"
@@ -29,13 +30,22 @@ ASK_AGAIN_MS = 30_000  # what a line was asked and has not answered: where Kafka
 
 
 class Part(msgspec.Struct, array_like=True, gc=False, frozen=True):
-    """What one source gives; `schemas.rows.Open` says what the times mean. No ids: what is sold beyond the stock."""
+    """What one source gives; `schemas.rows.Open` says what the times mean. No ids: what is sold beyond the stock.
+
+    Units have left once the shop says so, which `fulfilled_at` tells, or their supplier does, which `closed` tells.
+    """
 
     supplier_id: str
     location_id: str
     quantity: int
     committed_at: int | None = None
     fulfilled_at: int | None = None
+    closed: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether they have not left."""
+        return self.fulfilled_at is None and not self.closed
 
     @property
     def source(self) -> str:
@@ -154,7 +164,7 @@ class Hold(msgspec.Struct, array_like=True, gc=False, frozen=True):
 
 def open_units(parts: list[Part]) -> int:
     """Units that have not left their source."""
-    return sum(part.quantity for part in parts if part.fulfilled_at is None)
+    return sum(part.quantity for part in parts if part.is_open)
 
 
 decode_hold = msgspec.msgpack.Decoder(Hold).decode

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from inventory.fold import fold
 from inventory.reservations.facts import Fact
+from inventory.reservations.shipments import Shipment
 from inventory.stock import Limits, StockUpdate
 from inventory.updates import Updates
 from schemas.codec import Codec
@@ -27,6 +28,7 @@ from stockweave.errors import Fatal, Rejected
 from streams.dead_letters import DeadLetter
 from streams.decider import Asked, Decided, Decider
 from streams.forgetting import forgotten
+from streams.shipments import Above, shipments
 from streams.sweep import Past
 
 REJECTED_AT = OUTCOMES.index("rejected")
@@ -41,7 +43,8 @@ class Part:
     """What came for one partition, contiguous from `position.offsets` on, and the store that it is folded into.
 
     `messages`: updates. `commands`: by topic. `due`: time and key of holds to look at. `missed`: facts that the rows do
-    not have. `facts_from`: see `Position`. `past`: holds that may be forgotten.
+    not have. `facts_from`: see `Position`. `closes_from`: the updates below this offset have closed what they close.
+    `past`: holds that may be forgotten.
     """
 
     partition: int
@@ -52,7 +55,20 @@ class Part:
     due: Sequence[tuple[int, bytes]] = ()
     missed: Sequence[Fact] = ()
     facts_from: int = 0
+    closes_from: int = 0
     past: Past | None = None
+
+    @property
+    def next_update(self) -> int:
+        """The offset after the last of `messages`."""
+        if self.messages:
+            return cast("int", self.messages[-1].offset()) + 1
+        return self.position.offsets.get(UPDATES.name, 0)
+
+    @property
+    def settled_to(self) -> int:
+        """`next_update` of what is decided; see ReservationFact.3.avsc."""
+        return max(self.next_update, self.closes_from)
 
 
 @dataclass(frozen=True)
@@ -72,8 +88,9 @@ class Batch:
 class FoldedPart:
     """What becomes of a part once it is committed.
 
-    `rows`: with holds. `outcomes`: events by outcome, as `schemas.rows.OUTCOMES`. `decided`: of its commands and holds.
-    `removed`: keys of holds and orders' records that are there no longer.
+    `rows`: with holds. `outcomes`: events by outcome, as `schemas.rows.OUTCOMES`. `decided`: of its commands and holds,
+    and of the `shipments` that its updates tell of. `removed`: keys of holds and orders' records that are there no
+    longer.
     """
 
     part: Part
@@ -81,6 +98,7 @@ class FoldedPart:
     position: Position
     dead_letters: list[DeadLetter]
     outcomes: list[int]
+    shipments: Sequence[Shipment] = ()
     decided: Decided | None = None
     removed: Sequence[bytes] = ()
 
@@ -121,9 +139,15 @@ class Folder:
 
     def _decide_and_fold(self, part: Part) -> FoldedPart:
         decided = self._decide(part)
-        folded = self._fold_updates(part, part.store.get_many if decided is None else _over(decided.rows, part.store))
+        stored = part.store if decided is None else Above(decided.rows, part.store)
+        folded = self._fold_updates(part, stored.get_many)
+        closed = self._close(part, decided, folded)
+        rows = folded.rows if decided is None else decided.rows | folded.rows
+        decided = closed if decided is None else decided.then(closed)
         if decided is None:
             return folded
+        if closed is not None:
+            rows |= closed.rows
         before = folded.position
         position = replace(
             before,
@@ -134,16 +158,23 @@ class Folder:
             forgotten_to=max(before.forgotten_to, decided.forgotten_to),
         )
         letters = decided.dead_letters + folded.dead_letters
-        return FoldedPart(
-            part, decided.rows | folded.rows, position, letters, folded.outcomes, decided, decided.removed
-        )
+        return FoldedPart(part, rows, position, letters, folded.outcomes, decided=decided, removed=decided.removed)
 
     def _decide(self, part: Part) -> Decided | None:
         if self._decider is None or not (part.commands or part.due or part.missed):
             return None
         before = part.position
-        asked = Asked(part.missed, part.due, part.commands, before.facts, before.decided_at)
+        asked = Asked(before.facts, before.decided_at, part.settled_to, part.missed, part.due, part.commands)
         return self._decider.decide(asked, part.store, placed_in(part.partition, self._partitions))
+
+    def _close(self, part: Part, decided: Decided | None, folded: FoldedPart) -> Decided | None:
+        """What the shipments that updates tell of close, by all that was decided and folded before."""
+        if self._decider is None or not folded.shipments:
+            return None
+        facts, at_ms, rows = part.position.facts, part.position.decided_at, folded.rows
+        if decided is not None:
+            facts, at_ms, rows = decided.next_fact, decided.decided_at, decided.rows | rows
+        return self._decider.close(folded.shipments, Asked(facts, at_ms, part.settled_to), Above(rows, part.store))
 
     def _fold_updates(self, part: Part, load: Load) -> FoldedPart:
         messages = part.messages
@@ -167,7 +198,8 @@ class Folder:
         if sum(outcomes) != len(messages):
             n = len(messages)
             raise Fatal(f"partition {part.partition}: {n} events had {sum(outcomes)} outcomes; a defect")
-        return FoldedPart(part, folded.rows, _advanced(part, updates, tallies), dead_letters, outcomes)
+        told = shipments(updates, keys, offsets, folded.others, part.closes_from) if self._decider is not None else ()
+        return FoldedPart(part, folded.rows, _advanced(part, updates, tallies), dead_letters, outcomes, told)
 
     def _decode(self, messages: list[Message]) -> tuple[Updates, list[bytes], list[int] | None, list[DeadLetter]]:
         """The usable updates, their keys, where each stood (None: all, in place), and the dead letters of the rest."""
@@ -189,16 +221,6 @@ class Folder:
                 usable.append(cast("StockUpdate", decoded))
                 places.append(i)
         return Updates.of(usable), [cast("bytes", keys[i]) for i in places], places, dead
-
-
-def _over(rows: Mapping[bytes, bytes], store: PartitionStore) -> Load:
-    """Reads what was decided before what is stored."""
-
-    def load(keys: list[bytes]) -> list[bytes | None]:
-        found = store.get_many(keys)
-        return [rows.get(key, stored) for key, stored in zip(keys, found, strict=True)]
-
-    return load
 
 
 def keyed_by_sku(columns: pa.RecordBatch, keys: list[bytes | None]) -> bool:
@@ -235,10 +257,9 @@ def _advanced(part: Part, updates: Updates, tallies: dict[str, list[int]]) -> Po
         known = outcomes.get(supplier)
         outcomes[supplier] = tally if known is None else [a + b for a, b in zip(known, tally, strict=True)]
     received = updates.received_at
-    next_offset = cast("int", part.messages[-1].offset()) + 1
     return replace(
         before,
-        offsets={**before.offsets, UPDATES.name: next_offset},
+        offsets={**before.offsets, UPDATES.name: part.next_update},
         outcomes=outcomes,
         clock=max(before.clock, max(received, default=0)),
         oldest_received_at=min(received, default=0),

@@ -7,6 +7,7 @@ one in the batch, and by the fold after them; nothing is written here. Called by
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple, cast
 
 from confluent_kafka import Message
@@ -15,15 +16,15 @@ from inventory.policies import Policies
 from inventory.reservations.coordinate import home
 from inventory.reservations.decide import Command
 from inventory.reservations.facts import Fact
+from inventory.reservations.shipments import Shipment
 from schemas import keys
 from schemas.codec import Codec
-from schemas.keys import id_problem
+from schemas.keys import hold_key, id_problem, line_prefix
 from schemas.reservations import ANSWER, HOLD, NO_SKU
 from schemas.topics import COMMANDS, RESERVATION_STEPS
-from state.store import PartitionStore
 from stockweave.errors import Rejected
 from streams.dead_letters import DeadLetter
-from streams.desk import Desk
+from streams.desk import Desk, Stored
 
 SHOWN_MAX = 64
 LINES_MAX = 100  # of a reservation
@@ -34,15 +35,17 @@ ORDER = (RESERVATION_STEPS.name, COMMANDS.name)
 class Asked(NamedTuple):
     """What is to be decided in a partition.
 
-    `missed`: facts that come first, for they are decided. `due`: time in ms and key of holds to look at.
-    `commands`: by topic. `facts`: how many there were before; `decided_at`: when the last one was decided, in ms.
+    `facts`: how many there were before; `decided_at`: when the last one was decided, in ms. `next_update`: see
+    ReservationFact.3.avsc. `missed`: facts that come first, for they are decided. `due`: time in ms and key of holds to
+    look at. `commands`: by topic.
     """
 
-    missed: Sequence[Fact]
-    due: Sequence[tuple[int, bytes]]
-    commands: Mapping[str, Sequence[Message]]
     facts: int
     decided_at: int
+    next_update: int
+    missed: Sequence[Fact] = ()
+    due: Sequence[tuple[int, bytes]] = ()
+    commands: Mapping[str, Sequence[Message]] = MappingProxyType({})
 
 
 class Decided(NamedTuple):
@@ -65,6 +68,23 @@ class Decided(NamedTuple):
     removed: list[bytes]
     forgotten_to: int
 
+    def then(self, later: Decided | None) -> Decided:
+        """Both, one after the other; the later one came of no commands."""
+        if later is None:
+            return self
+        return Decided(
+            self.rows | later.rows,
+            self.facts + later.facts,
+            self.steps + later.steps,
+            self.dead_letters,
+            self.to_look_at + later.to_look_at,
+            later.next_fact,
+            self.next_offsets,
+            later.decided_at,
+            self.removed + later.removed,
+            max(self.forgotten_to, later.forgotten_to),
+        )
+
 
 class Decider:
     """Decides.
@@ -84,7 +104,7 @@ class Decider:
         self._policies = policies
         self._now_ms = now_ms
 
-    def decide(self, asked: Asked, store: PartitionStore, is_here: Callable[[bytes], bool] | None) -> Decided:
+    def decide(self, asked: Asked, store: Stored, is_here: Callable[[bytes], bool] | None) -> Decided:
         """Decide all that is asked, in order.
 
         Args:
@@ -97,7 +117,7 @@ class Decider:
         """
         told_at = (fact["decided_at"] for fact in asked.missed)
         now_ms = max(self._now_ms(), asked.decided_at, *told_at)  # the decision clock never goes back
-        desk = Desk(store, self._policies(), asked.facts, now_ms)
+        desk = Desk(store, self._policies(), asked.facts, now_ms, asked.next_update)
         usable: dict[str, list[tuple[int, Command]]] = {}
         dead_letters: list[DeadLetter] = []
         for topic in ORDER:
@@ -113,6 +133,34 @@ class Decider:
         desk.tell_notes()
         for offset, command in usable[COMMANDS.name]:
             desk.carry_out(command, offset)
+        return self._decided(desk, dead_letters, _next_offsets(asked), now_ms)
+
+    def close(self, shipments: Sequence[Shipment], asked: Asked, store: Stored) -> Decided | None:
+        """Decide what shipments that suppliers tell of close, in their order; None where it is nothing.
+
+        Args:
+            shipments: of one partition.
+            asked: its numbers alone.
+            store: as commands and updates of the batch have left it.
+        """
+        lines = [line_prefix(shipment.order_id, shipment.sku) for shipment in shipments]
+        found = [
+            (shipment, [hold_key(shipment.sku, key[len(line) :].decode()) for key in of_line])
+            for shipment, line, of_line in zip(shipments, lines, store.order_keys(lines), strict=True)
+            if of_line
+        ]
+        if not found:
+            return None
+        now_ms = max(self._now_ms(), asked.decided_at)
+        desk = Desk(store, self._policies(), asked.facts, now_ms, asked.next_update)
+        desk.look_up({key: shipment.sku.encode() for shipment, of_line in found for key in of_line})
+        for shipment, of_line in found:
+            desk.close(shipment, of_line)
+        return self._decided(desk, [], {}, now_ms) if desk.facts else None
+
+    def _decided(
+        self, desk: Desk, dead_letters: list[DeadLetter], next_offsets: dict[str, int], now_ms: int
+    ) -> Decided:
         rows, removed = desk.changed()
         return Decided(
             rows,
@@ -121,7 +169,7 @@ class Decider:
             dead_letters,
             desk.to_look_at,
             desk.next_fact,
-            _next_offsets(asked),
+            next_offsets,
             now_ms,
             removed,
             desk.forgotten_to,

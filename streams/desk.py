@@ -6,16 +6,27 @@ reservation, and what that one asks to the lines, as messages of the same transa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 from inventory.policies import Policies
 from inventory.reservations import coordinate
 from inventory.reservations.decide import Case, Command, Decision, decide, expire
 from inventory.reservations.facts import Fact, Origin, fact_of, hold_after, records_of, row_after, row_to_come
+from inventory.reservations.shipments import Shipment, close
 from schemas.keys import hold_key
 from schemas.reservations import ANSWER, ASK_AGAIN_MS, NO_SKU, NOTED, Hold, decode_hold
 from schemas.rows import PackedRow, StockRow, decode_packed_row, decode_row, encode
-from state.store import PartitionStore
+
+
+class Stored(Protocol):
+    """Rows, holds and orders' records of a partition: `state.store.PartitionStore`, or one with a batch's above it."""
+
+    def get_many(self, row_keys: Sequence[bytes]) -> Sequence[bytes | None]:
+        """The values of many keys, None where there is none."""
+
+    def order_keys(self, prefixes: Sequence[bytes]) -> list[list[bytes]]:
+        """The keys of orders' records that begin with each of some prefixes."""
 
 
 class Desk:
@@ -26,6 +37,7 @@ class Desk:
         policies: those that hold now.
         facts: how many there were before.
         now_ms: the partition's decision clock.
+        next_update: see ReservationFact.3.avsc.
 
     Attributes:
         facts: key and record of each, in order.
@@ -35,7 +47,7 @@ class Desk:
         next_fact: the number of the next fact.
     """
 
-    def __init__(self, store: PartitionStore, policies: Policies, facts: int, now_ms: int) -> None:
+    def __init__(self, store: Stored, policies: Policies, facts: int, now_ms: int, next_update: int) -> None:
         self.facts: list[tuple[bytes, Fact]] = []
         self.sent: list[Command] = []
         self.to_look_at: list[tuple[int, bytes]] = []
@@ -44,6 +56,7 @@ class Desk:
         self._store = store
         self._policies = policies
         self._now_ms = now_ms
+        self._next_update = next_update
         self._rows: dict[bytes, tuple[PackedRow, StockRow] | None] = {b"": None}
         self._holds: dict[bytes, Hold | None] = {}
         self._touched: dict[bytes, None] = {}  # in order, so that a batch is written the same way each time
@@ -55,6 +68,10 @@ class Desk:
         holds = {_key(command): _sku(command).encode() for command in commands}
         holds |= {hold_key(f["sku"], f["reservation_id"]): f["sku"].encode() for f in missed}
         holds |= {key: key[1 : key.index(b"\0")] for _, key in due}
+        self.look_up(holds)
+
+    def look_up(self, holds: Mapping[bytes, bytes]) -> None:
+        """The keys of holds, each with that of its SKU's row."""
         wanted = [*holds, *(sku for sku in dict.fromkeys(holds.values()) if sku)]
         found = self._store.get_many(wanted)
         for key, value in zip(wanted, found, strict=True):
@@ -104,6 +121,15 @@ class Desk:
         if hold is not None:
             self._coordinated(key, coordinate.hear(hold, command, self._now_ms), origin)
 
+    def close(self, shipment: Shipment, keys: Iterable[bytes]) -> None:
+        """What one shipment closes of the holds of its order."""
+        for key in keys:
+            self._end_if_lapsed(key)
+        holds = [hold for key in keys if (hold := self._holds[key]) is not None]
+        origin = Origin(self.next_fact, shipment.command_id, None, self._now_ms, update_offset=shipment.offset)
+        for decision in close(shipment, holds, self._now_ms):
+            self._take(hold_key(shipment.sku, decision.hold.reservation_id), decision, origin)
+
     def tell_notes(self) -> None:
         """One fact for all that was noted of a reservation; called once all answers are heard."""
         for key, (before, origin) in self._notes.items():
@@ -151,7 +177,7 @@ class Desk:
     def _take(self, key: bytes, decision: Decision | None, origin: Origin, before: Hold | None = None) -> None:
         if decision is None:
             return
-        fact = fact_of(decision, origin._replace(number=self.next_fact))
+        fact = fact_of(decision, origin._replace(number=self.next_fact, next_update=self._next_update))
         self.facts.append(((decision.hold.sku or decision.hold.reservation_id).encode(), fact))
         self.next_fact += 1
         self._put(key, before or self._holds[key], decision.hold)

@@ -65,11 +65,11 @@ class MissedFacts:
                 decoded = self._codec.decode([message.value() for message in of_partition])
                 self._found[number] += [_fact(self._topic, number, fact) for fact in decoded]
 
-    def found(self, number: int, known: int) -> list[Fact] | None:
-        """The facts from number `known` on, in order, once a partition is read to its end; it is let go of then."""
+    def found(self, number: int) -> list[Fact] | None:
+        """The facts, in order, once a partition is read to its end; it is let go of then."""
         if number not in self._ended:
             return None
-        facts = [fact for fact in self._found[number] if fact["number"] >= known]
+        facts = self._found[number]
         self.remove(number)
         return facts
 

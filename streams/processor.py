@@ -174,9 +174,13 @@ class Processor:
             taken, is_off = assigned.cursor.following(updates)
             if is_off:
                 assigned.stage = Stage.SEEK
-        facts_from = max(assigned.facts_end, assigned.position.facts_from)
-        missed = assigned.missed
-        return Part(assigned.number, assigned.store, assigned.position, taken, commands, due, missed, facts_from)
+        position, closes_from = assigned.position, assigned.closes_from
+        facts_from = max(assigned.facts_end, position.facts_from)
+        if assigned.cursor.next_offset < closes_from:
+            facts_from = position.facts_from  # for the next start has to know `closes_from` too
+        return Part(
+            assigned.number, assigned.store, position, taken, commands, due, assigned.missed, facts_from, closes_from
+        )
 
     def commit(self, batch: Batch, folded: list[FoldedPart]) -> bool:
         """Commit a folded batch to Kafka, then to disk; False when Kafka wanted it undone, and it will be polled again.

@@ -84,6 +84,7 @@ class Assigned:
         self.facts_target = 0  # the end of inventory.reservations, as the restore was told
         self.facts_end = 0  # and as of the last delivery
         self.missed: list[Fact] = []  # to be applied with the first batch
+        self.closes_from = 0  # updates below it have closed what they close: facts say so that the rows may not have
         self.stall = (-1, -1)  # next offset and end where nothing came, and since when
         self.stalled_s = 0.0
 
@@ -244,9 +245,11 @@ class Restorer:
         self._seek(assigned)
 
     def _catch_up(self, assigned: Assigned) -> None:
-        missed = self._missed_facts.found(assigned.number, assigned.position.facts)
-        if missed is None:
+        found = self._missed_facts.found(assigned.number)
+        if found is None:
             return
+        assigned.closes_from = max((fact["next_update"] for fact in found), default=0)
+        missed = [fact for fact in found if fact["number"] >= assigned.position.facts]
         if missed:
             log.info("facts_missed", partition=assigned.number, facts=len(missed))
         assigned.missed = missed

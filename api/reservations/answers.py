@@ -15,7 +15,10 @@ from schemas.reservations import COMMITTED, FULFILLED, Hold, Line, Part
 from stockweave.problems import standard_members
 
 STATE = "PENDING while several SKUs are asked; HELD, COMMITTED or FULFILLED; RELEASED or EXPIRED; REFUSED."
-FACT = "BEGUN, of several SKUs; HELD, COMMITTED, FULFILLED, RELEASED, TRANSFERRED, EXTENDED, EXPIRED or REFUSED."
+FACT = (
+    "BEGUN, of several SKUs; HELD, COMMITTED, FULFILLED, RELEASED, TRANSFERRED, EXTENDED, EXPIRED or REFUSED; CLOSED: "
+    "a supplier has told that units left, which the shop may also have told."
+)
 
 
 class Reserved(Struct):
@@ -165,7 +168,7 @@ def _line_of_several(line: Line, state: str) -> ReservationLine:
 
 def _part(part: Part, is_committed: bool = False) -> ReservationPart:
     standing = "committed" if is_committed else "held"
-    if part.fulfilled_at is not None:
+    if not part.is_open:
         standing = "fulfilled"
     elif part.committed_at is not None:
         standing = "committed"

@@ -111,9 +111,12 @@ def _why(command: Mapping[str, Any], hold: Hold) -> str:
     if len(hold.steps) >= STEPS_MAX:
         return f"the reservation has had {len(hold.steps)} steps, and no more are kept; take larger quantities"
     if action in (FULFIL, RELEASE) and hold.state in (COMMITTED, *((HELD,) if action == RELEASE else ())):
-        there = [part for part in hold.parts if part.fulfilled_at is None and location in (None, part.location_id)]
-        units = sum(part.quantity for part in there)
+        there = [part for part in hold.parts if location in (None, part.location_id)]
+        units = open_units = sum(part.quantity for part in there if part.is_open)
+        if action == FULFIL:  # what its supplier alone has told of so far may be fulfilled too
+            units = sum(part.quantity for part in there if part.fulfilled_at is None)
+        what = "are open" if units == open_units else "are not fulfilled"
         where = "" if location is None else f" at {location!r}"
-        return f"{units} units are open{where}, fewer than asked for; ask for no more than that"
+        return f"{units} units {what}{where}, fewer than asked for; ask for no more than that"
     remedy = "; commit it first" if action == FULFIL and hold.state == HELD else ""
     return f"the reservation is {hold.state}, in which it cannot be the object of {action}{remedy}"

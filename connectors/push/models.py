@@ -152,7 +152,9 @@ class InventoryUpdate(BaseModel):
         "ON_HAND", description="What a count already nets out: nothing, or the supplier's known orders."
     )
     location: Id = Field("default", description="Where the stock lies, for a supplier with several places.")
-    order_ref: Id | None = Field(None, description="DELTA only: the order that it is the shipment of.")
+    order_ref: Id | None = Field(
+        None, description="DELTA only: the order that it is the shipment of; what that has reserved there is closed."
+    )
     # A tuple, as pydantic copies a list's default for every update.
     incoming: tuple[Incoming, ...] = Field((), max_length=INCOMING_MAX, description="COUNT only: announced receipts.")
     stale_after_ms: Annotated[int, Field(strict=True, ge=1, le=STALE_AFTER_MS_MAX)] | None = Field(

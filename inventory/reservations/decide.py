@@ -7,7 +7,7 @@ by it. Called by the single writer of the SKU's partition, so nothing else decid
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypedDict
 
 import msgspec
@@ -15,6 +15,7 @@ import msgspec
 from inventory.availability import availability
 from inventory.policies import Policies
 from inventory.reservations.allocation import Wanted, allocate, obtainable
+from inventory.reservations.parts import Fits, joined, taken, units_of
 from inventory.reservations.reserved import moved, nets_at
 from inventory.reservations.retention import KEPT_MS_MIN
 from schemas.reservations import (
@@ -124,7 +125,8 @@ def expire(hold: Hold, now_ms: int) -> Decision | None:
     """The end of a hold that has lapsed; None if it has not."""
     if not hold.has_expired(now_ms):
         return None
-    return _ended(hold, EXPIRED, now_ms, hold.held, None, [])
+    left = [part for part in hold.parts if not part.is_open]
+    return _ended(hold, EXPIRED, now_ms, hold.open_units, None, left)
 
 
 def _may_begin(command: Command, case: Case) -> bool:
@@ -198,14 +200,17 @@ def _extend(command: Command, hold: Hold, case: Case) -> Decision | None:
 
 
 def _fulfil(command: Command, hold: Hold, case: Case) -> Decision | None:
-    """Units leave their sources, the first part's first."""
-    units = command["quantity"] or _open(hold, command["location_id"])
-    if hold.state != COMMITTED or not 0 < units <= _open(hold, command["location_id"]):
+    """Units leave their sources: first those that suppliers have told of, for they are the same; then part by part."""
+    fits = _not_told(command["location_id"])
+    there = units_of(hold.parts, fits)
+    units = command["quantity"] or there
+    if hold.state != COMMITTED or not 0 < units <= there:
         return None
-    taken, rest = _taken(hold.parts, units, command["location_id"])
-    left = [msgspec.structs.replace(part, fulfilled_at=_known_from(part, hold, case)) for part in taken]
-    parts = _joined([*rest, *left])
-    if any(part.fulfilled_at is None for part in parts):
+    told_first = sorted(hold.parts, key=lambda part: not part.closed)
+    leaving, rest = taken(told_first, units, fits)
+    left = [msgspec.structs.replace(part, fulfilled_at=_known_from(part, hold, case)) for part in leaving]
+    parts = joined([*rest, *left])
+    if any(part.is_open for part in parts):
         part_of_it = msgspec.structs.replace(hold, parts=parts)
         return _step(part_of_it, FULFILLED, case.now_ms, units, command["command_id"])
     return _ended(hold, FULFILLED, case.now_ms, units, command["command_id"], parts)
@@ -213,12 +218,14 @@ def _fulfil(command: Command, hold: Hold, case: Case) -> Decision | None:
 
 def _release(command: Command, hold: Hold, case: Case) -> Decision | None:
     """Units that have not left go back, the last part's first."""
-    units = command["quantity"] or _open(hold, command["location_id"])
-    if hold.state not in (HELD, COMMITTED) or not 0 < units <= _open(hold, command["location_id"]):
+    fits = _is_open(command["location_id"])
+    there = units_of(hold.parts, fits)
+    units = command["quantity"] or there
+    if hold.state not in (HELD, COMMITTED) or not 0 < units <= there:
         return None
-    _, rest = _taken(hold.parts[::-1], units, command["location_id"])
+    _, rest = taken(hold.parts[::-1], units, fits)
     parts = rest[::-1]
-    if any(part.fulfilled_at is None for part in parts):
+    if any(part.is_open for part in parts):
         part_of_it = msgspec.structs.replace(hold, parts=parts)
         return _step(part_of_it, RELEASED, case.now_ms, units, command["command_id"])
     state = FULFILLED if parts else RELEASED
@@ -228,13 +235,14 @@ def _release(command: Command, hold: Hold, case: Case) -> Decision | None:
 def _transfer(command: Command, hold: Hold, case: Case) -> Decision | None:
     """Units are to come from another location: all that are asked for, or none."""
     row, to = case.row, command["to_location"]
-    movable = [part for part in hold.parts if _is_open(part, command["location_id"]) and part.location_id != to]
+    is_there = _is_open(command["location_id"])
+    movable = [part for part in hold.parts if is_there(part) and part.location_id != to]
     units = command["quantity"] or sum(part.quantity for part in movable)
     if row is None or to is None or hold.state not in (HELD, COMMITTED):
         return None
     if not 0 < units <= sum(part.quantity for part in movable):
         return None
-    _, left_there = _taken(movable, units, None)
+    _, left_there = taken(movable, units, is_there)
     rest = [part for part in hold.parts if part not in movable] + left_there
     rules = case.policies.rules(row.sku, hold.channel)
     answer = availability(_without(row, hold, rest), rules, case.now_ms, hold.channel)
@@ -244,7 +252,7 @@ def _transfer(command: Command, hold: Hold, case: Case) -> Decision | None:
     moved_there = allocate(answer, wanted, rules.priority)
     if hold.state == COMMITTED:  # no count there knows of the sale before that
         moved_there = [msgspec.structs.replace(p, committed_at=_known_from(p, hold, case)) for p in moved_there]
-    transferred = msgspec.structs.replace(hold, parts=_joined([*rest, *moved_there]))
+    transferred = msgspec.structs.replace(hold, parts=joined([*rest, *moved_there]))
     return _step(transferred, TRANSFERRED, case.now_ms, units, command["command_id"])
 
 
@@ -259,7 +267,7 @@ def _lapse(command: Command, hold: Hold, case: Case) -> Decision | None:
     """Its coordinator says that the reservation has lapsed: so it has, whatever the line has heard before."""
     if hold.state not in (HELD, COMMITTED) or not hold.coordinated:
         return None
-    left = [part for part in hold.parts if part.fulfilled_at is not None]
+    left = [part for part in hold.parts if not part.is_open]
     return _ended(hold, EXPIRED, case.now_ms, hold.open_units, command["command_id"], left)
 
 
@@ -273,34 +281,14 @@ CHANGES: dict[str, Callable[[Command, Hold, Case], Decision | None]] = {
 }
 
 
-def _open(hold: Hold, location: str | None) -> int:
-    return sum(part.quantity for part in hold.parts if _is_open(part, location))
+def _not_told(location: str | None) -> Fits:
+    """Units of which the shop has not said that they left, at a location or anywhere."""
+    return lambda part: part.fulfilled_at is None and location in (None, part.location_id)
 
 
-def _is_open(part: Part, location: str | None) -> bool:
-    return part.fulfilled_at is None and location in (None, part.location_id)
-
-
-def _taken(parts: Iterable[Part], units: int, location: str | None) -> tuple[list[Part], list[Part]]:
-    """`units` of the open ones of `parts`, in their order, and what is left of all."""
-    taken, rest = [], []
-    for part in parts:
-        of_part = min(units, part.quantity) if _is_open(part, location) else 0
-        units -= of_part
-        if of_part:
-            taken.append(msgspec.structs.replace(part, quantity=of_part))
-        if of_part < part.quantity:
-            rest.append(msgspec.structs.replace(part, quantity=part.quantity - of_part))
-    return taken, rest
-
-
-def _joined(parts: Iterable[Part]) -> list[Part]:
-    """Those that say the same of one source as one part."""
-    sums: dict[Part, int] = {}
-    for part in parts:
-        alike = msgspec.structs.replace(part, quantity=0)
-        sums[alike] = sums.get(alike, 0) + part.quantity
-    return [msgspec.structs.replace(alike, quantity=units) for alike, units in sums.items()]
+def _is_open(location: str | None) -> Fits:
+    """Units that have not left a location, or anywhere."""
+    return lambda part: part.is_open and location in (None, part.location_id)
 
 
 def _ended(

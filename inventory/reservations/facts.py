@@ -22,13 +22,18 @@ Fact = dict[str, Any]
 
 
 class Origin(NamedTuple):
-    """Where a decision came from. `command_offset`, `step_offset`: of what asked for it; none for what came of time."""
+    """Where a decision came from. `command_offset`, `step_offset`: of what asked for it; none for what came of time.
+
+    `update_offset`: of what closed it. `next_update`: an offset of the updates, see ReservationFact.3.avsc.
+    """
 
     number: int
     command_id: str | None
     command_offset: int | None
     decided_at: int
     step_offset: int | None = None
+    update_offset: int | None = None
+    next_update: int = 0
 
 
 def fact_of(decision: Decision, origin: Origin) -> Fact:
@@ -56,6 +61,8 @@ def fact_of(decision: Decision, origin: Origin) -> Fact:
         "coordinated": hold.coordinated,
         "lines": [_line_record(line) for line in hold.lines],
         "step_offset": origin.step_offset,
+        "update_offset": origin.update_offset,
+        "next_update": origin.next_update,
     }
 
 

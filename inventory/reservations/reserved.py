@@ -78,6 +78,8 @@ def of_holds(holds: Iterable[Hold], counts: Mapping[str, Count | None]) -> Reser
 def _entries(parts: Iterable[Part], channel: str) -> dict[tuple[Any, ...], int]:
     sums: dict[tuple[Any, ...], int] = {}
     for part in parts:
+        if part.closed:
+            continue  # the source's number is without them
         key = (part.source, channel, part.committed_at, part.fulfilled_at)
         sums[key] = sums.get(key, 0) + part.quantity
     return sums

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from inventory.reservations.reserved import nets_at
+from schemas.policies import NETTING_DELAY_MS_MAX
 from schemas.reservations import Hold
 from schemas.rows import Open
 
@@ -34,7 +35,7 @@ def is_explained(said: Mapping[str, list[Open]], taken: Mapping[str, list[Open]]
         taken: by the holds that there are.
         to_ms: others that ended at or before it may be forgotten: their units had left their source by then.
     """
-    left_by = nets_at(to_ms)
+    left_by = nets_at(to_ms, NETTING_DELAY_MS_MAX)  # of the slowest source
     for source in said.keys() | taken.keys():
         units = _units(said.get(source, ()))
         for kind, of_holds in _units(taken.get(source, ())).items():

@@ -13,6 +13,7 @@ from schemas.codec import Codec
 from schemas.registry import FileRegistry
 
 COMMANDS = Codec("ReservationCommand", FileRegistry())
+RECENT = 8  # what is asked for soon after: else most would have lapsed
 SEVERAL = 0.3  # the share of holds that are of several SKUs
 JUNK = (b"", b"junk", b"\x00\x00\x00\x00\x01\xff\xff")
 
@@ -37,10 +38,10 @@ def asked(count: int, skus: int, now_ms: int, rng: random.Random) -> list[Asked]
             continue
         if made and shape < 0.12:
             command = rng.choice(made)  # again
-        elif made and shape < 0.55:
-            command = _later(rng.choice(made), n, rng)
+        elif made and shape < 0.7:
+            command = _later(rng.choice(made[-RECENT:]), n, rng)
         else:
-            command = _hold(f"sku-{rng.randrange(skus + 1)}", n, now_ms, rng)
+            command = _hold(f"sku-{rng.choice((0, 0, 1, 1, skus - 1, skus))}", n, now_ms, rng)
             if rng.random() < SEVERAL:
                 command |= _several(skus, rng)
         made.append(command)
@@ -54,16 +55,16 @@ def _hold(sku: str, n: int, now_ms: int, rng: random.Random) -> dict[str, Any]:
         "command_id": f"h{n}",
         "action": "HOLD",
         "reservation_id": f"r{n}",
-        "order_id": rng.choice((None, "o-1", f"o-{n}")),
+        "order_id": rng.choice(("o-1", "o-1", None if n % 2 else f"o-{n}")),
         "sku": sku,
-        "quantity": rng.choice((1, 1, 2, 5, 30)),
+        "quantity": rng.choice((1, 2, 3, 5, 30)),
         "location_id": rng.choice((None, None, None, "north")),
         "channel": rng.choice(("default", "web")),
         "received_at": now_ms,
         "supplier_id": rng.choice((None, None, None, "bolt")),
         "preferred_locations": rng.choice(([], ["north"])),
         "allow_partial": rng.random() < 0.3,
-        "expires_in_ms": rng.choice((500, 5_000, 900_000)),
+        "expires_in_ms": rng.choice((500, 900_000, 900_000)),
         "if_version": rng.choice((None, None, None, None, 3)),
         "fingerprint": f"f{n}",
         "coordinated": False,

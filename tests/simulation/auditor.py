@@ -68,7 +68,7 @@ class Auditor:
 
 
 class Rolling:
-    """All events of a partition, in the order of the log, up to some offset."""
+    """All events of a partition, in the order of the log, up to some offset. `outcomes`: of each, by its offset."""
 
     def __init__(self, accepted: dict[int, Told], horizon_ms: int, entries_max: int) -> None:
         self._waiting = sorted(accepted.items(), key=lambda event: event[0], reverse=True)
@@ -77,6 +77,7 @@ class Rolling:
         self._tallies: dict[str, dict[str, int]] = {}
         self._refused: dict[int, str] = {}
         self._events = 0
+        self.outcomes: dict[int, str] = {}
 
     def to(self, end: int) -> Rolling:
         """See all events below `end`."""
@@ -107,6 +108,7 @@ class Rolling:
                 outcome = source.see(update, offset)
                 if outcome in ("applied", "replaced"):
                     of_sku[where] = source
+        self.outcomes[offset] = outcome
         tally = _tally_of(outcome)
         if tally == "rejected":
             self._refused[offset] = outcome

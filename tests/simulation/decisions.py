@@ -15,8 +15,9 @@ from schemas.rows import Position, StockRow, decode_position, decode_row
 from schemas.topics import COMMANDS, RESERVATION_STEPS, RESERVATIONS, STOCK, UPDATES
 from tests.simulation.asking import COMMANDS as ASKED
 from tests.simulation.asking import Asked
+from tests.simulation.closings import Name
 from tests.simulation.kafka.log import Record
-from tests.simulation.ledger import Fact, Ledger, Name
+from tests.simulation.ledger import SLOW, Fact, Ledger
 from tests.simulation.workload import FACTS
 
 if TYPE_CHECKING:
@@ -106,6 +107,12 @@ class Decisions:
                 for offset in range(before.offsets.get(topic, 0), position.offsets.get(topic, 0)):
                     turn.decided(name, offset, asked)
                 turn.notes(asked)
+            rolling.to(_folded(position))
+            for offset in range(_folded(before), _folded(position)):
+                if rolling.outcomes.get(offset) in ("applied", "replaced", "superseded"):
+                    turn.shipped(offset, cast("Any", self._simulation.auditor.told_at(number, offset).update))
+            if any(fact["next_update"] != _folded(position) for fact in facts[before.facts : position.facts]):
+                raise Wrong(f"partition {number}: facts of {before.facts} to {position.facts} tell another place")
             if waiting:
                 raise Wrong(f"partition {number}: {waiting} were decided out of turn")
             self._forget(number, record, position, ledger)
@@ -169,8 +176,8 @@ class _Turn:
 
     def of_time(self) -> None:
         """Facts that came of no command."""
-        waiting = self._waiting
-        while waiting and waiting[-1]["command_offset"] is None and waiting[-1]["step_offset"] is None:
+        waiting, names = self._waiting, ("command_offset", "step_offset", "update_offset")
+        while waiting and [waiting[-1][name] for name in names] == [None] * len(names):
             self._ledger.take(waiting.pop(), None, None)
 
     def decided(self, name: str, offset: int, asked: dict[int, Asked]) -> None:
@@ -193,6 +200,16 @@ class _Turn:
             fact = self._waiting.pop()
             self._ledger.take(fact, asked.get(fact["step_offset"]), None)
 
+    def shipped(self, offset: int, update: dict[str, Any]) -> None:
+        """What an accepted update closes."""
+        if update["order_ref"] is None or update["kind"] != "DELTA" or update["quantity"] > 0:
+            return
+        self.of_time()
+        for closing in self._ledger.closings(update, self._now_ms):
+            if not self._waiting or self._waiting[-1]["update_offset"] != offset:
+                raise Wrong(f"partition {self._number}: {update} at {offset} closed nothing, expected {closing}")
+            self._ledger.close(self._waiting.pop(), closing)
+
 
 def _sums(number: int, rows: dict[str, StockRow], holds: list[Hold], forgotten_to: int) -> None:
     """What is reserved of a row is what its holds have, but for what its counts know of, and what was forgotten."""
@@ -202,6 +219,8 @@ def _sums(number: int, rows: dict[str, StockRow], holds: list[Hold], forgotten_t
             for part in hold.parts if hold.sku == sku else ():
                 where = f"{part.supplier_id}\x1f{part.location_id}"
                 count = row.sources[where].count if where in row.sources else None
+                if part.closed:
+                    continue
                 if part.fulfilled_at is not None and count is not None and count.at >= part.fulfilled_at:
                     continue
                 kind = (hold.channel, part.committed_at or 0, part.fulfilled_at or 0)
@@ -220,7 +239,7 @@ def _name(removed: Record) -> Name:
 
 def _kept(reserved: dict[str, list[list[Any]]], forgotten_to: int) -> dict[str, list[list[Any]]]:
     """Without what forgotten holds may have left."""
-    second = -(-forgotten_to // 1_000) * 1_000
+    second = -(-(forgotten_to + max(SLOW.values())) // 1_000) * 1_000
     kept = {where: [e for e in entries if e[2] == 0 or e[2] > second] for where, entries in reserved.items()}
     return {where: entries for where, entries in kept.items() if entries}
 

@@ -6,19 +6,19 @@ stock as it was allow, and no other was possible; what is reserved of a row is t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from tests.simulation.asking import Asked
 from tests.simulation.auditor import Row
+from tests.simulation.closings import Closing, Closings, Hold, Name, units_of, where
 from tests.simulation.several import Several, Unlawful, has_lapsed
 
 LATE_MS = 43_200_000  # a line is held within half a day, or not at all
 
 Fact = dict[str, Any]
-Name = tuple[str, str]
-"""SKU, empty where there are several, and reservation."""
 SLOW = {"bolt": 30_000}  # ms by which counts of a supplier know of sales later, by its policy
 
 
@@ -29,6 +29,12 @@ class Line:
     fact: Fact
     created_at: int
     steps: list[list[Any]] = field(default_factory=list)
+    ended_at: int | None = None
+
+    def note_end(self) -> None:
+        """Only once, for what a supplier ships may be told later."""
+        if self.ended_at is None and self.state not in ("HELD", "COMMITTED"):
+            self.ended_at = self.fact["decided_at"]
 
     @property
     def state(self) -> str:
@@ -37,9 +43,6 @@ class Line:
     @property
     def parts(self) -> list[dict[str, Any]]:
         return list(self.fact["parts"])
-
-    def open_units(self) -> int:
-        return sum(part["quantity"] for part in self.parts if part["fulfilled_at"] is None)
 
 
 class Ledger:
@@ -51,6 +54,7 @@ class Ledger:
         self._former: list[Line] = []  # forgotten, but for what rows have of them
         self._clock = 0
         self._done: set[tuple[str, int]] = set()
+        self._closings = Closings()
 
     def take(self, fact: Fact, asked: Asked | None, row: Row | None) -> None:
         """The next fact.
@@ -77,11 +81,14 @@ class Ledger:
         else:
             self._changed(fact, command, line, row)
         line.fact = fact
+        line.note_end()
         line.steps.append([fact["fact"], fact["decided_at"], fact["units"], fact["command_id"] or None])
         self.lines[name] = line
 
     def _command(self, fact: Fact, asked: Asked | None) -> dict[str, Any] | None:
         place = ("steps", fact["step_offset"]) if fact["command_offset"] is None else ("asked", fact["command_offset"])
+        if fact["update_offset"] is not None:
+            raise Unlawful(f"{fact} names an update that closed nothing")
         if place[1] is None:
             if fact["fact"] != "EXPIRED" or fact["command_id"]:
                 raise Unlawful(f"{fact} came of no command")
@@ -106,10 +113,10 @@ class Ledger:
             raise Unlawful(f"{fact} is the line of what is over since long")
         free = {} if row is None else self.free(row, fact["sku"], fact["decided_at"])
         fits = {
-            where: units
-            for where, units in free.items()
-            if command["supplier_id"] in (None, where.split("\x1f")[0])
-            and command["location_id"] in (None, where.split("\x1f")[1])
+            source: units
+            for source, units in free.items()
+            if command["supplier_id"] in (None, source.split("\x1f")[0])
+            and command["location_id"] in (None, source.split("\x1f")[1])
         }
         left = sum(fits.values())
         taken = sum(part["quantity"] for part in fact["parts"])
@@ -122,8 +129,8 @@ class Ledger:
         if fact["fact"] != "HELD" or taken != wanted or not 0 < taken <= left or fact["left"] != left:
             raise Unlawful(f"{fact} holds {taken}, and {wanted} were wanted of {left} that were left of {free}")
         for part in fact["parts"]:
-            if part["quantity"] > fits.get(_where(part), 0):
-                raise Unlawful(f"{fact} takes more of {_where(part)!r} than {fits} have")
+            if part["quantity"] > fits.get(where(part), 0):
+                raise Unlawful(f"{fact} takes more of {where(part)!r} than {fits} have")
         lapses = None if command["coordinated"] else fact["decided_at"] + command["expires_in_ms"]
         if fact["expires_at"] != lapses:
             raise Unlawful(f"{fact} lapses at another time than was asked for")
@@ -148,26 +155,46 @@ class Ledger:
         name, lawful = allowed[action]
         if fact["fact"] != name or not lawful:
             raise Unlawful(f"{fact} came of {action} of what was {line.fact}")
-        before, after = line.open_units(), sum(p["quantity"] for p in fact["parts"] if p["fulfilled_at"] is None)
-        gone = sum(p["quantity"] for p in line.parts) - sum(p["quantity"] for p in fact["parts"])
-        expected = {
-            "EXPIRED": (0, before), "COMMITTED": (before, 0), "EXTENDED": (before, 0),
-            "FULFILLED": (before - fact["units"], 0), "RELEASED": (before - fact["units"], fact["units"]),
-        }[name]  # fmt: skip
-        if (after, gone) != expected or fact["units"] <= 0:
-            raise Unlawful(f"{fact} leaves {after} open of {before}, and {gone} are gone")
-        for part in fact["parts"]:
-            at = -(-(now + SLOW.get(part["supplier_id"], 0)) // 1_000) * 1_000
-            is_new = part not in line.parts
-            if is_new and name == "COMMITTED" and part["committed_at"] != at:
-                raise Unlawful(f"{fact} was committed at another time than {at}")
-            if part["fulfilled_at"] is not None and part["fulfilled_at"] > at:
-                raise Unlawful(f"{fact} is fulfilled in times to come")
+        before, after, units = units_of(line.parts), units_of(fact["parts"]), fact["units"]
+        expected = before.copy()
+        if name in ("EXPIRED", "RELEASED"):
+            expected["open"] -= units
+        elif name == "FULFILLED" and command is not None:  # what a supplier told of has left already, and comes first
+            both = min(units, units_of(line.parts, command["location_id"])["told"])
+            expected.update({"told": -both, "both": both, "fulfilled": units - both})
+            expected["open"] -= units - both
+        if after != expected or units <= 0 or (name == "EXPIRED" and after["open"]):
+            raise Unlawful(f"{fact} leaves {after} of {before}, expected {expected}")
+        _at_their_time(fact, line, name)
         ended = {"EXPIRED": "EXPIRED", "COMMITTED": "COMMITTED", "EXTENDED": "HELD"}.get(name)
         if ended is None:
-            ended = was if after else ("RELEASED" if not fact["parts"] else "FULFILLED")
+            ended = was if after["open"] else ("RELEASED" if not fact["parts"] else "FULFILLED")
         if fact["state"] != ended:
             raise Unlawful(f"{fact} ends as {fact['state']}, expected {ended}")
+
+    def closings(self, update: dict[str, Any], now_ms: int) -> list[Closing]:
+        """What an accepted change that ships for an order must do."""
+        return self._closings.due(
+            update,
+            [
+                Hold(name, line.state, line.parts)
+                for name, line in sorted(self.lines.items())
+                if (line.fact["order_id"], line.fact["sku"]) == (update["order_ref"], update["sku"])
+                and not line.fact["coordinated"]
+                and not has_lapsed(line.fact, now_ms)
+            ],
+        )
+
+    def close(self, fact: Fact, expected: Closing) -> None:
+        """The fact of a closing."""
+        why = self._closings.wrong(fact, expected)
+        if why is not None or fact["decided_at"] < self._clock:
+            raise Unlawful(f"{fact}, {why}")
+        self._clock = fact["decided_at"]
+        line = self.lines[expected.name]
+        line.fact = fact
+        line.note_end()
+        line.steps.append(["CLOSED", fact["decided_at"], fact["units"], fact["command_id"]])
 
     def _transferred(self, fact: Fact, command: dict[str, Any], line: Line, row: Row | None) -> None:
         now, to, units = fact["decided_at"], command["to_location"], fact["units"]
@@ -181,7 +208,7 @@ class Ledger:
         left = dict.fromkeys(("there", "elsewhere"), 0)
         for parts, sign in ((fact["parts"], 1), (line.parts, -1)):
             for part in parts:
-                if part["fulfilled_at"] is None:
+                if part["fulfilled_at"] is None and not part["closed"]:
                     left["there" if part["location_id"] == to else "elsewhere"] += sign * part["quantity"]
         if left != {"there": units, "elsewhere": -units}:
             raise Unlawful(f"{fact} has moved {left}")
@@ -191,13 +218,14 @@ class Ledger:
             part["quantity"]
             for part in line.parts
             if part["fulfilled_at"] is None
+            and not part["closed"]
             and part["location_id"] != command["to_location"]
             and command["location_id"] in (None, part["location_id"])
         )
 
     def _free_there(self, command: dict[str, Any], row: Row | None, now_ms: int) -> int:
         free = {} if row is None else self.free(row, command["sku"], now_ms)
-        return sum(units for where, units in free.items() if where.split("\x1f")[1] == command["to_location"])
+        return sum(units for source, units in free.items() if source.split("\x1f")[1] == command["to_location"])
 
     def forget(self, name: Name, now_ms: int, retention_ms: int) -> int:
         """A hold is gone, by a transaction of that time of the decision clock; when it ended."""
@@ -207,7 +235,7 @@ class Ledger:
             line = self.lines.pop(name, None)
             if line is None or line.state in ("HELD", "COMMITTED"):
                 raise Unlawful(f"{name} is forgotten, and is {line}")
-            ended_at = int(line.fact["decided_at"])
+            ended_at = line.ended_at or 0
             self._former.append(line)
         if ended_at > now_ms - retention_ms:
             raise Unlawful(f"{name} is forgotten at {now_ms}, and is kept for {retention_ms} ms after {ended_at}")
@@ -234,27 +262,24 @@ class Ledger:
             return line.state in ("HELD", "COMMITTED")
         if command["action"] in ("COMMIT", "EXTEND"):
             return line.state == "HELD"
-        open_units = sum(
-            part["quantity"]
-            for part in line.parts
-            if part["fulfilled_at"] is None and command["location_id"] in (None, part["location_id"])
-        )
+        there = units_of(line.parts, command["location_id"])
+        units = there["open"] + (there["told"] if command["action"] == "FULFIL" else 0)
         states = ("COMMITTED",) if command["action"] == "FULFIL" else ("HELD", "COMMITTED")
-        return line.state in states and 0 < (command["quantity"] or open_units) <= open_units
+        return line.state in states and 0 < (command["quantity"] or units) <= units
 
     def free(self, row: Row, sku: str, now_ms: int) -> dict[str, int]:
         """Units that can be held, by source, fresh ones alone."""
         free = {}
-        for where, source in row["sources"].items():
+        for key, source in row["sources"].items():
             times = [delta[1] for delta in source["deltas"]] + [source.get("floor_at") or 0]
             times += [source["count"][2]] if source["count"] is not None else []
             stale = source["stale_after_ms"] is not None and now_ms - max(times) > source["stale_after_ms"]
             taken = 0
             for line in self._ever():
                 for part in line.parts if line.fact["sku"] == sku else ():
-                    if _where(part) == where and not _known(part, source):
+                    if where(part) == key and not _known(part, source):
                         taken += part["quantity"]
-            free[where] = 0 if stale else max(0, source["on_hand"] - taken)
+            free[key] = 0 if stale else max(0, source["on_hand"] - taken)
         return free
 
     def _ever(self) -> Iterator[Line]:
@@ -266,14 +291,16 @@ class Ledger:
         sums: dict[str, dict[tuple[Any, ...], int]] = {}
         for line in self._ever():
             for part in line.parts if line.fact["sku"] == sku else ():
-                where, gone = _where(part), part["fulfilled_at"]
-                count = row["sources"].get(where, {"count": None})["count"]
+                source, gone = where(part), part["fulfilled_at"]
+                if part["closed"]:
+                    continue
+                count = row["sources"].get(source, {"count": None})["count"]
                 if gone is not None and count is not None and count[2] >= gone:
                     continue  # whatever count comes, it is later, and knows
-                of_source = sums.setdefault(where, {})
+                of_source = sums.setdefault(source, {})
                 kind = (line.fact["channel"], part["committed_at"] or 0, gone or 0)
                 of_source[kind] = of_source.get(kind, 0) + part["quantity"]
-        return {where: sorted([*kind, n] for kind, n in kinds.items()) for where, kinds in sums.items()}
+        return {source: sorted([*kind, n] for kind, n in kinds.items()) for source, kinds in sums.items()}
 
 
 def _is_former(line: Line, command: dict[str, Any]) -> bool:
@@ -286,12 +313,30 @@ def _is_late(command: dict[str, Any], now_ms: int) -> bool:
     return bool(command["coordinated"]) and now_ms - command["received_at"] >= LATE_MS
 
 
-def _where(part: dict[str, Any]) -> str:
-    return f"{part['supplier_id']}\x1f{part['location_id']}"
+def _at_their_time(fact: Fact, line: Line, name: str) -> None:
+    """Each time that is new is that from which on counts of its source know."""
+    for what in ("committed_at", "fulfilled_at"):
+        before, after = (_by_time(parts, what) for parts in (line.parts, fact["parts"]))
+        for source, at in after - before:
+            slow = SLOW.get(source.split("\x1f")[0], 0)
+            if at is not None and at != -(-(fact["decided_at"] + slow) // 1_000) * 1_000:
+                raise Unlawful(f"{fact} has units of {source!r} {what} {at}")
+            if at is not None and (what == "committed_at") != (name == "COMMITTED"):
+                raise Unlawful(f"{fact} has other {what} than {line.fact}")
+
+
+def _by_time(parts: list[dict[str, Any]], what: str) -> Counter[tuple[str, int | None]]:
+    """Units by their source and a time."""
+    units = Counter[tuple[str, int | None]]()
+    for part in parts:
+        units[where(part), part[what]] += part["quantity"]
+    return units
 
 
 def _known(part: dict[str, Any], source: Row) -> bool:
     """Whether the source's number has left these units out by itself."""
+    if part["closed"]:
+        return True
     if source["count"] is None:
         return False
     since = part["committed_at"] if source["basis"] == "AVAILABLE" else part["fulfilled_at"]

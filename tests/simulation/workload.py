@@ -56,7 +56,7 @@ def _usable(sku: str, n: int, now_ms: int, rng: random.Random) -> dict[str, Any]
         "kind": kind,
         "quantity": quantity,
         "basis": rng.choice(("ON_HAND", "AVAILABLE")),
-        "order_ref": rng.choice((None, None, "o-1")) if kind == "DELTA" else None,
+        "order_ref": rng.choice((None, "o-1", "o-1")) if kind == "DELTA" else None,
         "observed_at": at,
         "received_at": now_ms + n,
         "feed": "simulated",

@@ -63,6 +63,20 @@ def test_reserved_keys_of_one_prefix_come_in_order_and_no_others(tmp_path: Path,
     store.close()
 
 
+def test_orders_keys_are_found_in_the_cache_and_below_it_and_what_waits_stays_there(tmp_path: Path) -> None:
+    store = PartitionStore(tmp_path / "0", Resources(1 << 20, 1 << 20, 1 << 20), "g1")
+    written, waits, removed, other = (keys.order_key("o1", "a", f"r{n}") for n in (2, 1, 3, 4))
+    others = [keys.order_key("o1", "b", "r"), keys.order_key("o10", "a", "r"), keys.hold_key("a", "r"), b"row"]
+    store.write(dict.fromkeys([written, removed, *others], b"x"), 1)
+    assert len(list(store.holds())) == 1, "and so all is in the database"
+    store.write({waits: b"x", other: b"x", removed: None}, 2)
+    store.write({other: None}, 3)
+    of_line, of_none = store.order_keys([keys.line_prefix("o1", "a"), keys.line_prefix("o2", "a")])
+    assert (of_line, of_none) == ([waits, written], [])
+    assert store._row_cache.waiting.keys() == {waits, other, removed}
+    store.close()
+
+
 def test_how_many_rows_there_are_is_known_about(tmp_path: Path, resources: Resources) -> None:
     store = PartitionStore(tmp_path / "0", resources, "g1")
     assert store.rows_estimate() == 0

@@ -19,5 +19,5 @@ def test_the_decision_clock_never_goes_back(tmp_path: Path) -> None:
     store = PartitionStore(tmp_path / "0", Resources(1 << 20, 1 << 20), "g")
     for clock_ms, expected in ((400, 500), (500, 500), (600, 600)):
         decider = Decider(COMMANDS, FACTS, Policies, partial(int, clock_ms))
-        assert decider.decide(Asked([], [], {}, 0, 500), store, None).decided_at == expected
+        assert decider.decide(Asked(0, 500, 0), store, None).decided_at == expected
     store.close()

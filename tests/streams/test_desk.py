@@ -31,7 +31,7 @@ def store(tmp_path: Path) -> Iterator[PartitionStore]:
 
 
 def looked(store: PartitionStore, at_ms: int) -> Desk:
-    desk = Desk(store, Policies(), 0, at_ms)
+    desk = Desk(store, Policies(), 0, at_ms, 0)
     desk.fetch([], [], [(at_ms, KEY)])
     desk.look_at(KEY)
     return desk

@@ -8,8 +8,10 @@ import pytest
 
 from api.reservations import ids
 from inventory.reservations.decide import STEPS_MAX
+from schemas.keys import source_key
 from stockweave.world import SystemClock
 from tests.api.reservations.shop import RESERVATIONS, Shop
+from tests.inventory.reservations.shop import shipment
 
 ACTIONS: dict[str, dict[str, str]] = {
     "commit": {},
@@ -50,6 +52,30 @@ async def test_what_is_shipped_is_told_part_by_part(shop: Shop) -> None:
     assert (line["open_quantity"], line["fulfilled_quantity"], line["reserved_quantity"]) == (1, 2, 3)
     assert sorted((p["quantity"], p["standing"]) for p in line["parts"]) == [(1, "committed"), (2, "fulfilled")]
     assert (await shop.change(own_id, "fulfil"))["state"] == "FULFILLED"
+
+
+async def test_units_that_a_supplier_told_of_have_left_and_are_not_shipped_again_by_the_shop(shop: Shop) -> None:
+    await shop.stocked("c-told", acme=9)
+    own_id = (await shop.reserve("c-told", 4))["reservation_id"]
+    await shop.change(own_id, "commit")
+
+    def ship(units: int) -> None:
+        shop.worker.ship(shipment(source_key("acme", "default"), units, units, "o-1")._replace(sku="c-told"))
+
+    ship(2)
+    problem = await shop.change(own_id, "release", 409, quantity=3)
+    assert (problem["detail"].partition(",")[0], problem["open"]) == ("2 units are open", 2)
+    problem = await shop.change(own_id, "fulfil", 409, quantity=5)
+    assert (problem["detail"].partition(",")[0], problem["open"]) == ("4 units are not fulfilled", 2)
+    line = (await shop.change(own_id, "fulfil", quantity=1, key="parcel"))["lines"][0]
+    assert (line["open_quantity"], line["fulfilled_quantity"]) == (2, 2)
+    standings = sorted((p["standing"], p["quantity"]) for p in line["parts"])
+    assert standings == [("committed", 2), ("fulfilled", 1), ("fulfilled", 1)]
+    ship(3)
+    problem = await shop.change(own_id, "fulfil", 409)
+    assert (problem["code"], problem["state"], problem["open"]) == ("INVALID_STATE", "FULFILLED", 0)
+    told = await shop.get(f"{RESERVATIONS}/{own_id}")
+    assert [step["fact"] for step in told["history"]] == ["HELD", "COMMITTED", "CLOSED", "FULFILLED", "CLOSED"]
 
 
 async def test_an_extension_counts_from_now(shop: Shop) -> None:

@@ -15,6 +15,7 @@ from inventory.policies import Policies
 from inventory.reservations import coordinate
 from inventory.reservations.decide import Case, Command, Decision, decide, expire
 from inventory.reservations.facts import Origin, fact_of, hold_after, keys_of, records_of, row_after
+from inventory.reservations.shipments import Shipment, close
 from schemas.codec import Codec
 from schemas.registry import FileRegistry
 from schemas.reservations import ANSWER, NO_SKU, NOTED, Hold
@@ -73,6 +74,16 @@ class Worker:
         with self._busy:
             self.rows |= {row.sku: decode_packed_row(encode_row(row)) for row in rows}
             return self._stock.write(*rows)
+
+    def ship(self, shipment: Shipment) -> None:
+        """A supplier tells of units that left."""
+        with self._busy:
+            holds = [h for (sku, _), h in self.holds.items() if (sku, h.order_id) == (shipment.sku, shipment.order_id)]
+            records: dict[bytes, bytes | None] = {}
+            for decision in close(shipment, holds, self._now_ms()):
+                records |= self._carried_out(decision, shipment.command_id, None)
+            number = self._stock.partition(shipment.sku)
+            self._stock.decide(number, records, self._stock.next_command[number])
 
     @contextmanager
     def away(self) -> Iterator[None]:

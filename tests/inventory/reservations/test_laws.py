@@ -3,82 +3,18 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
 
 import pytest
 
-from inventory.availability import availability
 from inventory.policies import Policies
-from inventory.reservations.decide import Case, Command, Decision, decide, expire
-from inventory.reservations.facts import Fact, Origin, fact_of, hold_after, records_of, row_after
-from inventory.reservations.reserved import forget, of_holds
-from schemas.keys import source_key
+from inventory.reservations.decide import Command
+from inventory.reservations.facts import Fact, hold_after, records_of, row_after
+from inventory.reservations.reserved import of_holds
 from schemas.policies import Policy
 from schemas.reservations import ACTIONS, EXPIRED, HELD, HOLD, REFUSED, RELEASED, Hold
-from schemas.rows import Count, Open, PackedRow, Source, StockRow, decode_row, decode_source, encode
-from tests.inventory.reservations.builders import NOW, SKU, command
-
-SOURCES = [source_key("acme", "north"), source_key("acme", "south"), source_key("bolt", "east")]
-
-
-def stock(units: dict[str, int], basis: int = 0, at: int = NOW - 5_000) -> PackedRow:
-    sources = {key: encode(Source(Count(0, f"c-{n}", at, n), basis=basis)) for key, n in units.items()}
-    return PackedRow(SKU, 1, sum(units.values()), NOW, sources)
-
-
-@dataclass
-class Shop:
-    """One SKU, decided as a worker does it."""
-
-    row: PackedRow
-    policies: Policies = field(default_factory=Policies)
-    holds: dict[str, Hold] = field(default_factory=dict)
-    facts: list[Fact] = field(default_factory=list)
-    now_ms: int = NOW
-
-    def whole(self) -> StockRow:
-        return decode_row(encode(self.row))
-
-    def ask(self, asked: Command) -> Decision | None:
-        for hold in list(self.holds.values()):
-            self.take(expire(hold, self.now_ms), None)
-        decision = decide(
-            asked, Case(self.whole(), self.holds.get(asked["reservation_id"]), self.policies, self.now_ms)
-        )
-        self.take(decision, asked["command_id"])
-        return decision
-
-    def take(self, decision: Decision | None, command_id: str | None) -> None:
-        if decision is None:
-            return
-        fact = fact_of(decision, Origin(len(self.facts), command_id, None, self.now_ms))
-        before = self.holds.get(decision.hold.reservation_id)
-        after = hold_after(before, fact)
-        assert after == decision.hold, "a fact says all that a decision does"
-        row_after(self.row, before, after)
-        self.holds[after.reservation_id] = after
-        self.facts.append(fact)
-
-    def count(self, key: str, units: int, at: int, basis: int) -> None:
-        counted(self.row, key, units, at, basis)
-
-    def available(self) -> int:
-        return availability(self.whole(), self.policies.rules(SKU), self.now_ms).available
-
-
-def counted(row: PackedRow, key: str, units: int, at: int, basis: int) -> None:
-    """As the fold does it."""
-    source = decode_source(row.sources[key])
-    assert source.count is not None
-    if at <= source.count.at:
-        return
-    row.on_hand += units - source.on_hand
-    row.sources[key] = encode(Source(Count(0, f"c-{at}", at, units), basis=basis))
-    if key in row.reserved:
-        left = forget(row.reserved[key], Count(0, "", at, units))
-        row.reserved[key] = left
-        if not left:
-            del row.reserved[key]
+from schemas.rows import Open, decode_source
+from tests.inventory.reservations.builders import NOW, command
+from tests.inventory.reservations.shop import SOURCES, Counted, Shop, counted, stock
 
 
 def drawn(rng: random.Random, n: int) -> Command:
@@ -131,21 +67,23 @@ def test_facts_and_counts_in_any_interleaving_give_one_row(seed: int) -> None:
     rng = random.Random(seed)
     begin = {key: rng.randint(0, 9) for key in SOURCES}
     shop = Shop(stock(begin), Policies({"supplier:acme": delayed(rng.choice((0, 6_000)))}))
-    counts: list[tuple[str, int, int, int]] = []
+    counts: list[Counted] = []
     for n in range(50):
         shop.now_ms += rng.randint(0, 4_000)
         if rng.random() < 0.3:
             basis = rng.choice((0, 1))
-            counts.append((rng.choice(SOURCES), rng.randint(0, 9), shop.now_ms - rng.randint(-2_000, 5_000), basis))
+            counts.append(
+                Counted(rng.choice(SOURCES), rng.randint(0, 9), shop.now_ms - rng.randint(-2_000, 5_000), basis)
+            )
             shop.count(*counts[-1])
         shop.ask(drawn(rng, n))
-    events: list[Fact | tuple[str, int, int, int]] = [*shop.facts]
+    events: list[Fact | Counted] = [*shop.facts]
     for one in counts:
         events.insert(rng.randrange(len(events) + 1), one)
     again, holds = stock(begin), dict[str, Hold]()
     for event in events:
-        if isinstance(event, tuple):
-            counted(again, *event)
+        if isinstance(event, Counted):
+            counted(again, event)
         else:
             before = holds.get(event["reservation_id"])
             holds[event["reservation_id"]] = after = hold_after(before, event)

@@ -11,10 +11,12 @@ from inventory.reservations.facts import PRESENT, hold_after, keys_of, records_o
 from inventory.reservations.reserved import of_holds
 from inventory.reservations.retention import forgotten_to, is_explained, is_past
 from schemas.keys import order_key
+from schemas.policies import NETTING_DELAY_MS_MAX
 from schemas.reservations import COMMITTED, EXPIRED, FULFILLED, HELD, REFUSED, RELEASED, Hold
 from schemas.rows import Count, Open, PackedRow, decode_source
 from tests.inventory.reservations.builders import NOW, SKU, command
-from tests.inventory.reservations.test_laws import SOURCES, Shop, drawn, stock
+from tests.inventory.reservations.shop import SOURCES, Shop, stock
+from tests.inventory.reservations.test_laws import drawn
 
 KEPT_MS = 30_000
 
@@ -89,13 +91,13 @@ def test_some_ids_of_these_runs_were_forgotten_and_held_anew() -> None:
 
 
 def test_units_that_no_hold_takes_are_those_of_forgotten_ones_only_if_they_had_left_by_then() -> None:
-    key = SOURCES[0]
+    key, slowest = SOURCES[0], NETTING_DELAY_MS_MAX
     for entry, explained in (
         (Open(2, "default"), False),
         (Open(2, "default", 5_000), False),
         (Open(2, "default", 5_000, 9_000), True),
-        (Open(2, "default", 5_000, 10_000), True),  # rounded up to the second
-        (Open(2, "default", 5_000, 11_000), False),
+        (Open(2, "default", 5_000, slowest + 10_000), True),  # rounded up to the second
+        (Open(2, "default", 5_000, slowest + 11_000), False),
     ):
         assert is_explained({key: [entry]}, {}, 9_500) is explained
         assert not is_explained({}, {key: [entry]}, 9_500), "what a hold takes is in the row"

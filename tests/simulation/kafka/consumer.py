@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaError, Message, TopicPartition
 
+from schemas.topics import RESERVATION_STEPS
 from tests.simulation.kafka.cluster import Cluster
 from tests.simulation.kafka.errors import plain, retriable
 from tests.simulation.kafka.group import Group, Place
@@ -176,9 +177,12 @@ class SimulatedConsumer:
         """Go on at another place than the next, in each partition where that was not so just before.
 
         The product does not rely on a consumer that brings every message once and in turn: it seeks, and the second
-        time it believes what it is brought.
+        time it believes what it is brought. Not so ahead in what passes between lines and coordinators: there markers
+        lie everywhere, so no gap is read again, and what is silent is asked again.
         """
         for place, fetch in self._fetches.items():
+            if by > 0 and place[0] == RESERVATION_STEPS.name:
+                continue
             if not self._tells_ends and not fetch.misled and not fetch.paused:
                 log = self._cluster.log(*place)
                 fetch.position = min(max(fetch.position + by, log.start), self._end(log))

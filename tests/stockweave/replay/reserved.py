@@ -56,6 +56,17 @@ def drawn(seed: int, count: int, skus: int = SKUS) -> list[dict[str, Any]]:
     return made
 
 
+def shipments(commands: Iterable[Mapping[str, Any]]) -> list[StockUpdate]:
+    """A unit of each order leaves one supplier or the other, before the next count or after it."""
+    made = []
+    for n, asked in enumerate(commands):
+        if asked["action"] == "HOLD" and asked["order_id"] is not None and asked["sku"] != "nobody-has-it":
+            event = Event("DELTA", f"d-{asked['order_id']}", BASE_MS + (500 if n % 2 else 2_000) + n, -1)
+            supplier = ("acme", "globex")[n % 4 // 2]
+            made.append(update(event, sku=asked["sku"], supplier_id=supplier, order_ref=asked["order_id"]))
+    return made
+
+
 def decide(engine: Engine, deployment: Deployment, commands: Iterable[Mapping[str, Any]]) -> None:
     """Ask, and let the worker decide."""
     deployment.ask(commands)
@@ -83,11 +94,12 @@ def working(deployment: Deployment, name: str = "w") -> Any:
 
 
 def reserved(deployment: Deployment, commands: int = 120) -> None:
-    """Counts are folded, commands decided, and counts come again that know of some of it."""
+    """Counts are folded, commands decided, some of it ships, and counts come again that know of some of it."""
     deployment.publish(counts())
     with working(deployment) as engine:
         drive_events(engine, 2 * SKUS)
         decide(engine, deployment, drawn(1, commands))
+        drive_events(engine, deployment.publish(shipments(drawn(1, commands))))
         deployment.publish(counts(1, 40))
         drive_events(engine, 2 * SKUS)
         decide(engine, deployment, drawn(2, commands))

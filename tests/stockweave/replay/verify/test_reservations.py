@@ -42,6 +42,7 @@ def test_rows_and_holds_are_what_updates_and_facts_say(
 ) -> None:
     check(seen, deployment)
     assert any(row.reserved for row in seen.rows.values())
+    assert any(part.closed for hold in seen.holds.values() for part in hold.parts)
     verdict, parting = verified(deployment, 2, thorough=thorough)
     assert (verdict.is_right, parting, list(reservation_lines(verdict))) == (True, None, [])
     facts = sum(position.facts for position in seen.positions.values())
