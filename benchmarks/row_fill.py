@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from confluent_kafka import Producer
 
 from benchmarks.profile import DELTAS, EPOCH_MS, sku_name
+from inventory.alerts import IN_STOCK
 from schemas.keys import POSITION, partition_of, source_key
 from schemas.rows import Count, Delta, Position, Source, StockRow, encode, encode_row
 from schemas.topics import UPDATES
@@ -76,7 +77,8 @@ def row(number: int, rng: random.Random) -> bytes:
             deltas.append(Delta(at, _update_id(draw()), DELTAS[int(len(DELTAS) * draw())]))
         sources[key] = source = Source(count, deltas, received_at=at, offset=int(UPDATES_SO_FAR * draw()))
         on_hand += source.on_hand
-    return encode_row(StockRow(sku_name(number), int(100 * draw()) + 1, on_hand, EPOCH_MS - PAST_MS, sources))
+    version = int(100 * draw()) + 1
+    return encode_row(StockRow(sku_name(number), version, on_hand, EPOCH_MS - PAST_MS, sources, alert=IN_STOCK))
 
 
 def _update_id(drawn: float) -> str:

@@ -2,7 +2,8 @@
 
 The events of a row are folded one by one, in log order, so that no result depends on the batch. The boundary is narrow
 on purpose (columns and encoded rows in; encoded rows, tallies and refusals out), so that a compiled kernel can stand in
-its place with this as its oracle. Called by `streams.batch`.
+its place with this as its oracle. Which rows may have crossed into another alert state is found out here, where they
+are decoded anyway. Called by `streams.batch`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from itertools import chain
 from typing import Any, NamedTuple
 
+from inventory.alerts import IN_STOCK, UNITS_MAX, Sure
 from inventory.reservations.reserved import forget
 from inventory.stock import (
     APPLIED,
@@ -62,13 +64,34 @@ class Folded(NamedTuple):
 
     `rows`: the changed ones, encoded, by key. `tallies`: events by supplier in the order of `OUTCOMES`; they add up to
     the batch. `refused`: the index in the batch and the reason of each rejected event. `others`: outcome, or reason,
-    of each that was not applied, by its index.
+    of each that was not applied, by its index. `doubtful`: keys of changed rows that are not surely in the alert state
+    that they say; some may be there twice.
     """
 
     rows: dict[bytes, bytes]
     tallies: dict[str, list[int]]
     refused: list[tuple[int, str]]
     others: dict[int, str]
+    doubtful: list[bytes]
+
+
+class _Doubts:
+    """Which changed rows are to be looked at for alerts; none where nobody asks, as in a replay."""
+
+    def __init__(self, sure: Sure | None) -> None:
+        self.keys: list[bytes] = []
+        self.above, self.by_key = sure or Sure(UNITS_MAX, {})
+
+    def begin(self, key: bytes, row: PackedRow, timed: bool) -> None:
+        """A row that was just made: the state that it is surely in is its first, and is told nobody."""
+        if not timed and not row.reserved and row.on_hand > self.by_key.get(key, self.above):
+            row.alert = IN_STOCK
+
+    def look(self, key: bytes, row: PackedRow, timed: bool) -> None:
+        """A row has changed. `timed`: a source of it may have got a limit to its age."""
+        above = self.by_key.get(key, self.above)
+        if timed or row.alert != IN_STOCK or row.reserved or row.on_hand <= above:
+            self.keys.append(key)
 
 
 def fold(
@@ -78,6 +101,7 @@ def fold(
     load: Callable[[list[bytes]], Sequence[bytes | None]],
     limits: Limits,
     is_here: Callable[[bytes], bool] | None = None,
+    sure: Sure | None = None,
 ) -> Folded:
     """Fold `updates` into the rows that `load` gives.
 
@@ -88,18 +112,21 @@ def fold(
         load: gives the present row of each of some keys, encoded; None where there is none yet.
         limits: of every source.
         is_here: whether a row belongs into this partition, where readers look for it; asked of new rows alone.
+        sure: which rows are surely in stock; None: nobody asks for alerts.
     """
+    doubts = _Doubts(sure)
     others = list(updates.refusals.items())
     single, several = _by_key(keys, updates.refusals)
     stored_rows = load([*single, *several])
     of_single, of_several = stored_rows[: len(single)], list(stored_rows[len(single) :])
-    rows = _fold_single(*_with_room(single, of_single, several, of_several), updates, offsets, limits, others)
+    having_room = _with_room(single, of_single, several, of_several)
+    rows = _fold_single(*having_room, updates, offsets, limits, others, doubts)
     events = _events([i for places in several.values() for i in places], updates, offsets)
     for (key, places), stored in zip(several.items(), of_several, strict=True):
         if stored is None and is_here is not None and not is_here(key):
             others.extend((i, WRONG_PARTITION) for i in places)
             continue
-        row = _fold_row(key, stored, places, events, limits, others)
+        row = _fold_row(key, stored, places, events, limits, others, doubts)
         if row is not None:
             rows[key] = row
     return Folded(
@@ -107,6 +134,7 @@ def fold(
         _tallied(_attributed(updates.supplier_id, updates.refusals), others),
         sorted(r for r in others if r[1] not in TALLIED_AT),
         dict(others),
+        [] if sure is None else doubts.keys,
     )
 
 
@@ -167,13 +195,15 @@ def _fold_single(
     offsets: Sequence[int],
     limits: Limits,
     others: list[tuple[int, str]],
+    doubts: _Doubts,
 ) -> dict[bytes, bytes]:
     """The changed rows of those with one event, as most have: `_fold_row` without its bookkeeping.
 
     `apply_event` is written out here, and columns are read where they are needed: a call and a tuple for each event
-    take a tenth of the fold.
+    take a tenth of the fold. So is `_Doubts.look`.
     """
     rows: dict[bytes, bytes] = {}
+    doubt, above, above_of = doubts.keys.append, doubts.above, doubts.by_key.get
     buffer = bytearray()  # what is copied from there has its exact size, while an encoder makes room for more first
     kinds, times, update_ids, quantities = updates.kind, updates.observed_at, updates.update_id, updates.quantity
     received_at, order_refs, bases, incoming, stale_after_ms, source_keys, _ = updates[5:]
@@ -202,10 +232,14 @@ def _fold_single(
             row.on_hand += source.on_hand - before
             if row.reserved:
                 _forget(row, of_source, source)
+            if stale_after_ms[i] is not None:
+                doubt(key)
         source.received_at = row.changed_at = received_at[i]
         source.offset = offsets[i]
         sources[of_source] = encode(source)
         row.version += 1
+        if row.alert != IN_STOCK or row.reserved or row.on_hand <= above_of(key, above):
+            doubt(key)
         encode_into(row, buffer)
         rows[key] = bytes(buffer)
     return rows
@@ -218,6 +252,7 @@ def _fold_row(
     events: Mapping[int, Event],
     limits: Limits,
     others: list[tuple[int, str]],
+    doubts: _Doubts,
 ) -> bytes | None:
     """The next version of a row, None if it does not change; what is not applied goes to `others`.
 
@@ -228,7 +263,7 @@ def _fold_row(
     packed = row.sources
     sources: dict[str, Source] = {}
     changed: dict[str, Source] = {}
-    recount = False
+    recount = timed = False
     having_room: Iterable[int] = places
     if (0 if stored is None else len(stored)) + len(places) * UPDATE_BYTES_MAX > ROW_BYTES_MAX:
         having_room = chain.from_iterable(_within_room(places, events, limits, packed, changed, others))
@@ -246,6 +281,7 @@ def _fold_row(
             continue
         if event[1] != DELTA:
             row.on_hand += source.on_hand - before
+            timed = timed or event[10] is not None
         elif outcome is APPLIED:
             row.on_hand += event[4]
         else:
@@ -261,6 +297,9 @@ def _fold_row(
     if recount:
         row.on_hand = sum(decode_source(source).on_hand for source in packed.values())
     row.version += 1
+    if stored is None:
+        doubts.begin(key, row, timed)
+    doubts.look(key, row, timed)
     return encode(row)
 
 

@@ -52,6 +52,10 @@ class Rules:
         self.safety_percent: int = _decided("safety_percent", scopes, 0)
         self.channel_share_percent: int = _decided("channel_share_percent", scopes, 100)
         self.backorder_units_max: int = _decided("backorder_units_max", scopes, 0)
+        low = next((p for p in scopes if p.low_stock_units is not None), None)  # and when it is cleared belongs to it
+        self.low_stock_units: int = 0 if low is None else low.low_stock_units or 0
+        cleared = None if low is None else low.low_stock_cleared_units
+        self.low_stock_cleared_units: int = self.low_stock_units + 1 if cleared is None else cleared
         self._excluded = frozenset(entry for p in scopes for entry in p.excluded or ())
         self._of_sku = [p for p in scopes if p.scope.startswith(f"{SKU}:")]
         self._of_all = [p for p in scopes if p.scope == DEFAULT]

@@ -41,6 +41,8 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     stale_after_ms: int | None = None
     stale_floor_units: int | None = None
     netting_delay_ms: int | None = None
+    low_stock_units: int | None = None
+    low_stock_cleared_units: int | None = None
 
     def decided(self) -> dict[str, Any]:
         """The fields that this scope decides."""
@@ -66,6 +68,8 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "stale_after_ms": _OF_A_SOURCE,
     "stale_floor_units": _OF_A_SOURCE,
     "netting_delay_ms": _OF_A_SOURCE,
+    "low_stock_units": (DEFAULT, SKU),
+    "low_stock_cleared_units": (DEFAULT, SKU),
 }
 """The kinds of scope that each field can be decided in."""
 
@@ -78,6 +82,8 @@ _RANGES = {
     "stale_after_ms": (1, STALE_MS_MAX),
     "stale_floor_units": (0, UNITS_MAX),
     "netting_delay_ms": (0, NETTING_DELAY_MS_MAX),
+    "low_stock_units": (0, UNITS_MAX),
+    "low_stock_cleared_units": (1, UNITS_MAX + 1),
 }
 
 
@@ -120,8 +126,16 @@ def check(policy: Policy) -> None:
         raise _wrong(policy, "strategy", f"is {policy.strategy!r}; choose among {', '.join(STRATEGIES)}")
     if (policy.strategy == PRIORITY) != bool(policy.priority):
         raise _wrong(policy, "priority", "and strategy=PRIORITY come together: name the suppliers, the first one first")
+    _check_low_stock(policy)
     for name in LISTS:
         _check_list(policy, name, getattr(policy, name) or ())
+
+
+def _check_low_stock(policy: Policy) -> None:
+    low, cleared = policy.low_stock_units, policy.low_stock_cleared_units
+    if cleared is not None and (low is None or cleared <= low):
+        said = "comes with low_stock_units" if low is None else f"is {cleared}, and low_stock_units is {low}"
+        raise _wrong(policy, "low_stock_cleared_units", f"{said}; send both, and more for this one")
 
 
 def _check_list(policy: Policy, name: str, entries: tuple[str, ...]) -> None:

@@ -1,6 +1,6 @@
 """Rows of inventory.stock as workers and readers hold them: msgspec structs, on the wire as MessagePack arrays.
 
-The field order is that of schemas/avro/StockRow.2.avsc and Position.4.avsc (a test holds them together); a field is
+The field order is that of schemas/avro/StockRow.3.avsc and Position.4.avsc (a test holds them together); a field is
 only ever appended, with a default, so that older bytes stay readable. Made for the hot path: a row's sources are
 encoded each on its own and are byte strings within the row, so that an update of one does not pay for the hundreds
 beside it.
@@ -39,7 +39,7 @@ class Receipt(msgspec.Struct, array_like=True, gc=False, frozen=True):
 
 
 class Source(msgspec.Struct, array_like=True, gc=False):
-    """One supplier at one location; see StockRow.2.avsc for every field."""
+    """One supplier at one location; see StockRow.3.avsc for every field."""
 
     count: Count | None = None
     deltas: list[Delta] = []
@@ -75,7 +75,8 @@ class Open(msgspec.Struct, array_like=True, gc=False, frozen=True):
 class StockRow(msgspec.Struct, array_like=True, gc=False):
     """A whole row, for readers: see `decode_row`, `encode_row`.
 
-    `sources`, `reserved`: by `schemas.keys.source_key`; reserved under "": sold beyond the stock.
+    `sources`, `reserved`: by `schemas.keys.source_key`; reserved under "": sold beyond the stock. `alert`, `oversold`:
+    what was told of it, see `inventory.alerts`.
     """
 
     sku: str
@@ -84,6 +85,8 @@ class StockRow(msgspec.Struct, array_like=True, gc=False):
     changed_at: int
     sources: dict[str, Source]
     reserved: dict[str, list[Open]] = {}
+    alert: int = 0
+    oversold: list[str] = []
 
 
 class PackedRow(msgspec.Struct, array_like=True, gc=False):
@@ -95,6 +98,8 @@ class PackedRow(msgspec.Struct, array_like=True, gc=False):
     changed_at: int
     sources: dict[str, bytes]
     reserved: dict[str, list[Open]] = {}
+    alert: int = 0
+    oversold: list[str] = []
 
 
 class Position(msgspec.Struct, array_like=True, gc=False):
@@ -148,12 +153,24 @@ def decode_row(row: bytes) -> StockRow:
     Raises:
         msgspec.DecodeError: they are no row.
     """
-    packed = decode_packed_row(row)
-    sources = {key: decode_source(source) for key, source in packed.sources.items()}
-    return StockRow(packed.sku, packed.version, packed.on_hand, packed.changed_at, sources, packed.reserved)
+    return unpacked(decode_packed_row(row))
+
+
+def unpacked(row: PackedRow) -> StockRow:
+    """The whole row of a packed one.
+
+    Raises:
+        msgspec.DecodeError: a source of it is none.
+    """
+    sources = {key: decode_source(source) for key, source in row.sources.items()}
+    return StockRow(
+        row.sku, row.version, row.on_hand, row.changed_at, sources, row.reserved, row.alert, row.oversold
+    )  # fmt: skip
 
 
 def encode_row(row: StockRow) -> bytes:
     """The bytes of a whole row."""
     sources = {key: encode(source) for key, source in row.sources.items()}
-    return encode(PackedRow(row.sku, row.version, row.on_hand, row.changed_at, sources, row.reserved))
+    return encode(
+        PackedRow(row.sku, row.version, row.on_hand, row.changed_at, sources, row.reserved, row.alert, row.oversold)
+    )

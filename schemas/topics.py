@@ -87,13 +87,13 @@ RESERVATION_STEPS = Topic(
     "What passes between lines of a reservation of several SKUs and its coordinator.", _days(7) | LARGE, folded=True,
 )  # fmt: skip
 POLICIES = Topic(
-    "inventory.policies", "scope", "Policy", AVRO, "`stockweave policies`", "api, commands",
+    "inventory.policies", "scope", "Policy", AVRO, "`stockweave policies`", "api, workers, commands",
     "How availability is computed; earlier versions of a policy stay for at least 90 days.",
     COMPACTED | {"min.compaction.lag.ms": str(90 * DAY_MS)}, partitions=1,
 )  # fmt: skip
 ALERTS = Topic(
-    "inventory.alerts", "SKU", "StockAlert", AVRO, "workers", "api, the shop's systems",
-    "Crossings of thresholds.", _days(30) | LARGE, folded=True,
+    "inventory.alerts", "SKU", "StockAlert", AVRO, "workers", "the shop's systems",
+    "Out of stock, back, low, oversold: told once, when it becomes so.", _days(30) | LARGE, folded=True,
 )  # fmt: skip
 DEAD_LETTERS = Topic(
     "inventory.dead-letters", "as received", None, RAW, "workers", "engineers",

@@ -192,13 +192,33 @@ class PartitionStore:
             found.append(sorted(there))
         return found
 
+    def write_back(self) -> None:
+        """Give the database what waits for it, so that it has all rows in their order."""
+        if self._row_cache.waiting:
+            self._write_back()
+
+    def some_rows(self, first: bytes, rows_max: int, bytes_max: int) -> list[tuple[bytes, bytes]]:
+        """The next rows from `first` on, as they stand now: so many, or as many as have so many bytes, one at least.
+
+        One that was written first since the last `write_back` may be left out: it waits, and is in no order yet.
+        """
+        found: list[tuple[bytes, bytes]] = []
+        waiting, size = self._row_cache.waiting, 0
+        for key, stored in self._database.items(max(first, keys.ROW_FIRST)):
+            value = waiting.get(key, stored)
+            if value is not None:
+                found.append((key, value))
+                size += len(value)
+            if len(found) >= rows_max or size >= bytes_max:
+                break
+        return found
+
     def rows_estimate(self) -> int:
         """How many rows there are, as the database reckons: too many by what was changed lately."""
         return self._database.rows_estimate()
 
     def _items(self, first: bytes) -> Iterator[tuple[bytes, bytes]]:
-        if self._row_cache.waiting:
-            self._write_back()
+        self.write_back()
         yield from self._database.items(first)
 
     def reset(self) -> None:

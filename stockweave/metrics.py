@@ -11,6 +11,7 @@ import sys
 from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
+from schemas.alerts import KINDS
 from schemas.rows import OUTCOMES
 
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -22,6 +23,9 @@ EVENTS = Counter("stockweave_events", "Updates folded and committed, by outcome.
 EVENTS_BY_OUTCOME = [EVENTS.labels(outcome) for outcome in OUTCOMES]
 BATCH_EVENTS = Histogram("stockweave_batch_events", "Updates in one transaction.", buckets=_EVENTS)
 COMMIT_SECONDS = Histogram("stockweave_commit_seconds", "From a folded batch to its rows on disk.", buckets=_SECONDS)
+ALERTS = Counter("stockweave_alerts", "Alerts committed, by kind (docs/alerts.md).", ["kind"])
+ALERTS_BY_KIND = {kind: ALERTS.labels(kind) for kind in KINDS}
+ROWS_LOOKED_AT = Counter("stockweave_rows_looked_at", "Rows that no update or command changed, looked at for alerts.")
 LAG_EVENTS = Gauge(
     "stockweave_lag_events", "Updates that wait to be folded.", ["partition"], multiprocess_mode="livemostrecent"
 )

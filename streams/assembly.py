@@ -12,7 +12,7 @@ from schemas.admin import Deployed, ensure_topics
 from schemas.codec import Codec
 from schemas.registry import open_registry
 from schemas.topic_settings import check_settings
-from schemas.topics import DAY_MS, DEAD_LETTERS, RESERVATION_STEPS, RESERVATIONS, STOCK, UPDATES
+from schemas.topics import ALERTS, DAY_MS, DEAD_LETTERS, RESERVATION_STEPS, RESERVATIONS, STOCK, UPDATES
 from state.database import Resources
 from state.follower import open_consumer
 from state.generations import GenerationsFollower
@@ -21,6 +21,7 @@ from stockweave.clients import CLIENT_LOGGER, Config, client_config, make_known,
 from stockweave.errors import Fatal
 from stockweave.settings import Settings
 from stockweave.world import GroupConsumer, SystemClock, TransactionalProducer
+from streams.alerts import Alerts
 from streams.batch import Folder
 from streams.decider import Decider
 from streams.identity import Identity
@@ -30,7 +31,7 @@ from streams.standby import Standby
 from streams.transaction import Watchdog, hung_s, producer_config
 from streams.world import World
 
-WRITTEN = (STOCK, RESERVATIONS, RESERVATION_STEPS, DEAD_LETTERS)  # by the transactions of a worker
+WRITTEN = (STOCK, RESERVATIONS, RESERVATION_STEPS, ALERTS, DEAD_LETTERS)  # by the transactions of a worker
 
 
 class Engine(NamedTuple):
@@ -127,8 +128,9 @@ def connect(settings: Settings, identity: Identity) -> Engine:
     )
     facts = Codec("ReservationFact", registry)
     decider = Decider(Codec("ReservationCommand", registry), facts, policies.now, clock.now_ms)
+    alerts = Alerts(Codec("StockAlert", registry), policies.now, clock.now_ms)
     limits = Limits(settings.horizon_ms, settings.entries_max)
-    folder = Folder(Codec("StockUpdate", registry), limits, topics[UPDATES.name].partitions, decider)
+    folder = Folder(Codec("StockUpdate", registry), limits, topics[UPDATES.name].partitions, decider, alerts)
     retention_ms = settings.reservation_retention_days * DAY_MS
-    processor = Processor(world, topics, facts, settings.batch_events_max, retention_ms)
+    processor = Processor(world, topics, facts, alerts, settings.batch_events_max, retention_ms)
     return Engine(processor, folder, standby, policies)

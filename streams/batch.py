@@ -1,4 +1,4 @@
-"""One batch through the fold: bytes and stored rows in, changed rows, positions and dead letters out.
+"""One batch through the fold: bytes and stored rows in, changed rows, positions, alerts and dead letters out.
 
 Reads the stores and writes nothing. Called by the Faust agent, in a thread, while the pump waits.
 """
@@ -25,6 +25,7 @@ from schemas.rows import OTHERS, OUTCOMES, SUPPLIERS_MAX, UNATTRIBUTED, Position
 from schemas.topics import UPDATES
 from state.store import PartitionStore
 from stockweave.errors import Fatal, Rejected
+from streams.alerts import Alerts, Raised, rows_among
 from streams.dead_letters import DeadLetter
 from streams.decider import Asked, Decided, Decider
 from streams.forgetting import forgotten
@@ -44,7 +45,8 @@ class Part:
 
     `messages`: updates. `commands`: by topic. `due`: time and key of holds to look at. `missed`: facts that the rows do
     not have. `facts_from`: see `Position`. `closes_from`: the updates below this offset have closed what they close.
-    `past`: holds that may be forgotten.
+    `past`: holds that may be forgotten. `crossed`: keys of rows that time or a policy may have taken into another alert
+    state. `quiet`: a former generation of the rows has told the alerts of this part.
     """
 
     partition: int
@@ -57,6 +59,8 @@ class Part:
     facts_from: int = 0
     closes_from: int = 0
     past: Past | None = None
+    crossed: Sequence[bytes] = ()
+    quiet: bool = False
 
     @property
     def next_update(self) -> int:
@@ -90,7 +94,7 @@ class FoldedPart:
 
     `rows`: with holds. `outcomes`: events by outcome, as `schemas.rows.OUTCOMES`. `decided`: of its commands and holds,
     and of the `shipments` that its updates tell of. `removed`: keys of holds and orders' records that are there no
-    longer.
+    longer. `doubtful`: keys of rows whose alert state is to be looked at. `timed`: time alone may change one of those.
     """
 
     part: Part
@@ -101,25 +105,35 @@ class FoldedPart:
     shipments: Sequence[Shipment] = ()
     decided: Decided | None = None
     removed: Sequence[bytes] = ()
+    doubtful: Sequence[bytes] = ()
+    alerts: Sequence[Raised] = ()
+    timed: bool = False
 
 
 class Folder:
-    """Decides commands, then decodes and folds updates.
+    """Decides commands, then decodes and folds updates, then looks for alerts.
 
     Args:
         codec: of StockUpdate.
         limits: of every source.
         partitions: of inventory.updates, so that no row is made where readers do not look for it; None: look at none.
         decider: None where there are no commands, as in a replay.
+        alerts: None where nobody is told of any, as in a replay.
     """
 
     def __init__(
-        self, codec: Codec, limits: Limits, partitions: int | None = None, decider: Decider | None = None
+        self,
+        codec: Codec,
+        limits: Limits,
+        partitions: int | None = None,
+        decider: Decider | None = None,
+        alerts: Alerts | None = None,
     ) -> None:
         self._codec = codec
         self._limits = limits
         self._partitions = partitions
         self._decider = decider
+        self._alerts = alerts
 
     def fold(self, batch: Batch) -> list[FoldedPart]:
         """Fold every part.
@@ -142,23 +156,9 @@ class Folder:
         stored = part.store if decided is None else Above(decided.rows, part.store)
         folded = self._fold_updates(part, stored.get_many)
         closed = self._close(part, decided, folded)
-        rows = folded.rows if decided is None else decided.rows | folded.rows
         decided = closed if decided is None else decided.then(closed)
-        if decided is None:
-            return folded
-        if closed is not None:
-            rows |= closed.rows
-        before = folded.position
-        position = replace(
-            before,
-            offsets=before.offsets | {t: max(at, before.offsets.get(t, 0)) for t, at in decided.next_offsets.items()},
-            facts=decided.next_fact,
-            facts_from=part.facts_from,
-            decided_at=decided.decided_at,
-            forgotten_to=max(before.forgotten_to, decided.forgotten_to),
-        )
-        letters = decided.dead_letters + folded.dead_letters
-        return FoldedPart(part, rows, position, letters, folded.outcomes, decided=decided, removed=decided.removed)
+        whole = folded if decided is None else _joined(part, decided, folded, {} if closed is None else closed.rows)
+        return whole if self._alerts is None else _with_alerts(whole, self._alerts)
 
     def _decide(self, part: Part) -> Decided | None:
         if self._decider is None or not (part.commands or part.due or part.missed):
@@ -186,7 +186,8 @@ class Folder:
         if places is not None or len(offsets) != len(messages):  # some are unusable, or control records lie between
             offsets = [cast("int", messages[i].offset()) for i in (range(len(messages)) if places is None else places)]
         is_here = placed_in(part.partition, self._partitions)
-        folded = fold(updates, keys, offsets, load, self._limits, is_here)
+        sure = None if self._alerts is None else self._alerts.sure()
+        folded = fold(updates, keys, offsets, load, self._limits, is_here, sure)
         tallies = folded.tallies
         if dead_letters:
             tallies.setdefault(UNATTRIBUTED, [0] * len(OUTCOMES))[REJECTED_AT] += len(dead_letters)
@@ -199,7 +200,8 @@ class Folder:
             n = len(messages)
             raise Fatal(f"partition {part.partition}: {n} events had {sum(outcomes)} outcomes; a defect")
         told = shipments(updates, keys, offsets, folded.others, part.closes_from) if self._decider is not None else ()
-        return FoldedPart(part, folded.rows, _advanced(part, updates, tallies), dead_letters, outcomes, told)
+        position = _advanced(part, updates, tallies)
+        return FoldedPart(part, folded.rows, position, dead_letters, outcomes, told, doubtful=folded.doubtful)
 
     def _decode(self, messages: list[Message]) -> tuple[Updates, list[bytes], list[int] | None, list[DeadLetter]]:
         """The usable updates, their keys, where each stood (None: all, in place), and the dead letters of the rest."""
@@ -221,6 +223,41 @@ class Folder:
                 usable.append(cast("StockUpdate", decoded))
                 places.append(i)
         return Updates.of(usable), [cast("bytes", keys[i]) for i in places], places, dead
+
+
+def _joined(part: Part, decided: Decided, folded: FoldedPart, closed: Mapping[bytes, bytes]) -> FoldedPart:
+    """A part of which commands were decided, then updates folded, and then what these have `closed` was written."""
+    before = folded.position
+    position = replace(
+        before,
+        offsets=before.offsets | {t: max(at, before.offsets.get(t, 0)) for t, at in decided.next_offsets.items()},
+        facts=decided.next_fact,
+        facts_from=part.facts_from,
+        decided_at=decided.decided_at,
+        forgotten_to=max(before.forgotten_to, decided.forgotten_to),
+    )
+    return FoldedPart(
+        part,
+        {**decided.rows, **folded.rows, **closed},
+        position,
+        decided.dead_letters + folded.dead_letters,
+        folded.outcomes,
+        decided=decided,
+        removed=decided.removed,
+        doubtful=[*rows_among(decided.rows), *folded.doubtful],
+    )
+
+
+def _with_alerts(folded: FoldedPart, alerts: Alerts) -> FoldedPart:
+    """The same, with the states of its rows taken further, and the alerts of those that crossed."""
+    part = folded.part
+    doubtful = [*folded.doubtful, *part.crossed]
+    if not doubtful:
+        return folded
+    found = alerts.look(part.store, folded.rows, doubtful, folded.position, quiet=part.quiet)
+    folded.rows.update(found.rows)
+    position = replace(folded.position, decided_at=found.at)
+    return dataclasses.replace(folded, position=position, alerts=found.raised, timed=found.timed)
 
 
 def keyed_by_sku(columns: pa.RecordBatch, keys: list[bytes | None]) -> bool:

@@ -26,7 +26,7 @@ ENDS_WAIT_S = 1.0
 
 Headers = list[tuple[str, bytes]]
 
-ENDING: Headers = [(NOTE, b"no letter: it ends a transaction that hung, whose letters may be here twice")]
+ENDING: Headers = [(NOTE, b"nothing by itself: it ends a transaction that hung, whose records may be here twice")]
 """Of the record that `Transaction.keep_what_hangs` writes."""
 
 
@@ -67,14 +67,14 @@ def record(letter: DeadLetter, stage: str) -> Record:
 def hanging(topic: str, partitions: int, committed: EndsConsumer, uncommitted: EndsConsumer) -> list[int]:
     """The partitions of `topic` where readers of committed data stand before the end: a transaction is open, or hangs.
 
-    None when Kafka does not say: nobody waits for a dead letter.
+    None when Kafka does not say: nobody waits for a dead letter. Asked of alerts as well.
     """
     asked = [TopicPartition(topic, number, OFFSET_END) for number in range(partitions)]
     try:
         stable = {t.partition: t.offset for t in committed.offsets_for_times(asked, timeout=ENDS_WAIT_S)}
         ends = uncommitted.offsets_for_times(asked, timeout=ENDS_WAIT_S)
     except KafkaException as raised:
-        log.info("dead_letters_not_looked_at", error=raised.args[0].name())
+        log.info("hanging_not_looked_for", topic=topic, error=raised.args[0].name())
         return []
     return [t.partition for t in ends if 0 <= stable[t.partition] < t.offset]
 

@@ -1,8 +1,8 @@
 """The partitions of this worker: what a poll brings, and how a folded batch is committed.
 
-Invariant: a store never holds a row that Kafka has not committed; rows, positions, dead letters and the group's offsets
-are one transaction, and the disk is written after it. Synchronous and on one thread, so that a simulator can drive it
-as the pump does: `poll`, fold what it gave, `commit`, `restore`, again.
+Invariant: a store never holds a row that Kafka has not committed; rows, positions, alerts, dead letters and the group's
+offsets are one transaction, and the disk is written after it. Synchronous and on one thread, so that a simulator can
+drive it as the pump does: `poll`, fold what it gave, `commit`, `restore`, again.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from schemas import keys, rows
 from schemas.admin import Deployed
 from schemas.codec import Codec
 from schemas.rows import Position
-from schemas.topics import COMMANDS, DEAD_LETTERS, RESERVATION_STEPS, RESERVATIONS, STOCK, UPDATES
+from schemas.topics import ALERTS, COMMANDS, DEAD_LETTERS, RESERVATION_STEPS, RESERVATIONS, STOCK, UPDATES
 from state.follower import Follower
 from state.store import PartitionStore
 from stockweave.errors import Fatal
+from streams.alerts import Alerts
 from streams.batch import Batch, FoldedPart, Part
 from streams.commands import Asked, Commands
 from streams.cursor import by_partition, is_error
@@ -29,6 +30,7 @@ from streams.dead_letters import ENDING, hanging
 from streams.expiries import Expiries
 from streams.forgetting import Forgetting
 from streams.missed_facts import MissedFacts
+from streams.passes import Pass, Passes
 from streams.records import Records
 from streams.restore import Assigned, Restorer, Stage
 from streams.transaction import Aborted, Transaction, is_member
@@ -52,21 +54,23 @@ class Processor:
         world: the Kafka clients, the clock and the disk.
         topics: each catalogue topic as deployed.
         facts: codec of ReservationFact.
+        alerts: by which rows are looked through that no batch changes.
         events_max: in one batch.
         retention_ms: how long a hold is kept after its end.
     """
 
     def __init__(
-        self, world: World, topics: dict[str, Deployed], facts: Codec, events_max: int, retention_ms: int
-    ) -> None:
+        self, world: World, topics: dict[str, Deployed], facts: Codec, alerts: Alerts, events_max: int,
+        retention_ms: int,
+    ) -> None:  # fmt: skip
         self._world = world
         self._consumer = world.consumer
-        of_worker = (UPDATES, COMMANDS, STOCK, RESERVATIONS, RESERVATION_STEPS, DEAD_LETTERS)
+        of_worker = (UPDATES, COMMANDS, STOCK, RESERVATIONS, RESERVATION_STEPS, ALERTS, DEAD_LETTERS)
         self._topics = {t.name: topics[t.name].name for t in of_worker}
-        self._updates, self._dead_letters = self._topics[UPDATES.name], self._topics[DEAD_LETTERS.name]
+        self._updates = self._topics[UPDATES.name]
         self._commands = Commands(world.commands, {t.name: topics[t.name].name for t in (RESERVATION_STEPS, COMMANDS)})
         self._updates_generation = topics[UPDATES.name].generation
-        self._letters_partitions = topics[DEAD_LETTERS.name].partitions
+        self._kept = [topics[t.name] for t in (ALERTS, DEAD_LETTERS)]
         written = (topics[t.name] for t in (STOCK, RESERVATIONS, RESERVATION_STEPS))
         self._rows_places = [(topic.name, number) for topic in written for number in range(topic.partitions)]
         self._events_max = events_max
@@ -82,6 +86,7 @@ class Processor:
             self._stock,
             self._topics[RESERVATIONS.name],
         )
+        self._passes = Passes(alerts, world.clock)
         self._open_store = world.open_store
         self._assigned: dict[int, Assigned] = {}
         self._aborts_in_a_row = 0
@@ -104,8 +109,9 @@ class Processor:
         self._transaction.undo_what_hangs(
             self._rows_places, TopicPartition(self._updates, 0, 0), self._consumer.consumer_group_metadata()
         )
-        if places := hanging(self._dead_letters, self._letters_partitions, self._consumer, self._world.ends):
-            self._transaction.keep_what_hangs(self._dead_letters, places, ENDING)
+        for topic in self._kept:
+            if places := hanging(topic.name, topic.partitions, self._consumer, self._world.ends):
+                self._transaction.keep_what_hangs(topic.name, places, ENDING)
         self._consumer.subscribe(
             [self._updates], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
@@ -118,9 +124,10 @@ class Processor:
         """
         ready = self._ready()
         due = self._due(ready)
+        crossed = self._passes.found(ready)
         updates_max = min(self._events_max, UPDATES_BESIDE_MAX) if self._commands_come else self._events_max
         messages = self._consumer.consume(updates_max, 0 if self._assigned else POLL_WAIT_S)
-        idle = not messages and not due and len(ready) == len(self._assigned)
+        idle = not messages and not due and not crossed and len(ready) == len(self._assigned)
         commands = self._poll_commands(ready, POLL_WAIT_S if idle else 0)
         self._commands_come = bool(commands)
         metadata = self._consumer.consumer_group_metadata()  # after the callbacks of this very poll
@@ -133,14 +140,14 @@ class Processor:
         updates = by_partition(messages)
         parts = []
         missed = {number for number, assigned in ready.items() if assigned.missed}
-        for number in sorted(updates.keys() | commands.keys() | due.keys() | past.keys() | missed):
+        for number in sorted(updates.keys() | commands.keys() | due.keys() | past.keys() | crossed.keys() | missed):
             assigned = self._assigned.get(number)
             if assigned is None or assigned.stage is not Stage.READY:
                 continue  # fetched before it was paused; it comes again from its position on
             part = self._part(assigned, updates.get(number), commands.get(number, {}), due.get(number, ()))
-            if number in past:
-                part = replace(part, past=past[number])
-            if part.messages or part.commands or part.due or part.missed or part.past:
+            if number in past or number in crossed:
+                part = replace(part, past=past.get(number), crossed=crossed.get(number, ()))
+            if part.messages or part.commands or part.due or part.missed or part.past or part.crossed:
                 parts.append(part)
         return Batch(parts, metadata) if parts else None
 
@@ -163,30 +170,27 @@ class Processor:
         return found
 
     def _part(
-        self,
-        assigned: Assigned,
-        updates: list[Message] | None,
-        commands: Asked,
-        due: Sequence[tuple[int, bytes]],
+        self, assigned: Assigned, updates: list[Message] | None, commands: Asked, due: Sequence[tuple[int, bytes]]
     ) -> Part:
-        taken: list[Message] = []
-        if updates:
-            taken, is_off = assigned.cursor.following(updates)
-            if is_off:
-                assigned.stage = Stage.SEEK
+        taken, is_off = assigned.cursor.following(updates) if updates else ([], False)
+        alike = assigned.told_alike(taken)
+        if is_off or len(alike) < len(taken):
+            assigned.stage = Stage.SEEK
         position, closes_from = assigned.position, assigned.closes_from
         facts_from = max(assigned.facts_end, position.facts_from)
         if assigned.cursor.next_offset < closes_from:
             facts_from = position.facts_from  # for the next start has to know `closes_from` too
         return Part(
-            assigned.number, assigned.store, position, taken, commands, due, assigned.missed, facts_from, closes_from
-        )
+            assigned.number, assigned.store, position, alike, commands, due, assigned.missed, facts_from, closes_from,
+            quiet=assigned.is_quiet,
+        )  # fmt: skip
 
     def commit(self, batch: Batch, folded: list[FoldedPart]) -> bool:
         """Commit a folded batch to Kafka, then to disk; False when Kafka wanted it undone, and it will be polled again.
 
-        1. open a transaction; 2. rows, dead letters and, last, each partition's position; 3. flush, and look whether
-        Kafka put them after what it had; 4. offsets, commit (`Transaction.commit`); 5. rows, position into the stores.
+        1. open a transaction; 2. rows, alerts, dead letters and, last, each partition's position; 3. flush, and look
+        whether Kafka put them after what it had; 4. offsets, commit (`Transaction.commit`); 5. rows, position into the
+        stores.
 
         Raises:
             Fatal: the worker has to start again; nothing was written to disk.
@@ -238,6 +242,7 @@ class Processor:
             assigned.missed = []
             if assigned.expiries is not None:
                 assigned.expiries.settled(folded.part.due, folded.decided.to_look_at)
+        assigned.rows_pass.committed(folded.part.crossed, timed=folded.timed)
 
     def restore(self, idle: bool) -> None:
         """Take partitions that are not ready one step further; waits a little when there is nothing else to do."""
@@ -261,7 +266,7 @@ class Processor:
             if assigned.stage in (Stage.READY, Stage.SEEK):
                 self._consumer.pause([TopicPartition(self._updates, assigned.number)])
                 assigned.stage = Stage.BARRIER
-                assigned.expiries = None
+                assigned.expiries, assigned.rows_pass = None, Pass()
 
     def adopt(self, generation: Rows) -> list[PartitionStore]:
         """Go on with another generation of the rows; called between two batches, returns the stores that were left.

@@ -163,6 +163,7 @@ class Pump(mode.Service):
             return True
         began = loop.time()
         events, outcomes = batch.events, [part.outcomes for part in folded]
+        kinds = [raised.kind for part in folded for raised in part.alerts]
         try:
             committed = await self._on_kafka_thread(_commit, processor, batch, folded)
         except Retriable as why:
@@ -171,6 +172,8 @@ class Pump(mode.Service):
         if committed:
             metrics.COMMIT_SECONDS.observe(loop.time() - began)
             metrics.BATCH_EVENTS.observe(events)
+            for kind in kinds:
+                metrics.ALERTS_BY_KIND[kind].inc()
             for of_part in outcomes:
                 for counter, number in zip(metrics.EVENTS_BY_OUTCOME, of_part, strict=True):
                     counter.inc(number)

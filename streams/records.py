@@ -1,7 +1,7 @@
 """The records of one transaction, in the order that readers need, and whether Kafka put them where they belong.
 
-Of each partition: rows and holds, what is removed of them, facts, messages between lines and coordinators, dead
-letters, and last the position that they stand for. Used by the processor, anew for each batch.
+Of each partition: rows and holds, what is removed of them, facts, messages between lines and coordinators, alerts,
+dead letters, and last the position that they stand for. Used by the processor, anew for each batch.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import cast
 from confluent_kafka import KafkaError, Message
 
 from schemas import keys
-from schemas.topics import DEAD_LETTERS, RESERVATION_STEPS, RESERVATIONS, STOCK
+from schemas.topics import ALERTS, DEAD_LETTERS, RESERVATION_STEPS, RESERVATIONS, STOCK
 from stockweave.errors import Fatal
 from streams.batch import FoldedPart
 from streams.dead_letters import DeadLetter, record
@@ -43,6 +43,8 @@ class Records:
         for key in folded.removed:
             produce(stock, None, key, number)
         self._produce_facts(folded, assigned)
+        for raised in folded.alerts:
+            produce(self._topics[ALERTS.name], raised.value, raised.key, number)
         for letter in folded.dead_letters:
             if self._is_told(letter, assigned):
                 continue

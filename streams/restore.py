@@ -18,9 +18,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
+from typing import cast
 
 import structlog
-from confluent_kafka import OFFSET_END, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_END, KafkaException, Message, TopicPartition
 
 from inventory.reservations.facts import Fact
 from schemas.admin import Deployed
@@ -33,6 +34,7 @@ from stockweave.world import Clock, EndsConsumer, GroupConsumer
 from streams.cursor import Cursor
 from streams.expiries import Expiries
 from streams.missed_facts import MissedFacts
+from streams.passes import Pass
 from streams.sweep import Sweep
 
 log = structlog.get_logger(__name__)
@@ -63,8 +65,9 @@ class Assigned:
     """A partition that this worker owns.
 
     `cursor`: of inventory.updates. `expiries`: of its holds, once it is ready. `sweep`: for holds that are past.
-    `quiet_below`: by topic, what is refused below that offset is among the dead letters already, by a former generation
-    of the rows.
+    `rows_pass`: for rows that cross by time or by a policy. `quiet_below`: by topic, what is refused
+    below that offset is among the dead letters already, by a former generation of the rows, and so is what crosses
+    among the alerts.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class Assigned:
         self.cursor = Cursor()
         self.expiries: Expiries | None = None
         self.sweep = Sweep()
+        self.rows_pass = Pass()
         self.facts_target = 0  # the end of inventory.reservations, as the restore was told
         self.facts_end = 0  # and as of the last delivery
         self.missed: list[Fact] = []  # to be applied with the first batch
@@ -94,9 +98,27 @@ class Assigned:
         return self.store.position or Position({}, {})
 
     @property
+    def quiet_to(self) -> int:
+        """The offset of inventory.updates below which a former generation of the rows has told all alerts."""
+        return self.quiet_below.get(UPDATES.name, 0)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether what comes next was told by a former generation: all that it folded, and what was decided by it."""
+        return bool(self.missed) or self.cursor.next_offset < self.quiet_to
+
+    def told_alike(self, updates: list[Message]) -> list[Message]:
+        """The first of the next updates, all of whose alerts were told, or none."""
+        if self.missed:
+            return []  # facts first
+        if self.cursor.next_offset >= self.quiet_to:
+            return updates
+        return [update for update in updates if cast("int", update.offset()) < self.quiet_to]
+
+    @property
     def may_decide(self) -> bool:
         """Whether its rows know all that was decided, and all updates by which it was."""
-        return not self.missed and self.cursor.next_offset >= self.quiet_below.get(UPDATES.name, 0)
+        return not self.missed and self.cursor.next_offset >= self.quiet_to
 
 
 class Restorer:

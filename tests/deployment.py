@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
+from inventory.alerts import never_looked_at
 from inventory.reservations.coordinate import home
 from inventory.stock import StockUpdate
 from schemas import keys
@@ -23,7 +24,7 @@ from schemas.codec import Codec
 from schemas.registry import FileRegistry
 from schemas.reservations import Hold, decode_hold
 from schemas.rows import Position, StockRow, decode_position, decode_row
-from schemas.topics import COMMANDS, DEAD_LETTERS, RESERVATIONS, STOCK, UPDATES
+from schemas.topics import ALERTS, COMMANDS, DEAD_LETTERS, RESERVATIONS, STOCK, UPDATES
 from stockweave.replay.ends import log_ends
 from stockweave.settings import Settings
 from streams.assembly import Engine, connect
@@ -153,7 +154,7 @@ class Deployment:
         seen, names = Snapshot(), dict[bytes, str]()
         for message in self.read(STOCK.name):
             key, value = cast("bytes", message.key()), message.value()
-            seen.raw[key] = value
+            before, seen.raw[key] = seen.raw.get(key), value
             if key == keys.POSITION:
                 seen.positions[cast("int", message.partition())] = decode_position(cast("bytes", value))
             elif key.startswith(keys.HOLD_PREFIX):
@@ -165,7 +166,8 @@ class Deployment:
                     seen.holds.pop(names[key], None)
             elif value is not None and key >= keys.ROW_FIRST:
                 row = decode_row(value)
-                if row.sku in seen.rows and seen.rows[row.sku].version >= row.version:
+                noted = before is not None and never_looked_at(before) == never_looked_at(value)  # alone, for alerts
+                if before is not None and seen.rows[row.sku].version >= row.version and not noted:
                     seen.versions_fell.append(row.sku)
                 seen.rows[row.sku] = row
         return seen
@@ -176,6 +178,13 @@ class Deployment:
         messages = sorted(told, key=lambda m: (m.partition(), m.offset()))
         decoded = Codec("ReservationFact", FileRegistry()).decode([message.value() for message in messages])
         return [cast("dict[str, Any]", fact) for fact in decoded]
+
+    def alerts(self) -> list[dict[str, Any]]:
+        """Every alert, partition by partition in its order."""
+        told = [message for message in self.read(ALERTS.name) if message.value() is not None]
+        messages = sorted(told, key=lambda m: (m.partition(), m.offset()))
+        decoded = Codec("StockAlert", FileRegistry()).decode([message.value() for message in messages])
+        return [cast("dict[str, Any]", alert) for alert in decoded]
 
     def dead_letters(self) -> list[Message]:
         return letters(self.read(DEAD_LETTERS.name))

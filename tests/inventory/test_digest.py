@@ -28,7 +28,7 @@ def _changed(change: Callable[[StockRow], object]) -> bytes:
 
 def test_bookkeeping_does_not_change_the_meaning() -> None:
     def change(other: StockRow) -> None:
-        other.version, other.changed_at = 99, 99
+        other.version, other.changed_at, other.alert, other.oversold = 99, 99, 3, ["acme\x1fdefault"]
         for one in other.sources.values():
             one.received_at, one.offset = 99, 99
         other.sources = dict(reversed(other.sources.items()))
@@ -49,6 +49,11 @@ MEANT: dict[str, object] = {
     "incoming": [],
     "stale_after_ms": None,
 }
+
+
+def test_every_field_of_a_row_is_meant_or_known_as_bookkeeping() -> None:
+    meant, bookkeeping = {"sku", "on_hand", "sources", "reserved"}, {"version", "changed_at", "alert", "oversold"}
+    assert meant | bookkeeping == {field.name for field in msgspec.structs.fields(StockRow)}
 
 
 def test_every_field_of_a_source_is_meant_or_known_as_bookkeeping() -> None:

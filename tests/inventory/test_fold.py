@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from inventory import fold as folding
 from inventory import stock
+from inventory.alerts import Sure
 from inventory.fold import Folded, fold
 from inventory.stock import Limits, StockUpdate, apply, refusal
 from inventory.updates import Updates
@@ -37,13 +38,14 @@ def fold_of(
     stored: Mapping[bytes, bytes | None],
     limits: Limits = LIMITS,
     is_here: Callable[[bytes], bool] | None = None,
+    sure: Sure | None = None,
 ) -> Folded:
     keys = [one["sku"].encode() for one in told]
-    return fold(Updates.of(told), keys, offsets, lambda asked: [stored[key] for key in asked], limits, is_here)
+    return fold(Updates.of(told), keys, offsets, lambda asked: [stored[key] for key in asked], limits, is_here, sure)
 
 
 def fold_in_batches(
-    told: list[StockUpdate], cuts: list[int], limits: Sequence[Limits] = (LIMITS,)
+    told: list[StockUpdate], cuts: list[int], limits: Sequence[Limits] = (LIMITS,), sure: Sure | None = None
 ) -> tuple[dict[bytes, bytes | None], list[Folded]]:
     """`limits`: of one batch after another, in turn."""
     stored: dict[bytes, bytes | None] = {u["sku"].encode(): None for u in told}
@@ -51,7 +53,7 @@ def fold_in_batches(
     edges = [0, *sorted({c % (len(told) + 1) for c in cuts}), len(told)]
     for first, last in pairwise(edges):
         batch = told[first:last]
-        folded.append(fold_of(batch, range(first, last), stored, limits[len(folded) % len(limits)]))
+        folded.append(fold_of(batch, range(first, last), stored, limits[len(folded) % len(limits)], None, sure))
         stored |= folded[-1].rows
     return stored, folded
 
@@ -92,11 +94,16 @@ changing = st.lists(st.builds(Limits, st.sampled_from([5, 20]), st.integers(1, 4
 def test_a_rows_only_event_is_folded_to_the_very_bytes_that_many_are(
     told: list[StockUpdate], cuts: list[int], limits: list[Limits]
 ) -> None:
-    with_it, parts = fold_in_batches(told, cuts, limits)
+    for n, one in enumerate(told):
+        one["stale_after_ms"] = 9 if n % 5 == 0 else None
+    sure = Sure(3, {b"sku-0": 9})
+    with_it, parts = fold_in_batches(told, cuts, limits, sure)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(folding, "_by_key", as_if_several)
-        without, others = fold_in_batches(told, cuts, limits)
+        without, others = fold_in_batches(told, cuts, limits, sure)
     assert with_it == without
+    for folded in (*parts, *others):
+        folded.doubtful[:] = sorted(set(folded.doubtful))
     assert parts == others
 
 

@@ -141,6 +141,27 @@ def test_a_channel_whose_policy_was_taken_back_is_as_the_default_one_again() -> 
     assert [each.rules(SKU, "web").safety_units for each in (by, taken_back)] == [0, 6]
 
 
+@pytest.mark.parametrize(
+    ("scopes", "limits"),
+    [
+        ({}, (0, 1)),
+        ({"default": {"low_stock_units": 5}}, (5, 6)),
+        ({"default": {"low_stock_units": 5, "low_stock_cleared_units": 9}}, (5, 9)),
+        (
+            {"default": {"low_stock_units": 5, "low_stock_cleared_units": 9}, "sku__sku-1": {"low_stock_units": 3}},
+            (3, 4),
+        ),
+        ({"default": {"low_stock_units": 5}, "sku__sku-1": {"low_stock_units": 0}}, (0, 1)),
+        ({"sku__other": {"low_stock_units": 5}}, (0, 1)),
+    ],
+)
+def test_low_stock_and_when_it_is_cleared_come_from_one_scope(
+    scopes: dict[str, dict[str, int]], limits: tuple[int, int]
+) -> None:
+    rules = policies(**scopes).rules(SKU)
+    assert (rules.low_stock_units, rules.low_stock_cleared_units) == limits
+
+
 def test_backorders_are_told_beside_the_number() -> None:
     found = answer(row(acme=6), policies(default={"backorder_units_max": 4}))
     assert (found.available, found.backorderable) == (6, 4)

@@ -64,6 +64,18 @@ def test_anything_else_is_refused_as_a_scope(scope: str) -> None:
         ("location:a", {"stale_floor_units": -1}, "stale_floor_units is -1"),
         ("supplier:a", {"netting_delay_ms": -1}, "netting_delay_ms is -1; send a whole number from 0 to 604800000"),
         ("channel:web", {"netting_delay_ms": 1}, "netting_delay_ms is not decided by channel policies"),
+        ("default", {"low_stock_units": -1}, "low_stock_units is -1; send a whole number from 0 to"),
+        (
+            "channel:web",
+            {"low_stock_units": 3},
+            "low_stock_units is not decided by channel policies, but by those of def",
+        ),
+        ("default", {"low_stock_cleared_units": 3}, "low_stock_cleared_units comes with low_stock_units; send both"),
+        (
+            "sku:a",
+            {"low_stock_units": 3, "low_stock_cleared_units": 3},
+            "low_stock_cleared_units is 3, and low_stock_units is 3; send both, and more for this one",
+        ),
     ],
 )
 def test_what_cannot_be_decided_is_refused_with_the_field_and_the_remedy(
@@ -76,7 +88,7 @@ def test_what_cannot_be_decided_is_refused_with_the_field_and_the_remedy(
 
 def test_a_policy_comes_back_from_its_message_as_it_was() -> None:
     whole = Policy(
-        "sku:a", 3, 5, PRIORITY, ("b", "a"), ("supplier:x",), None, 1, 2, None, 4, 1_000, 6, 7,
+        "sku:a", 3, 5, PRIORITY, ("b", "a"), ("supplier:x",), None, 1, 2, None, 4, 1_000, 6, 7, 8, 9,
     )  # fmt: skip
     for policy in (whole, Policy("default", 2, 9), Policy("supplier:acme", 1, 1, enabled=False)):
         [decoded] = CODEC.decode([CODEC.encode(to_record(policy))])

@@ -101,10 +101,20 @@ def test_rows_that_are_decoded_together_are_as_each_alone(encoded: list[bytes]) 
 def test_bytes_from_before_a_field_was_appended_get_its_default() -> None:
     assert rows.decode_source(msgspec.msgpack.encode([None, []])) == rows.Source()
     assert rows.decode_position(msgspec.msgpack.encode([{}, {}])) == rows.Position({}, {}, 0, 0, "")
+    assert rows.decode_row(msgspec.msgpack.encode(["a", 1, 0, 2, {}])) == rows.StockRow("a", 1, 0, 2, {}, {}, 0, [])
 
 
 def test_bytes_from_after_a_field_was_appended_are_read_without_it() -> None:
-    row = {"sku": "a", "version": 1, "on_hand": 0, "changed_at": 2, "sources": {}, "reserved": {}}
+    row = {
+        "sku": "a",
+        "version": 1,
+        "on_hand": 0,
+        "changed_at": 2,
+        "sources": {},
+        "reserved": {},
+        "alert": 0,
+        "oversold": [],
+    }
     later = [*positional(ROW, row), "new"]
     assert rows.decode_row(msgspec.msgpack.encode(later)) == rows.StockRow("a", 1, 0, 2, {})
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 LOOK_EVERY = 6
 LATE_MS = 2_000  # by so much and a hundredth of the time that it is kept, a hold may be forgotten too late
+CROSSED = "nobody tells that"  # all else is done, and a row is in another alert state than it says
 
 
 class Wrong(AssertionError):
@@ -236,6 +237,13 @@ def what_waits(simulation: Simulation) -> str:
         past = [hold for hold in holds if hold.ended_at is not None and hold.ended_at < kept_to]
         if past:
             return f"{past[0]} of partition {number} was over long ago, and is not forgotten by {who}"
+    return _crossing_waits(simulation, {number: store for number, (_, store) in served.items()})
+
+
+def _crossing_waits(simulation: Simulation, stores: dict[int, PartitionStore]) -> str:
+    for number, store in stores.items():
+        if crossed := simulation.crossings.waits(dict(store.rows()).values(), simulation.clock.now_ms()):
+            return f"{CROSSED} {crossed}, in partition {number}"
     return ""
 
 
@@ -245,6 +253,7 @@ def at_rest(simulation: Simulation) -> None:
         seen = visible(simulation, number)
         check_rows(simulation, f"at rest, the topic, partition {number}", number, seen.rows, seen.position)
         simulation.decisions.at_rest(number, seen.rows, seen.records, seen.position or Position({}, {}))
+        simulation.crossings.at_rest(number)
         for worker in simulation.workers:
             store = worker.ready().get(number)
             if store is not None:

@@ -71,5 +71,8 @@ class Report:
             met += f"; not {', '.join(self.missed)}"
         least = f"at least {self.events_min} updates and {self.faults_min} faults a seed"
         commits = tally.reached["commit_transaction"]
-        work = f"{tally.events:,} updates, {tally.commands:,} commands, {commits:,} commits, {crashes:,} crashes"
+        work = (
+            f"{tally.events:,} updates, {tally.commands:,} commands, {tally.alerts:,} alerts, {commits:,} commits, "
+            f"{crashes:,} crashes"
+        )
         return "\n".join([*lines, met, f"{work}; {least}", self.line(), *map(str, self.failures)])

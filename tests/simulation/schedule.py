@@ -58,6 +58,8 @@ class Action:
         match self.what:
             case "feed":
                 return f"{self.number} updates are sent"
+            case "policy":
+                return "a policy is changed"
             case "run":
                 return f"{self.who} goes {self.number} steps"
             case "fault" if self.fault == HOLD:
@@ -98,8 +100,10 @@ def drawn(rng: random.Random, workers: list[str], views: list[str], length: int,
         elif shape < 0.82:
             call = rng.choice(VIEW_CALLS)
             actions.append(Action("fault", rng.choice(views), rng.randint(1, 3), call, rng.choice(CALLS[call])))
-        elif shape < 0.90:
+        elif shape < 0.86:
             actions.append(Action("marker", "", rng.randrange(8)))
+        elif shape < 0.90:
+            actions.append(Action("policy"))
         else:
             actions.append(Action(rng.choice(WORLD_FAULTS), rng.choice(workers + views), rng.randrange(1_000)))
     return actions

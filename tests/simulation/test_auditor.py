@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, cast
 
 import pytest
 
 from schemas import keys
 from schemas.rows import decode_position, decode_row, encode, encode_row
-from schemas.topics import DEAD_LETTERS, STOCK
-from tests.simulation import checks
+from schemas.topics import ALERTS, DEAD_LETTERS, STOCK
+from tests.simulation import checks, crossings
 from tests.simulation.checks import Wrong
+from tests.simulation.crossings import ALERT
 from tests.simulation.kafka.log import Record
 from tests.simulation.run import quietly, scheduled
+from tests.simulation.schedule import Action
 from tests.simulation.world import Simulation
 
 
@@ -93,6 +96,65 @@ def test_a_dead_letter_that_is_missing_or_there_twice_or_changed_is_seen(finishe
             checks.at_rest(finished)
     finally:
         log.records, right[0].value = right, value
+
+
+@pytest.fixture(scope="module")
+def alarmed() -> Simulation:
+    """A run at rest in which policies were changed, and much was told."""
+    with quietly():
+        simulation = Simulation(4, scheduled(4)[0])
+        for _ in range(12):
+            simulation.act(Action("policy"))
+            simulation.act(Action("feed", number=9))
+            for worker in simulation.workers:
+                simulation.act(Action("run", worker.process.name, 40))
+        simulation.finish()
+    checks.at_rest(simulation)
+    return simulation
+
+
+@pytest.mark.parametrize("how", ["twice", "missing", "another state", "another number", "no id of its own"])
+def test_an_alert_that_is_missing_or_there_twice_or_says_something_else_is_seen(alarmed: Simulation, how: str) -> None:
+    [log, *_] = [log for log in alarmed.cluster.topics[ALERTS.name] if len(log.records) > 3]
+    right, value = list(log.records), log.records[1].value
+    [alert, other] = (cast("dict[str, Any]", ALERT.decode([r.value])[0]) for r in (right[1], right[2]))
+    match how:
+        case "twice":
+            log.records.append(log.records[1])
+        case "missing":
+            log.records.pop(1)
+        case "another state":
+            right[1].value = ALERT.encode(alert | {"state": alert["previous"]})
+        case "another number":
+            right[1].value = ALERT.encode(alert | {"available": alert["available"] + 1})
+        case _:
+            right[1].value = ALERT.encode(alert | {"alert_id": other["alert_id"]})
+    try:
+        with quietly(), pytest.raises(crossings.Wrong, match=r"was told|have one id"):
+            checks.at_rest(alarmed)
+    finally:
+        log.records, right[1].value = right, value
+
+
+def test_a_row_that_says_another_alert_state_than_it_is_in_is_seen(alarmed: Simulation) -> None:
+    written = next(each for each in alarmed.crossings._written if each)
+    record = next(r for r in written if r.committed and r.key is not None and r.key >= keys.ROW_FIRST)
+    row = decode_row(record.value or b"")
+    row.alert ^= 0b0011
+    right, record.value = record.value, encode_row(row)
+    try:
+        with quietly(), pytest.raises(crossings.Wrong, match="was expected"):
+            checks.at_rest(alarmed)
+    finally:
+        record.value = right
+
+
+def test_a_crossing_that_nobody_looks_for_holds_up_the_end_of_a_run(alarmed: Simulation) -> None:
+    assert checks.what_waits(alarmed) == ""
+    alarmed.crossings._decided.append({"default": {"safety_units": 10_000}})
+    with quietly():
+        assert "says" in checks.what_waits(alarmed)
+    alarmed.crossings._decided.pop()
 
 
 def test_a_view_that_goes_back_is_seen(finished: Simulation) -> None:

@@ -18,15 +18,17 @@ from inventory.policies import Policies
 from inventory.stock import Limits
 from schemas.admin import Deployed
 from schemas.policies import Policy
-from schemas.topics import COMMANDS, DEAD_LETTERS, RESERVATION_STEPS, RESERVATIONS, STOCK, UPDATES
+from schemas.topics import ALERTS, COMMANDS, DEAD_LETTERS, RESERVATION_STEPS, RESERVATIONS, STOCK, UPDATES
 from state.store import PartitionStore
 from stockweave.errors import Fatal, Retriable
+from streams.alerts import Alerts
 from streams.batch import Folder
 from streams.decider import Decider
 from streams.processor import Processor
 from streams.restore import Stage
 from streams.world import World
 from tests.simulation.asking import COMMANDS as COMMANDS_CODEC
+from tests.simulation.crossings import ALERT
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.kafka.consumer import SimulatedConsumer
 from tests.simulation.kafka.producer import SimulatedProducer
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 GROUP = "stockweave"
 CHORES_EVERY = 8  # turns of the loop
 PASS_S = 1.0  # half of the lag of compaction there
+ROWS_MAX = 2  # looked at for alerts at a time, so that a pass takes some looks
 POLICIES = Policies({f"supplier:{s}": Policy(f"supplier:{s}", 1, netting_delay_ms=ms) for s, ms in SLOW.items()})
 LAWFUL_ENDS = re.compile(
     r"failed for good: (_FENCED|_STATE)"
@@ -83,9 +86,12 @@ class SimulatedWorker:
         self._life += 1
         self.member_id = f"{self.process.name}-{self._life}"
         simulation, scenario = self._simulation, self._simulation.scenario
-        processor = self._processor()
+        heard = [simulation.crossings.policies()]
+        alerts = Alerts(ALERT, lambda: heard[-1], simulation.clock.now_ms)
+        processor = self._processor(alerts)
         decider = Decider(COMMANDS_CODEC, FACTS, lambda: POLICIES, simulation.clock.now_ms)
-        folder = Folder(CODEC, Limits(scenario.horizon_ms, scenario.entries_max), scenario.partitions, decider)
+        limits = Limits(scenario.horizon_ms, scenario.entries_max)
+        folder = Folder(CODEC, limits, scenario.partitions, decider, alerts)
         while True:
             try:
                 processor.start()
@@ -98,7 +104,10 @@ class SimulatedWorker:
             batch = processor.poll()
             if batch is not None:
                 try:
-                    if processor.commit(batch, folder.fold(batch)):
+                    folded = folder.fold(batch)
+                    for part in folded:
+                        simulation.crossings.evaluated(part, alerts.revision)
+                    if processor.commit(batch, folded):
                         simulation.committed(self, batch)
                 except Retriable:  # told to stop, and Kafka does not answer
                     break
@@ -107,6 +116,7 @@ class SimulatedWorker:
             turns += 1
             if turns % CHORES_EVERY == 0:
                 processor.lag()
+                heard.append(simulation.crossings.policies())
                 if batch is None:
                     processor.settle()
             if self.stopping and batch is None:
@@ -114,7 +124,7 @@ class SimulatedWorker:
         processor.close()
         self.processor, self.stopping = None, False
 
-    def _processor(self) -> Processor:
+    def _processor(self, alerts: Alerts) -> Processor:
         simulation = self._simulation
         clients = partial(SimulatedConsumer, simulation.cluster, simulation.clock, self.process, self._rng)
         producer = SimulatedProducer(simulation.cluster, simulation.clock, self.process, self.process.name)
@@ -130,7 +140,10 @@ class SimulatedWorker:
             open_store=lambda number: PartitionStore(Path(str(number)), self.disk, "g0"),
         )
         scenario = simulation.scenario
-        return Processor(world, simulation.topics, FACTS, scenario.batch_events_max, scenario.retention_ms)
+        sizes = scenario.batch_events_max, scenario.retention_ms
+        processor = Processor(world, simulation.topics, FACTS, alerts, *sizes)
+        processor._passes.rows_max = ROWS_MAX
+        return processor
 
     def _died(self) -> None:
         self.disk.die()
@@ -189,5 +202,5 @@ class SimulatedView:
 
 def topics(partitions: int) -> dict[str, Deployed]:
     """As deployed."""
-    every = (UPDATES, COMMANDS, RESERVATIONS, RESERVATION_STEPS, STOCK, DEAD_LETTERS)
+    every = (UPDATES, COMMANDS, RESERVATIONS, RESERVATION_STEPS, STOCK, ALERTS, DEAD_LETTERS)
     return {t.name: Deployed(t.name, partitions, "g0") for t in every}

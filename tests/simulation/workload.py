@@ -27,7 +27,11 @@ class Told:
 
 
 def told(count: int, skus: int, now_ms: int, rng: random.Random) -> list[Told]:
-    """So many messages, in the order in which they are sent."""
+    """So many messages, in the order in which they are sent.
+
+    With an odd number of SKUs no source has a limit of its own to its age: where time may change a row, whatever was
+    passed over is looked at again soon.
+    """
     names = [f"sku-{n}" for n in range(skus)]
     sent: list[Told] = []
     for n in range(count):
@@ -40,7 +44,11 @@ def told(count: int, skus: int, now_ms: int, rng: random.Random) -> list[Told]:
             sent.append(_of(_refused(rng.choice(names), n, now_ms, rng)))
         else:
             sent.append(_of(_usable(rng.choice(names), n, now_ms, rng)))
-    return sent
+    return sent if skus % 2 == 0 else [_unlimited(each) for each in sent]
+
+
+def _unlimited(told: Told) -> Told:
+    return told if told.update is None else _of(told.update | {"stale_after_ms": None})
 
 
 def _usable(sku: str, n: int, now_ms: int, rng: random.Random) -> dict[str, Any]:

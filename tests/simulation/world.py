@@ -7,11 +7,12 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 
 from schemas.keys import partition_of
-from schemas.topics import COMMANDS, STOCK, UPDATES
+from schemas.topics import ALERTS, COMMANDS, STOCK, UPDATES
 from streams.batch import Batch
 from tests.simulation import checks
 from tests.simulation.asking import Asked, asked
 from tests.simulation.auditor import Auditor
+from tests.simulation.crossings import Crossings
 from tests.simulation.decisions import Decisions
 from tests.simulation.kafka.cluster import Cluster, State
 from tests.simulation.process import Clock
@@ -29,6 +30,7 @@ AT_WORK = 0.8  # the share of faults that befall a worker that serves partitions
 READY_TURNS, READY_STEPS = 12, 12
 AGAIN = 12  # commands of before
 COMPACTION_LAG_MS = 2_000  # much shorter than the real one, so that it comes to compaction
+LAST_POLICIES = 3  # changes at the end of a run
 MARKERS_SOON = 0.6  # the chance that Kafka writes one, and another one, between two actions
 
 
@@ -91,6 +93,7 @@ class Tally:
     ends: Counter[str] = field(default_factory=Counter)
     events: int = 0
     commands: int = 0
+    alerts: int = 0
 
     def add(self, other: Tally) -> None:
         """Of another run."""
@@ -99,6 +102,7 @@ class Tally:
         self.ends += other.ends
         self.events += other.events
         self.commands += other.commands
+        self.alerts += other.alerts
 
 
 class Simulation:
@@ -122,6 +126,7 @@ class Simulation:
         rng = random.Random(f"{seed} workload")
         self._unsent = told(scenario.events, scenario.skus, self.clock.now_ms(), rng)[::-1]
         self.decisions = Decisions(self)
+        self.crossings = Crossings(self, scenario.skus, random.Random(f"{seed} policies"))
         self._unasked = asked(scenario.commands, scenario.skus, self.clock.now_ms(), rng)[::-1]
         self.workers = [
             SimulatedWorker(self, f"worker-{n}", random.Random(f"{seed} worker-{n}")) for n in range(scenario.workers)
@@ -147,12 +152,15 @@ class Simulation:
                 self._fault(action)
             case "marker":
                 self._write_marker(action.number)
+            case "policy":
+                self.crossings.change_policy()
             case _:
                 self._befall(action)
         while self._rng.random() < MARKERS_SOON:
             self._write_marker(self._rng.randrange(8))
         self.watch.look()
         self.decisions.look()
+        self.crossings.look()
 
     def _befall(self, action: Action) -> None:
         """One of `schedule.WORLD_FAULTS`."""
@@ -320,17 +328,28 @@ class Simulation:
         self._feed(len(self._unsent))
         while self._unasked:
             self._ask(self._unasked.pop())
+        self._change_policies()
         self._settle()
         self.decisions.look()
+        self.crossings.look()
         for each in self._by_name.values():
             self.tally.reached += each.process.reached
         checks.at_rest(self)
         self._outlive_holds()
+        self.tally.alerts = sum(len(log.records) for log in self.cluster.topics[ALERTS.name])
         if self.cluster.torn:
             for worker in self.workers:
                 worker.process.kill()
             self._settle()
             checks.nothing_hangs(self)
+
+    def _change_policies(self) -> None:
+        """The last changes come while rows are looked through by the ones before."""
+        for _ in range(LAST_POLICIES):
+            self.crossings.change_policy()
+            for worker in self.workers:
+                self._started(worker.process.name).process.turn(self._rng.randint(20, 80))
+                self.crossings.look()
 
     def _outlive_holds(self) -> None:
         """What is over is forgotten once its time has come, and nothing else is; then it is asked for again."""
@@ -343,6 +362,7 @@ class Simulation:
                 self._ask(one)
             self._settle()
             self.decisions.look()
+            self.crossings.look()
             checks.at_rest(self)
 
     def close(self) -> None:
@@ -353,7 +373,8 @@ class Simulation:
     def _settle(self) -> None:
         for n in range(ROUNDS_MAX):
             self._drop_dead_members()
-            if n == STUCK_ROUNDS:  # somebody reads the log, and follows its advice
+            if n == STUCK_ROUNDS and not checks.what_waits(self).startswith(checks.CROSSED):
+                # somebody reads the log, and follows its advice
                 for worker in self.workers:
                     worker.process.kill()
             for each in self._by_name.values():

@@ -53,6 +53,20 @@ def test_rows_come_in_key_order_and_reserved_keys_never(tmp_path: Path, resource
     store.close()
 
 
+def test_some_rows_come_in_key_order_as_they_stand_now_and_no_more_than_is_asked_for(tmp_path: Path) -> None:
+    store = PartitionStore(tmp_path / "0", Resources(1 << 20, 1 << 20, row_cache_bytes=1 << 20), "g1")
+    store.write({b"a": b"1", b"b": b"2", b"c": b"3", b"d": b"4", keys.POSITION: position(1)}, 5, 4)
+    assert store.some_rows(b"", 9, 99) == []
+    store.write_back()
+    store.write({b"b": b"22", b"c": None, b"e": b"5"}, 6)
+    assert store.some_rows(b"", 9, 99) == [(b"a", b"1"), (b"b", b"22"), (b"d", b"4")]
+    assert store.some_rows(b"a\0", 1, 99) == [(b"b", b"22")]
+    assert store.some_rows(b"a", 9, 2) == [(b"a", b"1"), (b"b", b"22")]
+    store.write_back()
+    assert [key for key, _ in store.some_rows(b"d", 9, 99)] == [b"d", b"e"]
+    store.close()
+
+
 def test_reserved_keys_of_one_prefix_come_in_order_and_no_others(tmp_path: Path, resources: Resources) -> None:
     store = PartitionStore(tmp_path / "0", resources, "g1")
     mine = [keys.order_key("o1", sku, "r") for sku in ("a", "b")]

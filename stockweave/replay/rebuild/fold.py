@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, cast
 
+from inventory.alerts import never_looked_at
 from inventory.digest import DIGEST_BYTES, PartitionDigest
 from schemas import keys, rows
 from schemas.admin import Deployed
@@ -204,11 +205,14 @@ class PublishedStore:
     def become(self, other: PartitionStore, position: Position) -> None:
         """Take the rows and holds of `other` over, and then its position.
 
-        A run that was stopped within leaves rows without a position; the next one takes over what differs.
+        A run that was stopped within leaves rows without a position; the next one takes over what differs. What was
+        told of the rows there is not taken over: it may be long ago, and nobody looks while a replay goes on. Whoever
+        gets the candidate looks for itself.
         """
         changed: dict[bytes, bytes | None] = {}
         waiting_bytes = 0
-        for key, mine, theirs in pairs(self.store.records(), other.records()):
+        for key, mine, copied in pairs(self.store.records(), other.records()):
+            theirs = copied if copied is None or key < keys.ROW_FIRST else never_looked_at(copied)
             if mine == theirs:
                 continue
             changed[key] = theirs

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 import pytest
 from msgspec.structs import replace
 
+from inventory.alerts import never_looked_at
 from schemas import keys
 from schemas.admin import ensure_topics
 from schemas.generations import PREVIOUS, name_of
@@ -103,7 +104,8 @@ def test_holds_go_along_where_a_partition_is_taken_over_and_where_it_goes_back(d
     topic = name_of(0, deployment.base)
     before = [read_partition(deployment.bootstrap_servers, topic, p) for p in (0, 1)]
     now = rebuilt(deployment, Wanted(partitions=(1,)))
-    assert read_partition(deployment.bootstrap_servers, now.live.topic, 0) == before[0]
+    taken_over = {k: never_looked_at(v) if k >= keys.ROW_FIRST else v for k, v in before[0].items()}
+    assert read_partition(deployment.bootstrap_servers, now.live.topic, 0) == taken_over
     with working(deployment) as engine:
         drive(engine, follows(engine, 1))
         deployment.topics = ensure_topics(deployment.base, deployment.bootstrap_servers)
