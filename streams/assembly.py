@@ -127,7 +127,7 @@ def connect(settings: Settings, identity: Identity) -> Engine:
         live, GenerationsFollower(settings, bootstrap), partial(open_consumer, bootstrap), open_store, stock
     )
     facts = Codec("ReservationFact", registry)
-    decider = Decider(Codec("ReservationCommand", registry), facts, policies.now, clock.now_ms)
+    decider = Decider(Codec("ReservationCommand", registry), facts, policies.now)
     alerts = Alerts(Codec("StockAlert", registry), policies.now, clock.now_ms)
     limits = Limits(settings.horizon_ms, settings.entries_max)
     folder = Folder(Codec("StockUpdate", registry), limits, topics[UPDATES.name].partitions, decider, alerts)

@@ -46,7 +46,9 @@ class Part:
     `messages`: updates. `commands`: by topic. `due`: time and key of holds to look at. `missed`: facts that the rows do
     not have. `facts_from`: see `Position`. `closes_from`: the updates below this offset have closed what they close.
     `past`: holds that may be forgotten. `crossed`: keys of rows that time or a policy may have taken into another alert
-    state. `quiet`: a former generation of the rows has told the alerts of this part.
+    state. `quiet`: a former generation of the rows has told the alerts of this part. `at_ms`: by the machine's clock,
+    when `due` was looked for, and not before the rest had come; decisions are of that time, so that none is made by a
+    hold that has lapsed and is not among them.
     """
 
     partition: int
@@ -61,6 +63,12 @@ class Part:
     past: Past | None = None
     crossed: Sequence[bytes] = ()
     quiet: bool = False
+    at_ms: int = 0
+
+    @property
+    def decision_ms(self) -> int:
+        """The decision clock of its partition, which never goes back."""
+        return max(self.at_ms, self.position.decided_at)
 
     @property
     def next_update(self) -> int:
@@ -164,14 +172,14 @@ class Folder:
         if self._decider is None or not (part.commands or part.due or part.missed):
             return None
         before = part.position
-        asked = Asked(before.facts, before.decided_at, part.settled_to, part.missed, part.due, part.commands)
+        asked = Asked(before.facts, part.decision_ms, part.settled_to, part.missed, part.due, part.commands)
         return self._decider.decide(asked, part.store, placed_in(part.partition, self._partitions))
 
     def _close(self, part: Part, decided: Decided | None, folded: FoldedPart) -> Decided | None:
         """What the shipments that updates tell of close, by all that was decided and folded before."""
         if self._decider is None or not folded.shipments:
             return None
-        facts, at_ms, rows = part.position.facts, part.position.decided_at, folded.rows
+        facts, at_ms, rows = part.position.facts, part.decision_ms, folded.rows
         if decided is not None:
             facts, at_ms, rows = decided.next_fact, decided.decided_at, decided.rows | rows
         return self._decider.close(folded.shipments, Asked(facts, at_ms, part.settled_to), Above(rows, part.store))

@@ -35,13 +35,13 @@ ORDER = (RESERVATION_STEPS.name, COMMANDS.name)
 class Asked(NamedTuple):
     """What is to be decided in a partition.
 
-    `facts`: how many there were before; `decided_at`: when the last one was decided, in ms. `next_update`: see
+    `facts`: how many there were before; `at_ms`: the decision clock, at which `due` was looked for. `next_update`: see
     ReservationFact.3.avsc. `missed`: facts that come first, for they are decided. `due`: time in ms and key of holds to
     look at. `commands`: by topic.
     """
 
     facts: int
-    decided_at: int
+    at_ms: int
     next_update: int
     missed: Sequence[Fact] = ()
     due: Sequence[tuple[int, bytes]] = ()
@@ -93,16 +93,12 @@ class Decider:
         commands: codec of ReservationCommand.
         facts: codec of ReservationFact.
         policies: those that hold now.
-        now_ms: the machine's clock.
     """
 
-    def __init__(
-        self, commands: Codec, facts: Codec, policies: Callable[[], Policies], now_ms: Callable[[], int]
-    ) -> None:
+    def __init__(self, commands: Codec, facts: Codec, policies: Callable[[], Policies]) -> None:
         self._commands = commands
         self._facts = facts
         self._policies = policies
-        self._now_ms = now_ms
 
     def decide(self, asked: Asked, store: Stored, is_here: Callable[[bytes], bool] | None) -> Decided:
         """Decide all that is asked, in order.
@@ -115,8 +111,7 @@ class Decider:
         Raises:
             Retriable: the registry has to be asked for a schema, and does not answer.
         """
-        told_at = (fact["decided_at"] for fact in asked.missed)
-        now_ms = max(self._now_ms(), asked.decided_at, *told_at)  # the decision clock never goes back
+        now_ms = max(asked.at_ms, *(fact["decided_at"] for fact in asked.missed), 0)
         desk = Desk(store, self._policies(), asked.facts, now_ms, asked.next_update)
         usable: dict[str, list[tuple[int, Command]]] = {}
         dead_letters: list[DeadLetter] = []
@@ -151,7 +146,7 @@ class Decider:
         ]
         if not found:
             return None
-        now_ms = max(self._now_ms(), asked.decided_at)
+        now_ms = asked.at_ms
         desk = Desk(store, self._policies(), asked.facts, now_ms, asked.next_update)
         desk.look_up({key: shipment.sku.encode() for shipment, of_line in found for key in of_line})
         for shipment, of_line in found:

@@ -123,13 +123,15 @@ class Processor:
             Fatal: Kafka says that reading can never go on.
         """
         ready = self._ready()
-        due = self._due(ready)
+        due = self._due(ready, self._world.clock.now_ms())
         crossed = self._passes.found(ready)
         updates_max = min(self._events_max, UPDATES_BESIDE_MAX) if self._commands_come else self._events_max
         messages = self._consumer.consume(updates_max, 0 if self._assigned else POLL_WAIT_S)
         idle = not messages and not due and not crossed and len(ready) == len(self._assigned)
         commands = self._poll_commands(ready, POLL_WAIT_S if idle else 0)
         self._commands_come = bool(commands)
+        at_ms = self._world.clock.now_ms()
+        due = self._due(ready, at_ms) if commands else due
         metadata = self._consumer.consumer_group_metadata()  # after the callbacks of this very poll
         self._rebalance()
         if not messages:
@@ -144,7 +146,7 @@ class Processor:
             assigned = self._assigned.get(number)
             if assigned is None or assigned.stage is not Stage.READY:
                 continue  # fetched before it was paused; it comes again from its position on
-            part = self._part(assigned, updates.get(number), commands.get(number, {}), due.get(number, ()))
+            part = self._part(assigned, updates.get(number), commands.get(number, {}), due.get(number, ()), at_ms)
             if number in past or number in crossed:
                 part = replace(part, past=past.get(number), crossed=crossed.get(number, ()))
             if part.messages or part.commands or part.due or part.missed or part.past or part.crossed:
@@ -158,9 +160,8 @@ class Processor:
         self._commands.serve({n: a.position.offsets for n, a in ready.items() if a.may_decide})
         return self._commands.poll(COMMANDS_MAX, wait_s)
 
-    def _due(self, ready: dict[int, Assigned]) -> dict[int, list[tuple[int, bytes]]]:
+    def _due(self, ready: dict[int, Assigned], now_ms: int) -> dict[int, list[tuple[int, bytes]]]:
         """The holds to look at."""
-        now_ms = self._world.clock.now_ms()
         found = {}
         for number, assigned in ready.items():
             if assigned.expiries is None:
@@ -170,8 +171,9 @@ class Processor:
         return found
 
     def _part(
-        self, assigned: Assigned, updates: list[Message] | None, commands: Asked, due: Sequence[tuple[int, bytes]]
-    ) -> Part:
+        self, assigned: Assigned, updates: list[Message] | None, commands: Asked, due: Sequence[tuple[int, bytes]],
+        at_ms: int,
+    ) -> Part:  # fmt: skip
         taken, is_off = assigned.cursor.following(updates) if updates else ([], False)
         alike = assigned.told_alike(taken)
         if is_off or len(alike) < len(taken):
@@ -182,7 +184,7 @@ class Processor:
             facts_from = position.facts_from  # for the next start has to know `closes_from` too
         return Part(
             assigned.number, assigned.store, position, alike, commands, due, assigned.missed, facts_from, closes_from,
-            quiet=assigned.is_quiet,
+            quiet=assigned.is_quiet, at_ms=at_ms,
         )  # fmt: skip
 
     def commit(self, batch: Batch, folded: list[FoldedPart]) -> bool:

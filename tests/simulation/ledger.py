@@ -111,6 +111,9 @@ class Ledger:
             self._former.append(line)
         if _is_late(command, fact["decided_at"]):
             raise Unlawful(f"{fact} is the line of what is over since long")
+        lapsed = [n for n, each in self.lines.items() if n[0] == fact["sku"] and has_lapsed(each.fact, self._clock)]
+        if lapsed:
+            raise Unlawful(f"{fact} was decided beside {lapsed}, which had lapsed")
         free = {} if row is None else self.free(row, fact["sku"], fact["decided_at"])
         fits = {
             source: units

@@ -89,7 +89,7 @@ class SimulatedWorker:
         heard = [simulation.crossings.policies()]
         alerts = Alerts(ALERT, lambda: heard[-1], simulation.clock.now_ms)
         processor = self._processor(alerts)
-        decider = Decider(COMMANDS_CODEC, FACTS, lambda: POLICIES, simulation.clock.now_ms)
+        decider = Decider(COMMANDS_CODEC, FACTS, lambda: POLICIES)
         limits = Limits(scenario.horizon_ms, scenario.entries_max)
         folder = Folder(CODEC, limits, scenario.partitions, decider, alerts)
         while True:

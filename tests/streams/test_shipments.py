@@ -51,7 +51,7 @@ class Worker:
         self.store = PartitionStore(folder, Resources(1 << 20, 1 << 20, row_cache_bytes), "g")
         self.position = Position({}, {})
         self.facts: list[Fact] = []
-        self._folder = Folder(UPDATE, Limits(), None, Decider(COMMAND, FACT, Policies, lambda: NOW))
+        self._folder = Folder(UPDATE, Limits(), None, Decider(COMMAND, FACT, Policies))
 
     def work(
         self,
@@ -71,7 +71,7 @@ class Worker:
             for topic, codec, every in ((UPDATES, UPDATE, updates), (COMMANDS, COMMAND, commands))
         )  # fmt: skip
         by_topic = {COMMANDS.name: asked} if asked else {}
-        part = Part(0, self.store, self.position, told, by_topic, (), missed, 0, closes_from)
+        part = Part(0, self.store, self.position, told, by_topic, (), missed, 0, closes_from, at_ms=NOW)
         [folded] = self._folder.fold(Batch([part], None))
         self.position = folded.position
         self.store.write(folded.rows, 0)
