@@ -1,7 +1,7 @@
 # Stockweave. `make` alone lists what can be made; every target does its own set-up first.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-online lint format bench simulate mutants chaos fuzz lock clean
+.PHONY: help setup run test test-online lint format bench simulate mutants chaos linearizability fuzz lock clean
 
 PYTHON_MIN := 3.11
 # The system's own build first: it is optimised by profile, which those of version managers often are not, and an eighth
@@ -16,7 +16,7 @@ LOCK := $(BIN)/uv pip compile --quiet --upgrade --universal --python-version $(P
 	--no-emit-index-url --no-emit-find-links --annotation-style line --custom-compile-command "make lock"
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make .venv with everything in it (quick when nothing has changed)
 
@@ -51,6 +51,9 @@ mutants: $(STAMP) ## Plant defects in copies of the code, one at a time, and pri
 
 chaos: $(STAMP) ## Let everything go wrong at random under load, then compare every number (ARGS="--faults 50 --seed 7")
 	@$(BIN)/python -m tests.system.chaos $(ARGS)
+
+linearizability: $(STAMP) ## Hold every answer of many clients, while things go wrong, against the rules (needs go; ARGS="--faults 20")
+	@$(BIN)/python -m tests.linearizability $(ARGS)
 
 fuzz: $(STAMP) ## Feed fresh hostile input of every kind to a running API and to the decoder, for SECONDS=120
 	@$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),120)

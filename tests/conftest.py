@@ -28,7 +28,7 @@ _LIGHT = {
 
 BrokerFactory = Callable[[], EmbeddedKafka]
 
-SYSTEM = Path(__file__).parent / "system"
+LONG = (Path(__file__).parent / "system", Path(__file__).parent / "linearizability" / "test_recorded.py")
 
 
 def _new_broker(data_dir: Path) -> EmbeddedKafka:
@@ -101,4 +101,4 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest, so that no worker waits for them at the end."""
-    items.sort(key=lambda item: SYSTEM not in item.path.parents)
+    items.sort(key=lambda item: not any(long in (item.path, *item.path.parents) for long in LONG))

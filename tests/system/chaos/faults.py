@@ -21,7 +21,7 @@ from tests.system.chaos.frames import END_TXN, IN_A_TRANSACTION, INSIDE_A_COMMIT
 from tests.system.chaos.proxy import Kind, Proxy, Trap, Trouble, Way
 from tests.system.chaos.report import Report
 from tests.system.chaos.watch import Watch
-from tests.system.stack import Stack
+from tests.system.stack import Stack, Supervised
 
 API = "api"
 LOOK_EVERY_S = 0.05
@@ -39,7 +39,11 @@ FENCED = ("partitions_lost", "batch_dropped", "batch_aborted", "failed for good"
 
 @dataclass
 class World:
-    """What faults work on. `disks`: by process, None where the system gives no small ones."""
+    """What faults work on.
+
+    `disks`: by process, None where the system gives no small ones. `others`: API processes beside the stack's own, by
+    name, each with the program that keeps it running.
+    """
 
     stack: Stack
     broker: Broker
@@ -50,6 +54,7 @@ class World:
     report: Report
     half_open_s: tuple[float, float]
     workers: list[str] = field(default_factory=list)
+    others: dict[str, Supervised] = field(default_factory=dict)
 
     def log_of(self, name: str) -> Path:
         return self.stack.data_dir / "logs" / f"{name}.log"
@@ -112,10 +117,12 @@ class Faults:
             world.report.takeovers_s.append(took_s)
 
     async def _kill_api(self) -> None:
+        name = self.world.rng.choice([API, *self.world.others])
+        program = self.world.others.get(name, self.world.stack)
         killed_s = time.monotonic()
-        await asyncio.to_thread(self.world.stack.kill, API)
-        self._count("kill-api", API)
-        self._measure_api("kill-api", killed_s)
+        await asyncio.to_thread(program.kill, name)
+        self._count("kill-api", name)
+        self._measure_api(program, name, killed_s)
 
     async def _kill_broker(self) -> None:
         await asyncio.to_thread(self.world.broker.kill, NAME)
@@ -173,7 +180,7 @@ class Faults:
         return self.world.rng.uniform(*self.world.half_open_s)
 
     def _whom(self) -> str | None:
-        return self.world.rng.choice([None, API, *self.world.workers])
+        return self.world.rng.choice([None, API, *self.world.others, *self.world.workers])
 
     def _ways(self) -> frozenset[Way]:
         return self.world.rng.choice([frozenset(Way), frozenset(Way), *(frozenset({way}) for way in Way)])
@@ -201,7 +208,7 @@ class Faults:
         world, rng = self.world, self.world.rng
         name, kind = rng.choice(world.workers), rng.choice([*IN_A_TRANSACTION])
         forwarded = rng.random() < 0.5
-        pid, before = world.stack.pids[name], await asyncio.to_thread(world.watch.ends)
+        pid = world.stack.pids[name]
         trap = Trap(
             frozenset({kind}),
             lambda: world.stack.signal(name, signal.SIGSTOP),
@@ -213,7 +220,7 @@ class Faults:
             return self._missed("zombie", f"no {IN_A_TRANSACTION[kind]} of {name} within {COMES_ABOUT_S:.0f} s")
         stopped_s = time.monotonic()
         try:
-            taken_s = await self._served_again("zombie", stopped_s, before)
+            taken_s = await self._served_again("zombie", stopped_s, None)  # what comes once it stands still
             await asyncio.sleep(rng.uniform(0.0, 3.0))
         finally:
             woken_at_byte = world.log_of(name).stat().st_size
@@ -334,11 +341,11 @@ class Faults:
         since_s, before = time.monotonic(), await asyncio.to_thread(self.world.watch.ends)
         self.recoveries.append(asyncio.create_task(self._served_again(kind, since_s, before)))
 
-    def _measure_api(self, kind: str, killed_s: float) -> None:
+    def _measure_api(self, program: Supervised, name: str, killed_s: float) -> None:
         async def ready() -> float:
-            await asyncio.to_thread(self.world.stack.await_ready, API, GOES_ON_S)
+            await asyncio.to_thread(program.await_ready, name, GOES_ON_S)
             took_s = time.monotonic() - killed_s
-            self.world.report.recovered_s.setdefault(kind, []).append(took_s)
+            self.world.report.recovered_s.setdefault("kill-api", []).append(took_s)
             return took_s
 
         self.recoveries.append(asyncio.create_task(ready()))

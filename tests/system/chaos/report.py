@@ -38,25 +38,33 @@ class Report:
         """Whether nothing at all was wrong."""
         return not (self.problems or list(self.verdict.lines()))
 
-    def __str__(self) -> str:
+    def of_faults(self) -> list[str]:
+        """A line a kind, and more where there is more to tell."""
         width = max(map(len, self.faults), default=0)
-        lines = [f"seed {self.seed}, {self.took_s:.0f} s; faults by kind:"]
+        lines = []
         for kind, count in sorted(self.faults.items()):
             told = [_spread(self.recovered_s[kind])] if kind in self.recovered_s else []
             told += [f"{what}: {n}" for what, n in sorted(self.notes.get(kind, Counter()).items())]
             lines.append(f"  {kind:<{width}} {count:>3}  {'; '.join(told)}")
-        lines += [f"  tried, and did not come about: {kind} {n}" for kind, n in sorted(self.missed.items())]
+        return lines + [f"  tried, and did not come about: {kind} {n}" for kind, n in sorted(self.missed.items())]
+
+    def __str__(self) -> str:
+        lines = [f"seed {self.seed}, {self.took_s:.0f} s; faults by kind:", *self.of_faults()]
         if self.takeovers_s:
             lines.append(f"partitions of a killed worker, nothing else being wrong: {_spread(self.takeovers_s)}")
         lines.append(", ".join(f"{n} {what}" for what, n in self.numbers.items()))
-        found = [*self.problems, *self.verdict.lines()]
-        lines += found[:SHOWN_MAX] + ([f"and {len(found) - SHOWN_MAX} more"] if len(found) > SHOWN_MAX else [])
+        lines += shortened([*self.problems, *self.verdict.lines()])
         verdict = self.verdict
         lines.append(
             f"{self.faults.total()} faults, {len(verdict.lost)} lost, {len(verdict.doubled)} doubled, "
             f"{len(verdict.oversold)} oversold"
         )
         return "\n".join(lines)
+
+
+def shortened(found: list[str]) -> list[str]:
+    """The first of them, and how many more there are."""
+    return found[:SHOWN_MAX] + ([f"and {len(found) - SHOWN_MAX} more"] if len(found) > SHOWN_MAX else [])
 
 
 def _spread(seconds: list[float]) -> str:

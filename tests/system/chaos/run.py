@@ -8,93 +8,51 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import cast
 
 import fastavro
-import psutil
 from confluent_kafka import Message
 
 from inventory.stock import StockUpdate
 from schemas.codec import FRAME
 from schemas.topics import DEAD_LETTERS, UPDATES
 from tests.deployment import Deployment, Hanging, Snapshot, header, letters
-from tests.system.chaos.broker import Broker
 from tests.system.chaos.check import Evidence, Logged, Place, check
 from tests.system.chaos.disk import NoSmallDisk, SmallDisks
-from tests.system.chaos.faults import Faults, World
+from tests.system.chaos.faults import Faults
 from tests.system.chaos.feed import Feed, endless
 from tests.system.chaos.plan import Options, Plan
-from tests.system.chaos.proxy import Proxy
 from tests.system.chaos.readers import Readers, last_answers
 from tests.system.chaos.report import TAKEOVER_S_MAX, Report
+from tests.system.chaos.setting import PARTITIONS, WORKERS, all_at_once, started
 from tests.system.chaos.watch import Watch
 from tests.system.stack import Stack
 
-PARTITIONS, WORKERS, SKUS, SUPPLIERS = 4, 2, 500, 5
+SKUS, SUPPLIERS = 500, 5
 READERS, READ_SKUS = 4, 40
 FOLDED_S = 120.0
 SCHEMA = Path(__file__).parents[3] / "schemas" / "avro" / "StockUpdate.1.avsc"
-
-# So that stores write to their disks all the time, and not only after the first hundred megabytes of rows.
-SMALL_STORES = {"STOCKWEAVE_WRITE_BUFFER_BYTES": str(4 << 20), "STOCKWEAVE_ROW_CACHE_BYTES": str(1 << 20)}
 
 
 async def run(data_dir: Path, options: Options) -> tuple[Report, Evidence]:
     """Everything, from the start to the judgement."""
     rng, report, began_s = random.Random(options.seed), Report(options.seed), time.monotonic()
     disks = _disks(data_dir, options.kinds)
-    async with AsyncExitStack() as stop:
-        broker = Broker(data_dir)
-        stack = Stack(
-            data_dir,
-            WORKERS,
-            wrapper=disks.wrapper if disks else (),
-            STOCKWEAVE_BOOTSTRAP_SERVERS=f"127.0.0.1:{broker.proxy_port}",
-            STOCKWEAVE_TRANSACTION_TIMEOUT_MS=str(options.transaction_timeout_ms),
-            **SMALL_STORES,
-        )
-        owner_of = _Owners(stack)
-        # Before the broker, whose start takes seconds: nobody else is to take the port that it advertises.
-        proxy = await stop.enter_async_context(Proxy(broker.proxy_port, broker.behind_port, owner_of, rng))
-        stop.enter_context(broker)
-        await asyncio.to_thread(stack.start)
-        stop.push_async_callback(asyncio.to_thread, stack.stop)  # the proxy goes on meanwhile
-        if disks:
-            disks.belong_to(stack.process.pid)
-        watch = Watch(broker.bootstrap_servers, PARTITIONS)
-        watch.start()
-        stop.callback(watch.stop)
-        workers = [f"worker-{number}" for number in range(WORKERS)]
-        faults = Faults(World(stack, broker, proxy, disks, watch, rng, report, options.half_open_s, workers))
+    async with started(data_dir, options, rng, report, disks) as world:
+        stack, faults = world.stack, Faults(world)
         feed = Feed(stack.url, endless(options.seed, SKUS, SUPPLIERS), options.rate, PARTITIONS)
         readers = Readers(stack.url, feed.tokens, [f"sku-{n}" for n in range(READ_SKUS)], READERS, options.seed)
         kinds = [kind for kind in options.kinds if disks or not kind.startswith("disk-")]
-        await _all_at_once(feed, readers, Plan(faults, kinds, options, rng, report))
-        evidence = await _gather(stack, broker, watch, feed, readers)
+        plan = Plan(faults, kinds, options, rng, report)
+        await all_at_once(plan.carry_out(), [(feed.run(), feed.stopping), (readers.run(), readers.stopping)])
+        evidence = await _gather(stack, world.broker.bootstrap_servers, world.watch, feed, readers)
         code = await asyncio.to_thread(stack.stop)
     _judge(report, evidence, feed, readers)
     if code != 0:
         report.problems.append(f"`stockweave up` ended with {code}")
     report.took_s = time.monotonic() - began_s
     return report, evidence
-
-
-class _Owners:
-    """Which child of a stack opened a connection, by its port."""
-
-    def __init__(self, stack: Stack) -> None:
-        self._stack = stack
-
-    def __call__(self, port: int) -> str | None:
-        for name, pid in self._stack.pids.items():
-            try:
-                if any(c.laddr.port == port for c in psutil.Process(pid).net_connections("tcp4")):
-                    return name
-            except psutil.NoSuchProcess:
-                continue  # it was killed, and its successor has not been heard of yet
-        return None
 
 
 def _disks(data_dir: Path, kinds: Sequence[str]) -> SmallDisks | None:
@@ -108,23 +66,6 @@ def _disks(data_dir: Path, kinds: Sequence[str]) -> SmallDisks | None:
         return None
     print(f"full disks: each process has {disks.way}", flush=True)
     return disks
-
-
-async def _all_at_once(feed: Feed, readers: Readers, plan: Plan) -> None:
-    """Feed and read as long as there are faults; what fails first ends all."""
-    injecting = asyncio.create_task(plan.carry_out())
-    going = [asyncio.create_task(feed.run()), asyncio.create_task(readers.run())]
-    try:
-        await asyncio.wait({*going, injecting}, return_when=asyncio.FIRST_COMPLETED)
-        if not injecting.done():
-            injecting.cancel()
-    finally:
-        feed.stopping.set()
-        readers.stopping.set()
-        results = await asyncio.gather(*going, injecting, return_exceptions=True)
-    for result in results:
-        if isinstance(result, Exception):
-            raise result
 
 
 def _read_letters(deployment: Deployment) -> Counter[Place]:
@@ -144,9 +85,9 @@ def _read_letters(deployment: Deployment) -> Counter[Place]:
         return Counter(set(named(deployment.read(DEAD_LETTERS.name, committed=False))))
 
 
-async def _gather(stack: Stack, broker: Broker, watch: Watch, feed: Feed, readers: Readers) -> Evidence:
+async def _gather(stack: Stack, bootstrap_servers: str, watch: Watch, feed: Feed, readers: Readers) -> Evidence:
     """What is not folded, or not answered, after `FOLDED_S` is left to the judgement."""
-    deployment = Deployment(broker.bootstrap_servers, stack.data_dir, PARTITIONS, prefix="")
+    deployment = Deployment(bootstrap_servers, stack.data_dir, PARTITIONS, prefix="")
     log = await asyncio.to_thread(_read_log, deployment)
     ends = [1 + max((one.offset for one in log if one.partition == p), default=-1) for p in range(PARTITIONS)]
     deadline_s = time.monotonic() + FOLDED_S
