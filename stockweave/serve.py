@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 KAFKA_WAIT_S = 60.0
 RETRY_S = 1.0
-COMMAND_LINGER_MS = 0.5  # a shopper waits for it
+COMMAND_LINGER_MS = 2  # a shopper waits for it; but requests to Kafka cost more than the reservations in them
 
 
 class Reached(NamedTuple):

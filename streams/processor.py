@@ -136,13 +136,13 @@ class Processor:
         self._rebalance()
         if not messages:
             self._look_for_stalls()
-        if [message for message in messages if message.error() is not None]:
+        elif [message for message in messages if message.error() is not None]:
             messages = [message for message in messages if not is_error(message, self._updates)]
         past = self._forgetting.look(self._ready(), idle=idle and not commands)
-        updates = by_partition(messages)
+        updates = by_partition(messages) if messages else {}
         parts = []
-        missed = {number for number, assigned in ready.items() if assigned.missed}
-        for number in sorted(updates.keys() | commands.keys() | due.keys() | past.keys() | crossed.keys() | missed):
+        missed = [number for number, assigned in ready.items() if assigned.missed]
+        for number in sorted({*updates, *commands, *due, *past, *crossed, *missed}):
             assigned = self._assigned.get(number)
             if assigned is None or assigned.stage is not Stage.READY:
                 continue  # fetched before it was paused; it comes again from its position on

@@ -67,7 +67,7 @@ class Scenario:
             row_cache_bytes=rng.choice((0, 1_500, 6_000, 1 << 20)),
             horizon_ms=rng.choice((8_000, 20_000, 10 * DAY_MS)),
             entries_max=rng.choice((2, 5, 256)),
-            commands=rng.choice((0, 20, 60, 100)),
+            commands=rng.choice((0, 0, 20, 60)),
             trims=rng.random() < 0.3,
             tears=rng.random() < 0.4,
         )
