@@ -27,6 +27,7 @@ BATCH_MAX = 1_000
 LINES_MAX = 100
 ANOTHER_GENERATION = -1  # a version that no row has: the row that the caller saw is not served any more
 MALFORMED = "malformed_json"
+MISMATCH = "line_mismatch"  # lines that are well-formed each, and do not fit one another, or the reservation
 FIELD_CHARACTERS_MAX = 200  # of a name that is told; a caller may have made it up
 
 _ID_SCHEMA: dict[str, Any] = {"minLength": 1, "pattern": ID_PATTERN}
@@ -177,9 +178,9 @@ def _lines(given: list[LineRequest]) -> list[AskedLine]:
             line = line._replace(quantity=before.quantity + line.quantity)
         if before is not None and before._replace(quantity=line.quantity) != line:
             detail = f"lines.{n} asks for SKU {line.sku!r} from another place than a line before; leave the place out"
-            raise Rejected("invalid_field", f"{detail}, or send preferred_locations", f"lines.{n}")
+            raise Rejected(MISMATCH, f"{detail}, or send preferred_locations", f"lines.{n}")
         if line.quantity > QUANTITY_MAX:
-            raise Rejected("invalid_field", f"lines.{n}.quantity adds up to more than {QUANTITY_MAX}; send less")
+            raise Rejected(MISMATCH, f"lines.{n}.quantity adds up to more than {QUANTITY_MAX}; send less", f"lines.{n}")
         lines[line.sku] = line
     return list(lines.values())
 
@@ -247,7 +248,7 @@ class UnitsRequest(Struct, **_STRICT):
             sku, location = identifier(f"lines.{n}.sku", each.sku), _optional(f"lines.{n}.location", each.location)
             if sku in lines:
                 detail = f"lines.{n} is the second one of SKU {sku!r}; send one for each SKU"
-                raise Rejected("invalid_field", detail, f"lines.{n}")
+                raise Rejected(MISMATCH, detail, f"lines.{n}")
             lines[sku] = AskedLine(sku, each.quantity or 0, location, None)
         return Change(self.quantity or 0, _optional("location", self.location), lines=list(lines.values()))
 
@@ -314,34 +315,35 @@ def entry(raw: msgspec.Raw) -> ReserveEntry | ReservationEntry:
     return decoded(raw, _RESERVE_ENTRY)
 
 
-def change(action: str, raw: bytes, sku: str) -> Change:
-    """The body of a call on a reservation; empty as if it were `{}`.
-
-    Args:
-        action: what is to be done.
-        raw: as it came.
-        sku: of the reservation; `NO_SKU` if it has several.
-
-    Raises:
-        Rejected: as `decoded`, or it does not fit the reservation.
-    """
+def change(action: str, raw: bytes) -> Change:
+    """The body of a call on a reservation; empty as if it were `{}`. Raises as `decoded`."""
     raw = raw or b"{}"
     if action == EXTEND:
         return Change(expires_in_s=decoded(raw, _EXTEND).expires_in_seconds)
     if action == COMMIT:
         decoded(raw, _COMMIT)
         return Change()
-    asked = decoded(raw, _TRANSFER).change() if action == TRANSFER else decoded(raw, _UNITS).change()
+    return decoded(raw, _TRANSFER).change() if action == TRANSFER else decoded(raw, _UNITS).change()
+
+
+def fitted(action: str, asked: Change, sku: str) -> Change:
+    """What is asked, as it is to be done with a reservation of a SKU; `NO_SKU`: of several.
+
+    Raises:
+        Rejected: it does not say which line, or says it of another one.
+    """
+    if action in (COMMIT, EXTEND):
+        return asked
     return _of_several(action, asked) if sku == NO_SKU else _of_one(asked, sku)
 
 
 def _of_several(action: str, asked: Change) -> Change:
     if action == TRANSFER and not asked.lines:
-        raise Rejected("missing", "sku is missing, and the reservation has several; send the one to transfer", "sku")
+        raise Rejected(MISMATCH, "sku is missing, and the reservation has several; send the one to transfer", "sku")
     if action != TRANSFER and (asked.quantity or asked.location is not None):
         field = "quantity" if asked.quantity else "location"
         detail = f"{field} is given, and the reservation has several SKUs; send it with its sku, in lines"
-        raise Rejected("invalid_field", detail, field)
+        raise Rejected(MISMATCH, detail, field)
     return asked._replace(quantity=0, location=None)
 
 
@@ -350,9 +352,9 @@ def _of_one(asked: Change, sku: str) -> Change:
         return asked
     [line, *more] = asked.lines
     if more or line.sku != sku:
-        raise Rejected("invalid_field", f"the reservation is of SKU {sku!r} alone; name no other", "lines")
+        raise Rejected(MISMATCH, f"the reservation is of SKU {sku!r} alone; name no other", "lines")
     if asked.to_location is None and (asked.quantity or asked.location is not None):
-        raise Rejected("invalid_field", "quantity or location is given beside lines; send one or the other", "lines")
+        raise Rejected(MISMATCH, "quantity or location is given beside lines; send one or the other", "lines")
     return asked._replace(quantity=line.quantity, location=line.location, lines=())
 
 

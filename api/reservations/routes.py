@@ -109,9 +109,14 @@ class ReservationRoutes:
         if sku is None:
             return _response(outcomes.unknown(own_id))
         try:
-            asked = requests.change(action, raw, sku)
+            asked = requests.change(action, raw)
         except Rejected as error:
             return _response(_rejected(error))
+        try:
+            asked = requests.fitted(action, asked, sku)
+        except Rejected as error:
+            [there] = self._view.served.holds([(sku, own_id)])  # what fits none is no fault of what is asked
+            return _response(outcomes.unknown(own_id) if there is None else _rejected(error))
         command = self._desk.change_command(action, (sku, own_id), key, asked)
         [hold] = await self._decided([command])
         if isinstance(hold, Retriable):
@@ -211,9 +216,10 @@ async def _body(request: web.Request, bytes_max: int, *, may_be_empty: bool = Fa
 
 
 def _rejected(error: Rejected) -> Reply:
-    """422, or 400 where it isn't JSON at all."""
-    body = standard_members(400 if error.reason == requests.MALFORMED else 422, error.reason, str(error))
-    return Reply(int(str(body["status"])), body | ({} if error.field is None else {"field": error.field}))
+    """422; 400 where it isn't JSON at all, and 409 where each of its lines can be read, and they fit nothing."""
+    status = {requests.MALFORMED: 400, requests.MISMATCH: 409}.get(error.reason, 422)
+    body = standard_members(status, error.reason, str(error)) | ({} if error.field is None else {"field": error.field})
+    return Reply(status, body | ({"code": error.reason.upper()} if status == 409 else {}))
 
 
 def _response(reply: Reply) -> web.Response:

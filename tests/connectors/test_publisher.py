@@ -40,6 +40,12 @@ def publisher(servers: str, topic: str) -> Publisher:
     return Publisher(servers, topic, CODEC, TIMEOUT_MS)
 
 
+def all_stopped(pid: int | None) -> bool:
+    """Whether no thread of a process runs any more: on a busy machine some come to it later than others."""
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return all((thread / "stat").read_text().rpartition(")")[2].split()[0] == "T" for thread in threads)
+
+
 async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -132,6 +138,7 @@ async def test_a_kafka_that_stands_still_leaves_updates_in_doubt_and_is_found_ag
     async with publisher(kafka.bootstrap_servers, settings.topic(UPDATES.name)) as one:
         await one.publish(made(1))
         os.kill(kafka.pid, signal.SIGSTOP)
+        await until(lambda: all_stopped(kafka.pid))
         try:
             began_s = time.monotonic()
             with pytest.raises(InDoubt, match="same updateId"):

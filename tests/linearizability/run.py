@@ -34,16 +34,11 @@ DRIFT_MS_MAX = 10  # of the machine's two clocks from one window to the next: th
 
 @dataclass(frozen=True)
 class Options:
-    """What a run is to be.
-
-    `faults`: also the seed; `calls`: at least; `window`: calls on one SKU, about; `short`: share of the reservations
-    that are held for a moment only.
-    """
+    """What a run is to be. `faults`: also the seed; `calls`: at least; `window`: calls on one SKU, about."""
 
     faults: plan.Options
     calls: int = 0
     window: int = 2_000
-    short: float = 0.15
 
 
 class _Noted(Faults):
@@ -93,7 +88,7 @@ async def run(folder: Path, path: Path, options: Options) -> Report:
 async def _ask(world: World, caller: Caller, options: Options, of_faults: OfFaults) -> conservation.Evidence:
     """While things go wrong, and once they do no more."""
     seed = options.faults.seed
-    shoppers = Shoppers(caller, options.window, options.calls, options.short, seed + 2)
+    shoppers = Shoppers(caller, options.window, options.calls, seed + 2)
     feed = Feed(world.stack.url, endless(seed, SKUS, SUPPLIERS), options.faults.rate, PARTITIONS)
     faults = Plan(_Noted(world, caller), options.faults.kinds, options.faults, world.rng, of_faults)
 

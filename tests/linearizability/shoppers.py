@@ -14,7 +14,7 @@ from dataclasses import replace
 from tests.linearizability.calls import RESERVE, Asked, Caller
 from tests.linearizability.windows import LONG_S, SHORT_S, Window
 
-SLOTS, CLIENTS = 3, 60  # SKUs that are hot at a time, and clients of all of them
+SLOTS, CLIENTS = 3, 48  # SKUs that are hot at a time, and clients of all of them
 UNITS = 40  # of a SKU to begin with: soon sold out
 SUPPLY_S = (0.3, 1.2)
 LEAST_S = 0.02  # between two calls of a client
@@ -23,6 +23,7 @@ CHANGES = {
     "COMMITTED": {"fulfil": 56, "release": 30, "commit": 8, "extend": 6},
 }
 ENDED = 0.7  # of reservations that are over are not changed again
+SHORT = 0.15  # of reservations are held for a moment only
 WITHOUT_KEY = 0.04
 LOOKED_AT = 0.2  # of changes: at once, by any process
 
@@ -34,18 +35,16 @@ class Shoppers:
         caller: makes their calls.
         calls_max: of a window.
         calls_enough: of all.
-        short: share of the reservations that are held for a moment only.
         seed: draws what they do.
     """
 
-    def __init__(self, caller: Caller, calls_max: int, calls_enough: int, short: float, seed: int) -> None:
+    def __init__(self, caller: Caller, calls_max: int, calls_enough: int, seed: int) -> None:
         self.caller = caller
         self.windows: list[Window] = []
         self.stopping = asyncio.Event()
         self.enough = asyncio.Event()
         self._calls = 0
         self._calls_enough = calls_enough
-        self._short = short
         self._calls_max = calls_max
         self._rng = random.Random(seed)
         self._open: list[Window | None] = [None] * SLOTS
@@ -81,7 +80,7 @@ class Shoppers:
     async def _supply(self, window: Window) -> None:
         """Units come and go until the window is full, about as many as are sold."""
         while not (window.full.is_set() or self.stopping.is_set()):
-            async with window.entered(1):
+            async with window.entered():
                 units = self._rng.randint(4, 24) if self._rng.random() < 0.8 else -self._rng.randint(1, 5)
                 await window.supply(units)
             try:
@@ -98,7 +97,7 @@ class Shoppers:
             if window is None or window.full.is_set():
                 continue
             [action] = self._rng.choices(actions, weights)
-            async with window.entered(1):
+            async with window.entered():
                 calls = await action(client, window)
             self._calls += calls
             if self._calls >= self._calls_enough:
@@ -119,7 +118,7 @@ class Shoppers:
             window.new("order"),
             quantity=rng.choice((1, 1, 1, 2, 2, 3, 5, 8)),
             partial=rng.random() < 0.25,
-            expires_s=rng.randint(*SHORT_S) if rng.random() < self._short else LONG_S,
+            expires_s=rng.randint(*SHORT_S) if rng.random() < SHORT else LONG_S,
             full=rng.random() < 0.5,
         )
 

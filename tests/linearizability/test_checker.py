@@ -8,176 +8,15 @@ from typing import Any
 
 import pytest
 
-from inventory.reservations.decide import Decision, expire
-from schemas.reservations import COMMITTED, HELD, REFUSED, RELEASED, SOLD_OUT, Hold
+from schemas.reservations import COMMITTED, HELD, RELEASED, SOLD_OUT
 from tests.linearizability import history, porcupine
-from tests.linearizability.calls import RESERVE, Asked
+from tests.linearizability.calls import RESERVE
 from tests.linearizability.history import Attempt, Decided, Record, Stocked
-from tests.linearizability.imagined import Clients, Writer, reservation_of
+from tests.linearizability.imagined import Clients, Writer
 from tests.linearizability.porcupine import ILLEGAL, OK, Verdict
+from tests.linearizability.wrong import WRONG, Wrong
 
-AFTER, SHOWS_AFTER = 60, 20  # decisions
 SOME_TIME = "2026-11-21T09:45:00.000Z"
-
-
-class Wrong(Writer):
-    """Does one thing wrong once, when there has been enough that can be wrong."""
-
-    planted_at = 0
-
-    def plant(self) -> bool:
-        """Whether it is time."""
-        if self.planted_at or self.decided < AFTER:
-            return False
-        self.planted_at = self.decided
-        return True
-
-
-class DoubledUnit(Wrong):
-    """Units of which there are none left are sold once more."""
-
-    def carry_out(self, asked: Asked, now_ms: int) -> None:
-        is_new = asked.action == RESERVE and reservation_of(asked) not in self.holds
-        if is_new and 3 <= asked.quantity < 9 and self.row.on_hand <= self.taken and self.plant():
-            self.supply(asked.quantity)
-            super().carry_out(asked, now_ms)
-            self.supply(-asked.quantity)
-        else:
-            super().carry_out(asked, now_ms)
-
-
-class LostRelease(Wrong):
-    """Units that were given back stay taken."""
-
-    def take(self, decision: Decision | None, command_id: str | None) -> None:
-        super().take(decision, command_id)
-        if decision is not None and decision.fact == RELEASED and self.plant():
-            self.supply(-decision.units)
-
-
-class LostCommit(Wrong):
-    """A reservation is held again after its commit was answered."""
-
-    before: Hold | None = None
-
-    def take(self, decision: Decision | None, command_id: str | None) -> None:
-        was = None if decision is None else self.holds.get(decision.hold.reservation_id)
-        super().take(decision, command_id)
-        if decision is not None and decision.fact == COMMITTED and self.plant():
-            self.before = was
-
-    def carry_out(self, asked: Asked, now_ms: int) -> None:
-        if self.before is not None and self.decided == self.planted_at + SHOWS_AFTER:
-            self.holds[self.before.reservation_id] = self.before
-        super().carry_out(asked, now_ms)
-
-
-class LapsedTooEarly(Wrong):
-    """A reservation that was not committed lapses before its time."""
-
-    def carry_out(self, asked: Asked, now_ms: int) -> None:
-        super().carry_out(asked, now_ms)
-        long = [h for h in self.holds.values() if h.state == HELD and h.expires_at and h.expires_at > now_ms + 10**7]
-        if long and self.plant():
-            self.take(expire(long[0], long[0].expires_at or 0), None)
-
-
-class PromisedBeforeItIsTaken(Wrong):
-    """Units are promised to one, and taken off only after others were promised them."""
-
-    units = 0
-
-    def take(self, decision: Decision | None, command_id: str | None) -> None:
-        super().take(decision, command_id)
-        if decision is not None and decision.fact == HELD and self.plant():
-            self.units = decision.units
-            self.supply(self.units)
-
-    def carry_out(self, asked: Asked, now_ms: int) -> None:
-        if self.planted_at and self.decided == self.planted_at + SHOWS_AFTER:
-            self.supply(-self.units)
-        super().carry_out(asked, now_ms)
-
-
-class DoneAgain(Wrong):
-    """A repeat gives units back a second time."""
-
-    again = ""
-
-    def command(self, asked: Asked) -> Any:
-        made = super().command(asked)
-        if asked.key and asked.key == self.again:
-            made["command_id"] += "again"
-        return made
-
-    def carry_out(self, asked: Asked, now_ms: int) -> None:
-        hold = self.holds.get(reservation_of(asked))
-        if asked.action == "release" and hold is not None and hold.open_units >= asked.quantity > 0:
-            is_repeat = hold.answers(self.command(asked)["command_id"])
-            if is_repeat and hold.state in (HELD, COMMITTED) and self.plant():
-                self.again = asked.key
-        super().carry_out(asked, now_ms)
-        self.again = ""
-
-
-class RefusalTakenBack(Wrong):
-    """A key that was told SOLD_OUT gets units later."""
-
-    def carry_out(self, asked: Asked, now_ms: int) -> None:
-        own_id = reservation_of(asked)
-        is_refused = own_id in self.holds and self.holds[own_id].state == REFUSED
-        if is_refused and self.row.on_hand - self.taken >= asked.quantity and self.plant():
-            del self.holds[own_id]
-        super().carry_out(asked, now_ms)
-
-
-class RepeatGetsMore(Wrong):
-    """A repeat of a call that reserved is told another quantity than the first one."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.told: set[str] = set()
-
-    def reply(self, asked: Asked, now_ms: int) -> tuple[int, dict[str, Any]]:
-        status, body = super().reply(asked, now_ms)
-        if status == 201:
-            if asked.key in self.told and self.plant():
-                body["lines"][0]["reserved_quantity"] += 1
-            self.told.add(asked.key)
-        return status, body
-
-
-class StaleRepeat(Wrong):
-    """A repeat is told how the reservation stood before a change that was answered long ago."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.former: dict[str, tuple[int, Hold]] = {}
-
-    def take(self, decision: Decision | None, command_id: str | None) -> None:
-        if decision is not None and (former := self.holds.get(decision.hold.reservation_id)) is not None:
-            self.former[former.reservation_id] = self.decided, former
-        super().take(decision, command_id)
-
-    def reply(self, asked: Asked, now_ms: int) -> tuple[int, dict[str, Any]]:
-        own_id = reservation_of(asked)
-        changed_at, former = self.former.get(own_id, (self.decided, None))
-        now = self.holds.get(own_id)
-        if former is None or now is None or changed_at > self.decided - SHOWS_AFTER or asked.action != RESERVE:
-            return super().reply(asked, now_ms)
-        if (former.state, former.open_units) == (now.state, now.open_units) or not self.plant():
-            return super().reply(asked, now_ms)
-        self.holds[own_id] = former
-        try:
-            return super().reply(asked, now_ms)
-        finally:
-            self.holds[own_id] = now
-
-
-WRONG = [
-    *(DoubledUnit, LostRelease, LostCommit, LapsedTooEarly, PromisedBeforeItIsTaken, DoneAgain, RefusalTakenBack),
-    *(RepeatGetsMore, StaleRepeat),
-]
 
 
 def judged(checker: Path, folder: Path, records: Iterable[Record]) -> Verdict:
@@ -227,9 +66,9 @@ def asked(call: int, between: tuple[int, int], status: int, key: str, told: dict
     )
 
 
-def reserved(call: int, between: tuple[int, int], key: str, expires_at: str | None = SOME_TIME) -> Attempt:
-    told = {"reserved_quantity": 1, "reservation_id": f"id-{key}", "expires_at": expires_at}
-    return asked(call, between, 201, key, told)
+def reserved(call: int, between: tuple[int, int], key: str, expires_at: str | None = SOME_TIME, **more: Any) -> Attempt:
+    told = {"reserved_quantity": 1, "reservation_id": f"id-{key}", "expires_at": expires_at} | more.pop("told", {})
+    return asked(call, between, 201, key, told, **more)
 
 
 def refused(call: int, between: tuple[int, int], key: str, left: int = 0) -> Attempt:
@@ -237,16 +76,34 @@ def refused(call: int, between: tuple[int, int], key: str, left: int = 0) -> Att
     return asked(call, between, 409, key, told, quantity=left + 1)
 
 
+def in_conflict(call: int, between: tuple[int, int], key: str) -> Attempt:
+    return asked(call, between, 409, key, {"code": "IDEMPOTENCY_CONFLICT"}, quantity=2)
+
+
 def unheard(call: int, between: tuple[int, int], key: str) -> Attempt:
     return asked(call, between, 0, key, {})
 
 
+def change(call: int, between: tuple[int, int], of: str, action: str, key: str = "", **answered: Any) -> Attempt:
+    """A change of the reservation that was made with the key `of`, by a key of its own."""
+    fields: dict[str, Any] = {"status": 0, "told": {}, "quantity": 0} | answered
+    status, told = fields.pop("status"), fields.pop("told")
+    more = {"action": action, "reservation": f"id-{of}", "order": ""} | fields
+    return asked(call, between, status, key or f"{action}-{call}", told, **more)
+
+
+def changed(
+    call: int, between: tuple[int, int], of: str, action: str, state: str, units: tuple[int, int], **more: Any
+) -> Attempt:
+    """One that was carried out; `units`: open, and shipped."""
+    line = {"quantity": 1, "reserved_quantity": 1, "open_quantity": units[0], "fulfilled_quantity": units[1]}
+    expires_at = SOME_TIME if state == HELD else None
+    told = {"reservation_id": f"id-{of}", "state": state, "expires_at": expires_at, "lines": [line]}
+    return change(call, between, of, action, status=200, told=told, **more)
+
+
 def given_back(call: int, between: tuple[int, int], key: str) -> Attempt:
-    line = {"quantity": 1, "reserved_quantity": 1, "open_quantity": 0, "fulfilled_quantity": 0}
-    told = {"reservation_id": f"id-{key}", "state": RELEASED, "expires_at": None, "lines": [line]}
-    return asked(
-        call, between, 200, f"back-{key}", told, action="release", reservation=f"id-{key}", quantity=0, order=""
-    )
+    return changed(call, between, key, "release", RELEASED, (0, 0))
 
 
 A, B, C, D = (0, 10), (20, 30), (40, 50), (60, 70)
@@ -271,6 +128,92 @@ SMALL: dict[str, tuple[str, list[Attempt]]] = {
     "what was not heard of came never": (OK, [unheard(1, A, "a"), reserved(2, B, "b"), refused(3, C, "c")]),
     "what was not heard of went again": (ILLEGAL, [unheard(1, A, "a"), refused(2, B, "b"), reserved(3, C, "c")]),
     "a call without an end has it": (OK, [reserved(1, WHOLE, "a"), refused(2, B, "b"), refused(3, C, "c")]),
+    "fewer are left than are told": (ILLEGAL, [refused(1, A, "a", 2)]),
+    "more are left than are told": (ILLEGAL, [refused(1, A, "a", 0)]),
+    "what is left is told": (OK, [refused(1, A, "a", 1)]),
+    "a key is used for something else": (OK, [reserved(1, A, "a"), in_conflict(2, B, "a")]),
+    "a key is used for something else, and nobody says so": (
+        ILLEGAL,
+        [reserved(1, A, "a"), reserved(2, B, "a", quantity=2)],
+    ),
+    "two calls are told one reservation": (
+        ILLEGAL,
+        [reserved(1, A, "a"), given_back(2, B, "a"), reserved(3, C, "b", told={"reservation_id": "id-a"})],
+    ),
+    "a repeat is told another reservation": (
+        ILLEGAL,
+        [reserved(1, A, "a"), reserved(2, B, "a", told={"reservation_id": "id-b"})],
+    ),
+    "it is shipped after its commit": (
+        OK,
+        [
+            reserved(1, A, "a"),
+            changed(2, B, "a", "commit", COMMITTED, (1, 0)),
+            changed(3, C, "a", "fulfil", "FULFILLED", (0, 1)),
+            refused(4, D, "b"),
+        ],
+    ),
+    "it is shipped before its commit": (
+        ILLEGAL,
+        [reserved(1, A, "a"), changed(2, B, "a", "fulfil", "FULFILLED", (0, 1))],
+    ),
+    "a commit leaves it held": (ILLEGAL, [reserved(1, A, "a"), changed(2, B, "a", "commit", HELD, (1, 0))]),
+    "a commit loses its unit": (ILLEGAL, [reserved(1, A, "a"), changed(2, B, "a", "commit", COMMITTED, (0, 0))]),
+    "of a commit and a release at once each tells how it stands in the end": (
+        OK,
+        [
+            reserved(1, A, "a"),
+            changed(2, B, "a", "commit", RELEASED, (0, 0)),
+            changed(3, (19, 31), "a", "release", RELEASED, (0, 0)),
+        ],
+    ),
+    "a commit tells a release that came after it was answered": (
+        ILLEGAL,
+        [
+            reserved(1, A, "a"),
+            changed(2, B, "a", "commit", RELEASED, (0, 0)),
+            changed(3, C, "a", "release", RELEASED, (0, 0)),
+        ],
+    ),
+    "what was given back is told to have lapsed": (
+        ILLEGAL,
+        [reserved(1, A, "a"), changed(2, B, "a", "release", "EXPIRED", (0, 0))],
+    ),
+    "the key of a change is used for something else": (
+        OK,
+        [
+            reserved(1, A, "a"),
+            changed(2, B, "a", "release", RELEASED, (0, 0), quantity=1, key="k"),
+            change(3, C, "a", "release", status=409, told={"code": "IDEMPOTENCY_CONFLICT"}, quantity=2, key="k"),
+        ],
+    ),
+    "the key of a change is used for something else, and nobody says so": (
+        ILLEGAL,
+        [
+            reserved(1, A, "a"),
+            changed(2, B, "a", "release", RELEASED, (0, 0), quantity=1, key="k"),
+            changed(3, C, "a", "release", RELEASED, (0, 0), quantity=2, key="k"),
+        ],
+    ),
+    "a repeat is refused for what was so at the first attempt alone": (
+        ILLEGAL,
+        [
+            reserved(1, A, "a"),
+            change(2, (12, 13), "a", "fulfil"),
+            changed(3, B, "a", "commit", COMMITTED, (1, 0)),
+            change(2, C, "a", "fulfil", status=409, told={"code": "INVALID_STATE", "state": COMMITTED, "open": 1}),
+        ],
+    ),
+    "a first attempt comes when its repeat has been refused": (
+        OK,
+        [
+            reserved(1, A, "a"),
+            change(2, (12, 13), "a", "fulfil"),
+            change(2, (14, 15), "a", "fulfil", status=409, told={"code": "INVALID_STATE", "state": HELD, "open": 1}),
+            changed(3, B, "a", "commit", COMMITTED, (1, 0)),
+            changed(4, C, "a", "commit", "FULFILLED", (0, 1)),
+        ],
+    ),
     "a call without an end has it too late": (ILLEGAL, [reserved(1, C, "a"), reserved(2, WHOLE, "b")]),
 }
 

@@ -23,7 +23,7 @@ async def test_every_answer_has_its_place_in_one_order_while_workers_and_api_pro
 ) -> None:
     faults = plan.Options(len(KINDS) + 1, 5, KINDS, rate=200, gap_s=(0.2, 1.0), transaction_timeout_ms=3_000)
     path = tmp_path / "history.ndjson"
-    report = await run(tmp_path / "data", path, Options(faults, CALLS, window=CALLS // 3, short=0.0))
+    report = await run(tmp_path / "data", path, Options(faults, CALLS, window=CALLS // 3))
     print(report)
     assert report.violations == []
     assert set(report.faults.faults) == set(KINDS)

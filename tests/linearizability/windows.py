@@ -77,9 +77,9 @@ class Window:
         await self._tell("DELTA", units)
 
     @asynccontextmanager
-    async def entered(self, calls: int) -> AsyncIterator[None]:
-        """So many calls are made within the block."""
-        self._calls += calls
+    async def entered(self) -> AsyncIterator[None]:
+        """A call is made within the block."""
+        self._calls += 1
         self._under_way += 1
         if self._calls >= self.calls_max:
             self.full.set()

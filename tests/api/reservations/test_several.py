@@ -75,8 +75,8 @@ async def test_lines_of_one_sku_are_added_up(shop: Shop) -> None:
     assert [line["quantity"] for line in told["lines"]] == [3]
     lines = asked(("s-sum", 1), ("s-sum", 2))
     lines["lines"][1]["location"] = "default"
-    problem = (await shop.post(RESERVATIONS, lines, 422)).body
-    assert problem["field"] == "lines.1"
+    problem = (await shop.post(RESERVATIONS, lines, 409)).body
+    assert (problem["code"], problem["field"]) == ("LINE_MISMATCH", "lines.1")
 
 
 async def test_commit_ship_and_give_back_line_by_line(shop: Shop) -> None:
@@ -119,7 +119,8 @@ async def test_what_does_not_say_its_line_is_refused_with_the_way_to_ask(
     shop: Shop, action: str, body: Asked, field: str
 ) -> None:
     own_id = (await several(shop, "s-which", 1, 1))["reservation_id"]
-    assert (await shop.change(own_id, action, 422, **body))["field"] == field
+    problem = await shop.change(own_id, action, 409, **body)
+    assert (problem["code"], problem["field"]) == ("LINE_MISMATCH", field)
     await shop.change(own_id, "release")
 
 

@@ -23,7 +23,12 @@ from tests.stockweave.replay.planted import VICTIM, at, offset_of, story, verifi
 from tests.stockweave.replay.rebuild.writer import Writer
 
 QUICK_CLEANER = {"log.cleaner.dedupe.buffer.size": str(16 << 20), "log.cleaner.backoff.ms": "100"}
-QUICK_TOPIC = {"segment.ms": "100", "min.cleanable.dirty.ratio": "0.01", "delete.retention.ms": "0"}
+QUICK_TOPIC = {
+    "segment.ms": "100",
+    "min.cleanable.dirty.ratio": "0.01",
+    "delete.retention.ms": "0",
+    "min.compaction.lag.ms": "0",
+}
 WAIT_S = 40.0
 
 
