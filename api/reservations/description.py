@@ -59,7 +59,10 @@ _LATE = (
     "It is not known in time what was decided: Kafka is away, or the writer of the SKU's partition. The same "
     "Idempotency-Key gets the one true outcome later; see Retry-After."
 )
-_NOT_HELD = "Refused; `code` says why: SOLD_OUT, with `lines` and what is `left`, VERSION_MISMATCH, IDEMPOTENCY_CONFLICT, LINE_MISMATCH."
+_NOT_HELD = (
+    "Refused; `code` says why: SOLD_OUT, with `lines` and what is `left`, VERSION_MISMATCH, LINE_MISMATCH, or "
+    "IDEMPOTENCY_CONFLICT."
+)
 _NOT_CHANGED = (
     "Refused; `code` says why: EXPIRED, INVALID_STATE, with the `state`, LINE_MISMATCH, IDEMPOTENCY_CONFLICT."
 )
