@@ -18,6 +18,7 @@ import structlog
 
 from api.ends import Ends
 from api.partition import ViewPartition
+from inventory.reservations.facts import PRESENT
 from schemas.admin import Deployed
 from schemas.keys import hold_key, order_prefix, partition_of
 from schemas.reservations import Hold, decode_hold
@@ -95,10 +96,10 @@ class GenerationView:
         return [None if value is None else decode_hold(value) for value in values]
 
     def holds_of(self, order_id: str, holds_max: int) -> list[Hold]:
-        """Holds of an order, up to `holds_max` of them, in the order of their SKUs; raises as `row`."""
+        """Holds of an order but for lines, up to `holds_max` of them, in the order of their SKUs; raises as `row`."""
         prefix = order_prefix(order_id)
-        found = [key[len(prefix) :] for partition in self.partitions for key in partition.keys(prefix, holds_max)]
-        names = [key.decode().split("\0") for key in sorted(found)[:holds_max]]
+        found = [key for partition in self.partitions for key in partition.keys(prefix, PRESENT, holds_max)]
+        names = [key[len(prefix) :].decode().split("\0") for key in sorted(found)[:holds_max]]
         return [hold for hold in self.holds([(sku, own_id) for sku, own_id in names]) if hold is not None]
 
     def _values(self, homes: Sequence[str], keys: Sequence[bytes]) -> list[bytes | None]:

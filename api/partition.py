@@ -88,8 +88,8 @@ class ViewPartition(PartitionStore):
             with closing(rows):
                 return list(islice(rows, rows_max))
 
-    def keys(self, prefix: bytes, keys_max: int) -> list[bytes]:
-        """Up to `keys_max` reserved keys that begin with `prefix`, in their order.
+    def keys(self, prefix: bytes, of_value: bytes, keys_max: int) -> list[bytes]:
+        """Up to `keys_max` reserved keys that begin with `prefix`, in their order, of those that have a value.
 
         Raises:
             Retriable: as `read`.
@@ -98,7 +98,7 @@ class ViewPartition(PartitionStore):
             self._check()
             found: Any = self.beginning_with(prefix)
             with closing(found):
-                return [key for key, _ in islice(found, keys_max)]
+                return list(islice((key for key, value in found if value == of_value), keys_max))
 
     def rows_estimate(self) -> int:
         """How many rows there are, as RocksDB reckons: too many by what was changed lately; 0 while it is away."""

@@ -22,6 +22,7 @@ TRANSFER, ANSWER = "TRANSFER", "ANSWER"
 ACTIONS = (HOLD, COMMIT, FULFIL, RELEASE, EXPIRE, EXTEND, TRANSFER, ANSWER)
 
 NO_SKU = ""  # of a reservation of several
+SHIPPED = "delta:"  # what the ids of suppliers' changes begin with; no command's does
 
 SOLD_OUT, UNKNOWN_SKU, VERSION_MISMATCH = "SOLD_OUT", "UNKNOWN_SKU", "VERSION_MISMATCH"
 """Why a hold is refused."""

@@ -125,10 +125,14 @@ class Desk:
         """What one shipment closes of the holds of its order."""
         for key in keys:
             self._end_if_lapsed(key)
-        holds = [hold for key in keys if (hold := self._holds[key]) is not None]
+        known = [hold for key in keys if (hold := self._holds[key]) is not None]
+        holds = [hold for hold in known if hold.order_id == shipment.order_id]
         origin = Origin(self.next_fact, shipment.command_id, None, self._now_ms, update_offset=shipment.offset)
         for decision in close(shipment, holds, self._now_ms):
-            self._take(hold_key(shipment.sku, decision.hold.reservation_id), decision, origin)
+            hold = decision.hold
+            self._take(hold_key(hold.sku, hold.reservation_id), decision, origin)
+            if hold.coordinated:
+                self.sent.append(coordinate.tell(shipment.command_id, hold))
 
     def tell_notes(self) -> None:
         """One fact for all that was noted of a reservation; called once all answers are heard."""

@@ -50,5 +50,5 @@ def check(seen: Snapshot, deployment: Deployment) -> None:
             assert line.asked or (line.state, line.parts) == (of_line.state, of_line.parts)
             assert line.asked or hold.is_open or not of_line.is_open
     assert len(facts) == sum(position.facts for position in seen.positions.values())
-    orders = {keys.order_key(h.order_id, h.sku, h.reservation_id) for h in alone if h.order_id}
+    orders = {keys.order_key(h.order_id, h.sku, h.reservation_id) for h in seen.holds.values() if h.order_id}
     assert {key for key, value in seen.raw.items() if value and key.startswith(keys.ORDER_PREFIX)} == orders

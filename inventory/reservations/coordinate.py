@@ -2,7 +2,8 @@
 
 Each line is a hold of its own, decided by the writer of its SKU's partition; the coordinator, the writer of the
 reservation's partition, asks them and hears their answers. All or nothing, unless less will do: what was held is given
-back if any line lacks. A line never lapses by itself, so a commit that was decided in time stands for all lines.
+back if any line lacks. A line never lapses by itself, so a commit that was decided in time stands for all lines. What a
+supplier ships of a line its writer tells of its own accord.
 What is asked is repeated until it is answered, which has no second effect: so nothing is left held by nobody.
 """
 
@@ -14,12 +15,13 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from inventory.policies import Policies
-from inventory.reservations.decide import STEPS_MAX, Case, Command, Decision, LineAsked, decide
+from inventory.reservations.decide import STEPS_MAX, Answer, Case, Command, Decision, LineAsked, decide
 from inventory.reservations.retention import KEPT_MS_MIN
 from schemas.reservations import (
     ANSWER,
     ASK_AGAIN_MS,
     BEGUN,
+    CLOSED,
     COMMIT,
     COMMITTED,
     EXPIRE,
@@ -36,6 +38,7 @@ from schemas.reservations import (
     REFUSED,
     RELEASE,
     RELEASED,
+    SHIPPED,
     SOLD_OUT,
     TRANSFER,
     TRANSFERRED,
@@ -92,9 +95,8 @@ def lapse(hold: Hold, now_ms: int) -> Coordinated | None:
     for line in hold.lines:
         if line.state in ("", HELD, COMMITTED):
             asked.ask(line.sku, question)
-    lines = [replace(line, parts=[]) for line in asked.lines()]
-    ended = replace(hold, state=EXPIRED, lines=lines, ended_at=now_ms, expires_at=None)
-    return _done(ended, EXPIRED, now_ms, hold.held, None, asked.sent)
+    ended = replace(hold, state=EXPIRED, lines=_given_back(asked), ended_at=now_ms, expires_at=None)
+    return _done(ended, EXPIRED, now_ms, hold.open_units, None, asked.sent)
 
 
 def hear(hold: Hold, command: Command, now_ms: int) -> Coordinated | None:
@@ -105,7 +107,7 @@ def hear(hold: Hold, command: Command, now_ms: int) -> Coordinated | None:
         return None
     ids = [question.command_id for question in line.asked]
     if command["command_id"] not in ids:
-        return None
+        return _shipped(hold, line, command, now_ms) if command["command_id"].startswith(SHIPPED) else None
     at = ids.index(command["command_id"])
     question, waiting = line.asked[at], line.asked[at + 1 :]
     if not answer["state"] and now_ms - hold.created_at >= KEPT_MS_MIN:  # it is forgotten, or came too late
@@ -115,16 +117,48 @@ def hear(hold: Hold, command: Command, now_ms: int) -> Coordinated | None:
         return None  # what was asked before it is on its way again
     after = replace(line, steps=answer["steps"], asked=waiting)
     if not waiting:  # else what was told is older than what is on its way to it
-        parts = [Part(**part) for part in answer["parts"]]
-        held = sum(part.quantity for part in parts) if question.action == HOLD else line.held
-        said = {"state": answer["state"], "reason": answer["reason"], "left": answer["left"]}
-        after = replace(after, **said, held=held, parts=parts)
-    heard = _with_line(hold, after)
+        after = _as_told(after, answer)
+        if question.action == HOLD:
+            after = replace(after, held=sum(part.quantity for part in after.parts))
+    heard = _settled(_with_line(hold, after), now_ms)
     if heard.state == PENDING and all(line.state for line in heard.lines):
         return _concluded(heard, now_ms)
     if question.action == TRANSFER and answer["units"]:
         return _done(heard, TRANSFERRED, now_ms, answer["units"], question.command_id)
     return Coordinated(Decision(NOTED, heard, 0), [])
+
+
+def _shipped(hold: Hold, line: Line, command: Command, now_ms: int) -> Coordinated | None:
+    """A line says of its own accord that units have left; if it was asked something, its answer will say the rest."""
+    answer = command["answer"]
+    if answer is None or not line.state or answer["steps"] <= line.steps:
+        return None  # it is known, or of a line of before that this one takes the place of
+    after = replace(line, steps=answer["steps"])
+    heard = _settled(_with_line(hold, after if line.asked else _as_told(after, answer)), now_ms)
+    if len(hold.steps) >= STEPS_MAX:
+        return Coordinated(Decision(NOTED, heard, 0), [])
+    return _done(heard, CLOSED, now_ms, answer["units"], command["command_id"])
+
+
+def _as_told(line: Line, answer: Answer) -> Line:
+    parts = [Part(**part) for part in answer["parts"]]
+    return replace(line, state=answer["state"], reason=answer["reason"], left=answer["left"], parts=parts)
+
+
+def _settled(hold: Hold, now_ms: int) -> Hold:
+    """With the end that it has come to by what suppliers have shipped, if it has."""
+    if any(line.asked for line in hold.lines):
+        return hold
+    if hold.state == RELEASED and hold.held:
+        return replace(hold, state=FULFILLED)
+    if hold.state not in (HELD, COMMITTED) or hold.open_units or not hold.held:
+        return hold
+    return replace(hold, state=FULFILLED, ended_at=now_ms, expires_at=None)
+
+
+def _given_back(asked: _Lines) -> list[Line]:
+    """The lines with nothing but what has left."""
+    return [replace(line, parts=[part for part in line.parts if not part.is_open]) for line in asked.lines()]
 
 
 def _with_line(hold: Hold, after: Line) -> Hold:
@@ -139,6 +173,12 @@ def ask_again(hold: Hold, now_ms: int) -> list[Command]:
         if any(question.at + ASK_AGAIN_MS <= now_ms for question in line.asked)
         for question in line.asked
     ]
+
+
+def tell(command_id: str, hold: Hold) -> Command:
+    """What the writer of a line tells its coordinator of its own accord: a supplier has shipped units of it."""
+    question = Question(command_id, ANSWER, hold.steps[-1].at)
+    return answer_to(_command(hold, Line(hold.sku, hold.quantity), question), hold)
 
 
 def answer_to(command: Command, hold: Hold | None) -> Command:
@@ -199,7 +239,7 @@ def _concluded(hold: Hold, now_ms: int) -> Coordinated:
     """All lines have answered for the first time."""
     lacking = [line for line in hold.lines if line.held < line.quantity and not line.allow_partial]
     if not lacking and hold.held:
-        return _done(replace(hold, state=HELD), HELD, now_ms, hold.held, None)
+        return _done(_settled(replace(hold, state=HELD), now_ms), HELD, now_ms, hold.held, None)
     question = Question(f"{hold.reservation_id}~refused", RELEASE, now_ms)
     asked = _Lines(hold, now_ms)
     for line in hold.lines:
@@ -210,7 +250,7 @@ def _concluded(hold: Hold, now_ms: int) -> Coordinated:
         hold,
         state=REFUSED,
         reason=UNKNOWN_SKU if unknown else SOLD_OUT,
-        lines=[replace(line, parts=[]) for line in asked.lines()],
+        lines=_given_back(asked),
         ended_at=now_ms,
         expires_at=None,
     )
@@ -281,16 +321,17 @@ class _Lines:
         return True
 
     def change(self, sku: str, question: Question) -> Decision | None:
-        """What a line will be, for nobody else changes it; None: that cannot be."""
+        """What a line will be, but for what its supplier ships meanwhile; None: that cannot be."""
         line = self._lines.get(sku)
         if line is None or any(asked.action == TRANSFER for asked in line.asked):
             return None  # where its units are is not known at the moment
         before = Hold(line.sku, self._hold.reservation_id, line.state, parts=line.parts, coordinated=True)
         command = _command(self._hold, line, question)
         changed = decide(command, Case(None, before, Policies(), self._now_ms))
-        if changed is not None:
-            self.ask(sku, question)
-            self._lines[sku] = replace(self._lines[sku], state=changed.hold.state, parts=changed.hold.parts)
+        if changed is None or question.quantity not in (0, changed.units):
+            return None
+        self.ask(sku, question)
+        self._lines[sku] = replace(self._lines[sku], state=changed.hold.state, parts=changed.hold.parts)
         return changed
 
 

@@ -217,10 +217,15 @@ def _fulfil(command: Command, hold: Hold, case: Case) -> Decision | None:
 
 
 def _release(command: Command, hold: Hold, case: Case) -> Decision | None:
-    """Units that have not left go back, the last part's first."""
+    """Units that have not left go back, the last part's first.
+
+    Of a line as many as there are: its coordinator may not know yet what its supplier has shipped.
+    """
     fits = _is_open(command["location_id"])
     there = units_of(hold.parts, fits)
     units = command["quantity"] or there
+    if hold.coordinated:
+        units = min(units, there)
     if hold.state not in (HELD, COMMITTED) or not 0 < units <= there:
         return None
     _, rest = taken(hold.parts[::-1], units, fits)

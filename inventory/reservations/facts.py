@@ -17,6 +17,7 @@ from schemas.reservations import BEGUN, HELD, NO_SKU, NOTED, REFUSED, Hold, Line
 from schemas.rows import Count, PackedRow, decode_source, encode
 
 PRESENT = b"\x01"  # the value of a key that says it all; not empty, for that would be a row that is not there
+LINE = b"\x02"  # likewise, of a line: the reservation that it belongs to has a record of its own
 
 Fact = dict[str, Any]
 
@@ -141,15 +142,15 @@ def row_to_come(sku: str) -> PackedRow:
 
 
 def records_of(before: Hold | None, after: Hold) -> dict[bytes, bytes | None]:
-    """What is written beside the row: the hold, and at first that its order has it, once for all lines.
+    """What is written beside the row: the hold, and at first that its order has it.
 
     None: no longer, for it belonged to one that was forgotten, as in `row_after`.
     """
     records: dict[bytes, bytes | None] = {hold_key(after.sku, after.reservation_id): encode(after)}
-    if before is not None and before.order_id not in (None, after.order_id) and not before.coordinated:
+    if before is not None and before.order_id not in (None, after.order_id):
         records[_of_order(before)] = None
-    if after.order_id is not None and not after.coordinated and (before is None or before.order_id != after.order_id):
-        records[_of_order(after)] = PRESENT
+    if after.order_id is not None and (before is None or before.order_id != after.order_id):
+        records[_of_order(after)] = LINE if after.coordinated else PRESENT
     return records
 
 

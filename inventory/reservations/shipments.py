@@ -17,7 +17,7 @@ import msgspec
 
 from inventory.reservations.decide import STEPS_MAX, Decision
 from inventory.reservations.parts import joined
-from schemas.reservations import CLOSED, COMMITTED, FULFILLED, HELD, Hold, Part, Step
+from schemas.reservations import CLOSED, COMMITTED, FULFILLED, HELD, SHIPPED, Hold, Part, Step
 
 NAME_BYTES = 12
 
@@ -40,7 +40,7 @@ class Shipment(NamedTuple):
     def name(self) -> str:
         """What the ids of this change and of every correction of it begin with."""
         digest = hashlib.blake2b(f"{self.source}\0{self.update_id}".encode(), digest_size=NAME_BYTES)
-        return f"delta:{digest.hexdigest()}:"
+        return f"{SHIPPED}{digest.hexdigest()}:"
 
     @property
     def command_id(self) -> str:

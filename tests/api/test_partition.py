@@ -65,7 +65,7 @@ def test_nobody_waits_while_the_store_is_deleted_and_read_again(
     asked = {
         "read": lambda: partition.read(KEYS),
         "page": lambda: partition.page(b"", 10),
-        "keys": lambda: partition.keys(b"\x02", 10),
+        "keys": lambda: partition.keys(b"\x02", b"\x01", 10),
         "rows_estimate": partition.rows_estimate,
     }
     with ThreadPoolExecutor(2) as threads:

@@ -183,7 +183,6 @@ class Ledger:
                 Hold(name, line.state, line.parts)
                 for name, line in sorted(self.lines.items())
                 if (line.fact["order_id"], line.fact["sku"]) == (update["order_ref"], update["sku"])
-                and not line.fact["coordinated"]
                 and not has_lapsed(line.fact, now_ms)
             ],
         )

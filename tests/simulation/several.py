@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.simulation.closings import units_of
+
 Fact = dict[str, Any]
 Command = dict[str, Any]
 
@@ -54,7 +56,7 @@ class Several:
         elif command is None:
             self._lapsed(fact, known)
         elif command["action"] == "ANSWER":
-            self._heard(fact, known)
+            self._heard(fact, command, known)
         else:
             self._changed(fact, command, known)
         if fact["fact"] != "NOTED":
@@ -75,22 +77,26 @@ class Several:
 
     def _lapsed(self, fact: Fact, known: Reservation) -> None:
         lawful = fact["fact"] == fact["state"] == "EXPIRED" and has_lapsed(known.fact, fact["decided_at"])
-        if not lawful or _units(fact) or fact["units"] != _units(known.fact):
+        if not lawful or _open(fact) or fact["units"] != _open(known.fact) or _units(fact) != _left(known.fact):
             raise Unlawful(f"{fact} came of time, and before was {known.fact}")
 
-    def _heard(self, fact: Fact, known: Reservation) -> None:
+    def _heard(self, fact: Fact, command: Command, known: Reservation) -> None:
         """All or nothing, unless less will do."""
-        if fact["fact"] in ("NOTED", "TRANSFERRED"):
+        if fact["fact"] in ("NOTED", "TRANSFERRED", "CLOSED"):
             waits = known.state == "PENDING" and all(line["state"] for line in fact["lines"])
-            if fact["state"] != known.state or waits:
+            if fact["state"] != _settled(known.state, fact) or waits:
                 raise Unlawful(f"{fact} leaves {known.fact} undecided, or changes it")
+            told = (command["answer"]["units"], command["command_id"])
+            if fact["fact"] == "CLOSED" and (fact["units"], fact["command_id"]) != told:
+                raise Unlawful(f"{fact} closes what {command} does not tell")
             return
         enough = [line["held"] >= line["quantity"] or known.asked["allow_partial"] for line in fact["lines"]]
         expected = "HELD" if all(enough) and any(line["held"] for line in fact["lines"]) else "REFUSED"
         said = all(line["state"] for line in fact["lines"])
-        if known.state != "PENDING" or not said or not fact["fact"] == fact["state"] == expected:
+        due = [expected, _settled(expected, fact)]
+        if known.state != "PENDING" or not said or [fact["fact"], fact["state"]] != due:
             raise Unlawful(f"{fact} came of answers, expected {expected}; before was {known.fact}")
-        if has_lapsed(known.fact, fact["decided_at"]) or (expected == "REFUSED" and _units(fact)):
+        if has_lapsed(known.fact, fact["decided_at"]) or (expected == "REFUSED" and _open(fact)):
             raise Unlawful(f"{fact} came too late, or keeps what is to be given back")
 
     def _changed(self, fact: Fact, command: Command, known: Reservation) -> None:
@@ -101,6 +107,8 @@ class Several:
             raise Unlawful(f"{fact} came of {command}")
         before, after = _open(known.fact), _open(fact)
         taken = fact["units"] if command["action"] in ("FULFIL", "RELEASE") else 0
+        if command["action"] == "FULFIL":
+            taken -= sum(_told_first(line, each) for line, each in _named(known.fact, command))
         gone = fact["units"] if command["action"] == "RELEASE" else 0
         if before - after != taken or _units(known.fact) - _units(fact) != gone:
             raise Unlawful(f"{fact} leaves {after} open of {before}")
@@ -137,25 +145,40 @@ class Several:
         if command["action"] == "TRANSFER":
             asked = [line for each in command["lines"] if (line := lines.get(each["sku"])) is not None]
             return len(command["lines"]) == 1 and any(_line_open(line) for line in asked)
-        named = command["lines"] or [
-            {"sku": sku, "quantity": 0, "location_id": None} for sku, line in lines.items() if _line_open(line)
-        ]
-        return bool(named) and all(_can(lines.get(each["sku"]), each) for each in named)
+        named = _named(known.fact, command)
+        return bool(named) and all(_can(line, each, command["action"]) for line, each in named)
 
 
-def _can(line: Fact | None, asked: Command) -> bool:
-    if line is None or any(question["action"] == "TRANSFER" for question in line["asked"]):
+def _settled(state: str, fact: Fact) -> str:
+    """A reservation's state once its lines have told so much, by what suppliers have shipped of them."""
+    if any(line["asked"] for line in fact["lines"]) or _open(fact) or not _units(fact):
+        return state
+    return "FULFILLED" if state in ("HELD", "COMMITTED", "RELEASED") else state
+
+
+def _named(fact: Fact, command: Command) -> list[tuple[Fact | None, Fact]]:
+    """The lines that a command is about, each with what is asked of it."""
+    lines = {line["sku"]: line for line in fact["lines"]}
+    every = [{"sku": sku, "quantity": 0, "location_id": None} for sku, line in lines.items() if _line_open(line)]
+    return [(lines.get(each["sku"]), each) for each in command["lines"] or every]
+
+
+def _can(line: Fact | None, asked: Fact, action: str) -> bool:
+    if line is None or not _line_open(line) or any(question["action"] == "TRANSFER" for question in line["asked"]):
         return False
-    there = _line_open(line, asked["location_id"])
-    return 0 < (asked["quantity"] or there) <= there
+    there = units_of(line["parts"], asked["location_id"])
+    units = there["open"] + (there["told"] if action == "FULFIL" else 0)
+    return bool(0 < (asked["quantity"] or units) <= units)
 
 
-def _line_open(line: Fact, location: str | None = None) -> int:
-    return sum(
-        part["quantity"]
-        for part in line["parts"]
-        if part["fulfilled_at"] is None and location in (None, part["location_id"])
-    )
+def _told_first(line: Fact | None, asked: Fact) -> int:
+    """Of what a shop ships of a line, what a supplier has told of already."""
+    there = units_of(line["parts"] if line is not None else (), asked["location_id"])
+    return min(asked["quantity"] or there["open"] + there["told"], there["told"])
+
+
+def _line_open(line: Fact) -> int:
+    return units_of(line["parts"])["open"]
 
 
 def _open(fact: Fact) -> int:
@@ -164,3 +187,8 @@ def _open(fact: Fact) -> int:
 
 def _units(fact: Fact) -> int:
     return sum(part["quantity"] for line in fact["lines"] for part in line["parts"])
+
+
+def _left(fact: Fact) -> int:
+    """Units that have left."""
+    return _units(fact) - _open(fact)

@@ -8,6 +8,7 @@ import pytest
 
 from schemas.keys import partition_of
 from schemas.reservations import (
+    CLOSED,
     COMMIT,
     COMMITTED,
     EXPIRED,
@@ -182,3 +183,23 @@ def test_a_worker_that_dies_between_any_two_messages_leaves_nothing_half_held(
     engine.processor.close()
     for identity in identities:
         identity.release()
+
+
+def test_what_suppliers_ship_closes_lines_and_their_reservation_hears_of_it(
+    deployment: Deployment, engine: Engine
+) -> None:
+    deployment.ask([hold(units=2, order_id="o1")])
+    drive(engine, settled(deployment))
+    deployment.ask([several(COMMIT, "c")])
+    drive(engine, settled(deployment, asked=2))
+    parcels = [update(Event("DELTA", f"d-{sku}", 2_000, -2), sku=sku, order_ref="o1") for sku in SKUS]
+    drive_events(engine, deployment.publish([parcels[0], parcels[0]]))
+    drive(engine, lambda: deployment.stock().holds["r1"].open_units == 2 * len(SKUS) - 2)
+    assert deployment.stock().holds["r1"].state == COMMITTED
+    drive_events(engine, deployment.publish(parcels))
+    drive(engine, lambda: deployment.stock().holds["r1"].state == FULFILLED)
+    seen = deployment.stock()
+    assert {line.state for line in of_lines(deployment).values()} == {FULFILLED}
+    assert [step.fact for step in seen.holds["r1"].steps][-len(SKUS) :] == [CLOSED] * len(SKUS)
+    assert all(not row.reserved and row.on_hand == 3 for row in seen.rows.values())
+    check(seen, deployment)

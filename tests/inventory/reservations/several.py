@@ -13,16 +13,20 @@ from inventory.reservations import coordinate
 from inventory.reservations.decide import Case, Command, Decision, decide
 from inventory.reservations.facts import Origin, fact_of, hold_after, row_after
 from inventory.reservations.retention import KEPT_MS_MIN, forgotten_to, is_past
+from inventory.reservations.shipments import Shipment, close
+from inventory.stock import APPLIED, REPLACED, SUPERSEDED
 from schemas.keys import source_key
 from schemas.reservations import (
     ANSWER,
     ASK_AGAIN_MS,
     HOLD,
     NO_SKU,
+    SHIPPED,
     Hold,
 )
 from schemas.rows import Count, PackedRow, Source, StockRow, decode_row, encode
 from tests.inventory.reservations.builders import NOW, command
+from tests.inventory.reservations.shop import shipped
 
 SOURCES = ("north", "south")
 RID = "r1"
@@ -107,7 +111,7 @@ class Shops:
             return False
         place = self.rng.choice(sorted(places))
         message = self.waiting[place].popleft()
-        if self.rng.random() >= lossy:
+        if message["command_id"].startswith(SHIPPED) or self.rng.random() >= lossy:  # it is not asked for, nor repeated
             self.come.setdefault(place, []).append(message)
             self.receive(message)
         return True
@@ -137,6 +141,18 @@ class Shops:
             if known is not None:
                 row_after(known, before, after)
         self._send([coordinate.answer_to(asked, self.holds.get(sku))])
+
+    def ship(self, told: Shipment) -> int:
+        """A supplier's change that names the order; the units that it closes."""
+        if shipped(self.rows[told.sku], told) not in (APPLIED, REPLACED, SUPERSEDED):
+            return 0
+        before = self.holds.get(told.sku)
+        decisions = [] if before is None else close(told, [before], self.now_ms)
+        for decision in decisions:
+            after = self.holds[told.sku] = self._fact(decision, before, told.command_id)
+            row_after(self.rows[told.sku], before, after)
+            self._send([coordinate.tell(told.command_id, after)])
+        return sum(decision.units for decision in decisions)
 
     def whole(self, sku: str) -> StockRow:
         return decode_row(encode(self.rows[sku]))

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from inventory.reservations.decide import LATE_MS, Command
+from inventory.reservations.shipments import Shipment
+from schemas.keys import source_key
 from schemas.reservations import (
     ASK_AGAIN_MS,
     COMMIT,
@@ -25,7 +27,7 @@ from schemas.reservations import (
     TRANSFER,
 )
 from tests.inventory.reservations.builders import NOW
-from tests.inventory.reservations.several import KEPT_MS, MINUTE_MS, SOURCES, Shops, lines, several
+from tests.inventory.reservations.several import KEPT_MS, MINUTE_MS, RID, SOURCES, Shops, lines, several
 
 
 def begun(shops: Shops, **fields: Any) -> Shops:
@@ -160,6 +162,91 @@ def test_nothing_is_left_held_by_nobody_whatever_is_late_lost_or_told_twice(seed
     shops.agree()
     if shops.record is not None and shops.record.state in (RELEASED, EXPIRED, REFUSED):
         assert shops.left() == units, "all of it went back"
+
+
+def parcel(n: int, sku: str, units: int, location: str = "north") -> Shipment:
+    return Shipment(sku, "o1", source_key("acme", location), f"d{n}", NOW + n, units, 0)
+
+
+def test_what_a_supplier_ships_of_a_line_its_reservation_hears_of() -> None:
+    shops = begun(Shops({"a": 4, "b": 4}))
+    shops.ask(several(COMMIT, command_id="c"))
+    shops.settle()
+    assert shops.ship(parcel(1, "a", 1)) == 1
+    shops.settle()
+    assert (shops.state, shops.open(), shops.left()) == (COMMITTED, {"a": 1, "b": 1}, {"a": 2, "b": 3})
+    shops.ask(several(FULFIL, command_id="f", lines=lines(a=1)))  # the same unit
+    shops.settle()
+    assert shops.open() == {"a": 1, "b": 1}
+    assert shops.ship(parcel(2, "a", 9)) == 1
+    assert shops.ship(parcel(3, "b", 1)) == 1
+    shops.settle()
+    assert (shops.state, shops.open(), shops.left()) == (FULFILLED, {}, {"a": 2, "b": 3})
+    assert shops.record is not None
+    assert [(step.fact, step.units) for step in shops.record.steps[2:]] == [
+        ("COMMITTED", 3), ("CLOSED", 1), ("FULFILLED", 1), ("CLOSED", 1), ("CLOSED", 1)
+    ]  # fmt: skip
+    shops.agree()
+
+
+@pytest.mark.parametrize("units", [0, 2])
+def test_what_is_given_back_while_it_ships_goes_back_but_for_what_has_left(units: int) -> None:
+    shops = begun(Shops({"a": 4, "b": 4}))
+    assert shops.ship(parcel(1, "a", 1)) == 1
+    shops.ask(several(RELEASE, command_id="x", lines=lines(a=units)))
+    shops.ask(several(RELEASE, command_id="y", lines=lines(b=0)))
+    assert shops.state == RELEASED, "as far as the coordinator has heard"
+    shops.receive(shops.waiting[RID].popleft())
+    assert shops.record is not None
+    assert shops.record.open_units == 0, "what the line was asked meanwhile is not undone"
+    shops.settle()
+    assert (shops.state, shops.open(), shops.left()) == (FULFILLED, {}, {"a": 3, "b": 4})
+    shops.agree()
+
+
+def test_no_more_is_given_back_than_is_open() -> None:
+    shops = begun(Shops({"a": 4, "b": 4}))
+    shops.ask(several(RELEASE, command_id="x", lines=lines(a=3)))
+    shops.settle()
+    assert (shops.state, shops.open()) == (HELD, {"a": 2, "b": 1})
+
+
+def test_what_shipped_of_a_former_line_is_no_word_of_the_one_in_its_place() -> None:
+    """The coordinator's partition has lost the reservation, and a line tells of it when it is made anew."""
+    shops = begun(Shops({"a": 9, "b": 4}))
+    assert shops.ship(parcel(1, "a", 2)) == 2
+    shops.record, shops.now_ms = None, shops.now_ms + 1
+    shops.ask(several(lines=lines(a=2, b=1)))
+    shops.receive(shops.waiting[RID].popleft())
+    shops.settle()
+    assert (shops.state, shops.open()) == (HELD, {"a": 2, "b": 1})
+    shops.agree()
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_lines_and_their_reservation_agree_whatever_ships_meanwhile(seed: int) -> None:
+    rng = random.Random(seed)
+    shops = Shops({"a": 4, "b": 4, "c": 3}, rng)
+    wanted = lines(a=rng.randint(1, 4), b=rng.randint(1, 3))
+    shops.ask(several(lines=wanted, allow_partial=rng.random() < 0.3, expires_in_ms=rng.choice((500, MINUTE_MS))))
+    closed = 0
+    for n in range(rng.randint(5, 40)):
+        shape = rng.random()
+        if shape < 0.5:
+            shops.deliver(lossy=0.1)
+        elif shape < 0.55:
+            shops.replay()
+        elif shape < 0.65:
+            shops.now_ms += rng.choice((100, 1_000, ASK_AGAIN_MS))
+            shops.look()
+        elif shape < 0.8:
+            closed += shops.ship(parcel(rng.randrange(n + 1), rng.choice("ab"), rng.randint(1, 2), rng.choice(SOURCES)))
+        else:
+            shops.ask(drawn(n, rng))
+    shops.settle()
+    shops.agree()
+    assert sum(part.quantity for hold in shops.holds.values() for part in hold.parts if part.closed) == closed
+    assert shops.state not in (HELD, COMMITTED) or shops.open()
 
 
 def shipped(shops: Shops) -> Shops:
