@@ -63,7 +63,7 @@ def test_each_partition_is_of_one_moment_while_workers_go_on(deployment: Deploym
     writer = Writer(deployment)
     writer.fold(500)
     deployment.publish(updates[500:])
-    writing = threading.Thread(target=writer.fold, args=(20,))
+    writing = threading.Thread(target=writer.fold, args=(6,))
     writing.start()
     try:
         checkpoint = made(deployment)
