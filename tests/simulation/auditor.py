@@ -7,6 +7,7 @@ what a position says are written here anew. Rows are told in plain words, so tha
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from tests.inventory.reference import Event, LogOrder
@@ -36,9 +37,10 @@ class Auditor:
     """Knows what was accepted into the log, by partition and offset, and nothing of what became of it."""
 
     def __init__(self, partitions: int, horizon_ms: int, entries_max: int) -> None:
-        self._accepted: list[dict[int, Told]] = [{} for _ in range(partitions)]
+        self._accepted: list[dict[int, Told]] = [{} for _ in range(partitions)]  # in the order of the log
         self._limits = (horizon_ms, entries_max)
         self._known: dict[tuple[int, int], Prediction] = {}
+        self._rolling = [(0, self.roll(number)) for number in range(partitions)]  # as far as was asked for
 
     def accepted(self, partition: int, offset: int, told: Told) -> None:
         """A message is in the log for good."""
@@ -64,14 +66,20 @@ class Auditor:
         return Rolling(self._accepted[partition], *self._limits)
 
     def _worked_out(self, partition: int, end: int) -> Prediction:
-        return self.roll(partition).to(end).prediction()
+        at, rolling = self._rolling[partition]
+        if end < at:
+            rolling = self.roll(partition)
+        self._rolling[partition] = (end, rolling)
+        return rolling.to(end).prediction()
 
 
 class Rolling:
     """All events of a partition, in the order of the log, up to some offset. `outcomes`: of each, by its offset."""
 
     def __init__(self, accepted: dict[int, Told], horizon_ms: int, entries_max: int) -> None:
-        self._waiting = sorted(accepted.items(), key=lambda event: event[0], reverse=True)
+        self._accepted = accepted
+        self._waiting: list[tuple[int, Told]] = []
+        self._seen = 0
         self._limits = (horizon_ms, entries_max)
         self._sources: dict[str, dict[str, _Source]] = {}
         self._tallies: dict[str, dict[str, int]] = {}
@@ -81,8 +89,11 @@ class Rolling:
 
     def to(self, end: int) -> Rolling:
         """See all events below `end`."""
+        if self._seen + len(self._waiting) < len(self._accepted):  # accepted since
+            self._waiting = list(islice(self._accepted.items(), self._seen, None))[::-1]
         while self._waiting and self._waiting[-1][0] < end:
             self._see(*self._waiting.pop())
+            self._seen += 1
         return self
 
     def row(self, sku: str) -> Row | None:
@@ -93,7 +104,8 @@ class Rolling:
     def prediction(self) -> Prediction:
         """Everything as it is."""
         rows = {sku: _row(of_sku) for sku, of_sku in self._sources.items() if of_sku}
-        return Prediction(rows, self._tallies, self._refused, self._events)
+        tallies = {supplier: dict(counts) for supplier, counts in self._tallies.items()}
+        return Prediction(rows, tallies, dict(self._refused), self._events)
 
     def _see(self, offset: int, told: Told) -> None:
         update = told.update

@@ -152,7 +152,8 @@ class Decisions:
                 continue
             for line in hold.lines:
                 of_line = self._holds.get((line.sku, name))
-                is_over = line.state == "EXPIRED" and not line.steps  # it was asked too late, and never held
+                asked_late = line.state == "EXPIRED" and not line.steps  # it never held
+                is_over = asked_late or (torn and line.state in ("EXPIRED", "RELEASED"))  # or Kafka lost what it did
                 if of_line is None and ((line.sku, name) in gone or is_over) and not line.open_units:
                     continue
                 if line.asked or hold.state == PENDING:

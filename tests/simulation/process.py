@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
-WAITS_MAX = 5
+WAITS_MAX = 3
+QUESTIONS = ("consume", "committed")  # of which nothing may come
 
 
 class Killed(GreenletExit):
@@ -119,7 +120,7 @@ class Process:
             self._yield()
         self.reached[call] += 1
         self._steps -= 1
-        if call != "consume":
+        if call not in QUESTIONS:
             self._waits = 0
         if self._target is None or self._target[0] != call:
             return None

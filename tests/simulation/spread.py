@@ -13,6 +13,7 @@ from tests.simulation.report import Report
 from tests.simulation.run import quietly, try_seed
 
 CHUNK = 50
+GC_OBJECTS = 20_000  # a young collection after so many new ones: most of a run lives until its end
 
 
 def processes(jobs: int) -> ProcessPoolExecutor:
@@ -23,6 +24,7 @@ def processes(jobs: int) -> ProcessPoolExecutor:
 
 def some(first: int, end: int) -> Report:
     """A chunk of seeds, from `first` on."""
+    gc.set_threshold(GC_OBJECTS, *gc.get_threshold()[1:])
     report, began_s = Report(), time.process_time()
     with quietly():
         for seed in range(first, min(first + CHUNK, end)):

@@ -77,6 +77,7 @@ class SimulatedConsumer:
         self._epoch = -1
         self._topics: list[str] = []
         self._callbacks: dict[str, Callback] = {}
+        self._settled_at = -1  # of the group's changes: since then nothing was wanted of this member
 
     # -- the group
 
@@ -96,6 +97,8 @@ class SimulatedConsumer:
         if not self._topics:
             return
         group = self._cluster.group(self._group_name)
+        if self._settled_at == group.changes:
+            return
         member = group.members.get(self._member_id)
         if member is None or self._epoch < 0:
             self._rejoin(group)
@@ -107,6 +110,8 @@ class SimulatedConsumer:
             group.assigned(self._member_id, assigned)
             self._epoch = group.members[self._member_id].epoch
             self._call("assign", assigned)
+        else:
+            self._settled_at = group.changes
         self._epoch = group.members[self._member_id].epoch
 
     def _rejoin(self, group: Group) -> None:
@@ -198,10 +203,10 @@ class SimulatedConsumer:
             fetch = self._fetches[place]
             if fetch.paused or len(found) >= wanted:
                 continue
-            found += self._fetch_from(place, fetch, min(wanted - len(found), self._rng.randint(1, 40)))
+            found += self._fetch_from(place, fetch, wanted - len(found))
         return found
 
-    def _fetch_from(self, place: Place, fetch: _Fetch, records_max: int) -> list[Message]:
+    def _fetch_from(self, place: Place, fetch: _Fetch, wanted: int) -> list[Message]:
         log = self._cluster.log(*place)
         topic, number = place
         end = self._end(log)
@@ -213,6 +218,7 @@ class SimulatedConsumer:
             fetch.paused = True  # librdkafka fetches no more of it
             return [Message(topic=topic, partition=number, offset=fetch.position, error=error)]
         fetch.misled = max(0, fetch.misled - 1) if fetch.position < end else fetch.misled
+        records_max = min(wanted, self._rng.randint(1, 40)) if fetch.position < end else wanted
         records, fetch.position = log.read(fetch.position, records_max, committed=self._is_committed)
         found = [
             Message(
@@ -236,6 +242,7 @@ class SimulatedConsumer:
         unstable = any(group.unstable((p.topic, p.partition)) for p in partitions)
         if fault == "timeout" or (unstable and self._is_committed):
             self._clock.pass_ms(max(0.0, timeout) * 1_000)
+            self._process.wait()
             raise retriable(KafkaError._TIMED_OUT)
         answer = [
             TopicPartition(p.topic, p.partition, group.committed.get((p.topic, p.partition), -1001)) for p in partitions

@@ -31,6 +31,7 @@ class Group:
     def __init__(self, name: str) -> None:
         self.name = name
         self.epoch = 0
+        self.changes = 0  # of members and of what they own
         self.members: dict[str, Member] = {}
         self.places: list[Place] = []
         self.committed: dict[Place, int] = {}
@@ -40,12 +41,14 @@ class Group:
         """A member that owns nothing yet."""
         self.places = sorted(set(self.places) | set(places))
         self.epoch += 1
+        self.changes += 1
         self.members[member_id] = Member(member_id, self.epoch)
 
     def leave(self, member_id: str) -> None:
         """By itself, or since nothing was heard of it for the length of a session."""
         if self.members.pop(member_id, None) is not None:
             self.epoch += 1
+            self.changes += 1
 
     def target(self, member_id: str) -> set[Place]:
         """What the range assignor wants a member to own."""
@@ -61,6 +64,7 @@ class Group:
 
     def revoked(self, member_id: str, places: list[Place]) -> None:
         """The member has given it back."""
+        self.changes += 1
         member = self.members[member_id]
         member.owned -= set(places)
         member.epoch = self.epoch
@@ -74,6 +78,7 @@ class Group:
 
     def assigned(self, member_id: str, places: list[Place]) -> None:
         """The member has it."""
+        self.changes += 1
         member = self.members[member_id]
         member.owned |= set(places)
         member.epoch = self.epoch

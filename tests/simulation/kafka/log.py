@@ -66,7 +66,7 @@ class Log:
     @property
     def stable_end(self) -> int:
         """The last stable offset: where the first open transaction begins, or the end."""
-        return min((span.first for span in self.open.values()), default=self.end)
+        return min(span.first for span in self.open.values()) if self.open else self.end
 
     def append(
         self,
@@ -97,6 +97,8 @@ class Log:
         """What a fetch brings from `first` on, and the offset after the last that it looked at."""
         end = self.stable_end if committed else self.end
         found: list[Record] = []
+        if first >= end:
+            return found, first
         at = bisect_left(self.records, first, key=_offset)
         while at < len(self.records) and len(found) < records_max:
             record = self.records[at]
