@@ -108,8 +108,9 @@ def hear(hold: Hold, command: Command, now_ms: int) -> Coordinated | None:
     ids = [question.command_id for question in line.asked]
     if command["command_id"] not in ids:
         return _shipped(hold, line, command, now_ms) if command["command_id"].startswith(SHIPPED) else None
-    at = ids.index(command["command_id"])
-    question, waiting = line.asked[at], line.asked[at + 1 :]
+    if command["command_id"] != ids[0]:
+        return None  # Kafka lost what was asked before it, or what came of that; all is asked again, in its order
+    question, waiting = line.asked[0], line.asked[1:]
     if not answer["state"] and now_ms - hold.created_at >= KEPT_MS_MIN:  # it is forgotten, or came too late
         forgotten = replace(line, state=ENDS.get(question.action, line.state), asked=waiting)
         return Coordinated(Decision(NOTED, _with_line(hold, forgotten), 0), [])

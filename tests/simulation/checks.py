@@ -12,7 +12,7 @@ from confluent_kafka import Message
 from inventory.reservations.facts import keys_of
 from inventory.stock import Limits
 from schemas import keys
-from schemas.reservations import decode_hold
+from schemas.reservations import Hold, decode_hold
 from schemas.rows import Position, decode_position, decode_row, encode
 from schemas.topics import COMMANDS, DEAD_LETTERS, RESERVATION_STEPS, STOCK, UPDATES
 from state.follower import Follower
@@ -232,12 +232,22 @@ def what_waits(simulation: Simulation) -> str:
             return f"lines of {silent[0]} of partition {number} have not answered"
         if steps.open:
             return f"a transaction hangs in partition {number} of the steps"
-        retention_ms = simulation.scenario.retention_ms
-        kept_to = now_ms - retention_ms - retention_ms // 100 - LATE_MS
-        past = [hold for hold in holds if hold.ended_at is not None and hold.ended_at < kept_to]
-        if past:
+        if past := [hold for hold in holds if _kept_too_long(simulation, number, hold)]:
             return f"{past[0]} of partition {number} was over long ago, and is not forgotten by {who}"
     return _crossing_waits(simulation, {number: store for number, (_, store) in served.items()})
+
+
+def _kept_too_long(simulation: Simulation, number: int, hold: Hold) -> bool:
+    """Whether it should have been forgotten; what waited for a line's answer, from that answer on."""
+    if hold.ended_at is None:
+        return False
+    retention_ms = simulation.scenario.retention_ms
+    late_from = simulation.clock.now_ms() - retention_ms // 100 - LATE_MS
+    if hold.ended_at + retention_ms >= late_from or not hold.lines:
+        return hold.ended_at + retention_ms < late_from
+    key = keys.hold_key(hold.sku, hold.reservation_id)
+    written = [r.timestamp for r in simulation.cluster.log(STOCK.name, number).records if r.key == key]
+    return max(written, default=0) < late_from
 
 
 def _crossing_waits(simulation: Simulation, stores: dict[int, PartitionStore]) -> str:

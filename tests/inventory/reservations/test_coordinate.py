@@ -77,6 +77,16 @@ def test_a_commit_in_time_stands_for_lines_that_hear_of_it_late() -> None:
     assert {hold.state for hold in shops.holds.values()} == {COMMITTED}
 
 
+def test_what_was_asked_after_something_that_was_lost_is_asked_again_after_it() -> None:
+    shops = begun(Shops({"a": 5, "b": 5}))
+    shops.ask(several(COMMIT, command_id="c"))
+    shops.waiting["a"].clear()  # Kafka lost it, and not what follows
+    shops.ask(several(FULFIL, command_id="f"))
+    shops.settle()
+    assert {hold.state for hold in shops.holds.values()} == {FULFILLED}
+    assert (shops.state, shops.open()) == (FULFILLED, {})
+
+
 def test_what_lapses_is_given_back_by_every_line() -> None:
     shops = begun(Shops({"a": 5, "b": 5}), expires_in_ms=MINUTE_MS)
     shops.now_ms += MINUTE_MS
