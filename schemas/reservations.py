@@ -2,7 +2,7 @@
 
 A hold is one SKU's line of a reservation, kept after its end for as long as a retry may come. A reservation of several
 SKUs is a hold too, under an empty SKU, in the partition of its id; its coordinator keeps it. The field order is that of
-schemas/avro/Hold.3.avsc (a test holds them together); on the wire it is a MessagePack array, as a row.
+schemas/avro/Hold.4.avsc (a test holds them together); on the wire it is a MessagePack array, as a row.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ TRANSFER, ANSWER = "TRANSFER", "ANSWER"
 ACTIONS = (HOLD, COMMIT, FULFIL, RELEASE, EXPIRE, EXTEND, TRANSFER, ANSWER)
 
 NO_SKU = ""  # of a reservation of several
-SHIPPED = "delta:"  # what the ids of suppliers' changes begin with; no command's does
+SHIPPED = "delta:"  # what the ids of suppliers' changes begin with; no storefront's command's does
+MOVED = "moved:"  # likewise, of transfers that a worker asks for by itself
 
 SOLD_OUT, UNKNOWN_SKU, VERSION_MISMATCH = "SOLD_OUT", "UNKNOWN_SKU", "VERSION_MISMATCH"
 """Why a hold is refused."""
@@ -74,10 +75,11 @@ class Question(msgspec.Struct, array_like=True, gc=False, frozen=True):
     supplier_id: str | None = None
     preferred_locations: list[str] = []
     to_location: str | None = None
+    to_supplier: str | None = None
 
 
 class Line(msgspec.Struct, array_like=True, gc=False, frozen=True):
-    """One SKU of a reservation of several, as its coordinator knows it; see Hold.3.avsc. `held`: units at first."""
+    """One SKU of a reservation of several, as its coordinator knows it; see Hold.4.avsc. `held`: units at first."""
 
     sku: str
     quantity: int
@@ -97,7 +99,7 @@ class Line(msgspec.Struct, array_like=True, gc=False, frozen=True):
 
 
 class Hold(msgspec.Struct, array_like=True, gc=False, frozen=True):
-    """One SKU's line of a reservation; see Hold.3.avsc for every field. Times in ms, quantities in whole units."""
+    """One SKU's line of a reservation; see Hold.4.avsc for every field. Times in ms, quantities in whole units."""
 
     sku: str
     reservation_id: str
@@ -116,6 +118,9 @@ class Hold(msgspec.Struct, array_like=True, gc=False, frozen=True):
     steps: list[Step] = []
     coordinated: bool = False
     lines: list[Line] = []
+    supplier_id: str | None = None
+    location_id: str | None = None
+    preferred_locations: list[str] = []
 
     @property
     def held(self) -> int:

@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from inventory.alerts import TIMED, UNKNOWN, Crossing, State, Sure, evaluate, state_of, sure, time_matters
+from inventory.availability import Availability
 from inventory.policies import Policies, Rules
+from inventory.reservations.reallocation import coverable
 from schemas import keys
 from schemas.codec import Codec
 from schemas.keys import SOURCE_SEPARATOR
-from schemas.rows import PackedRow, Position, decode_packed_row, encode, unpacked
+from schemas.rows import PackedRow, Position, decode_packed_row, decode_row, encode, unpacked
 from state.store import PartitionStore
 
 ID_BYTES = 16
@@ -33,13 +35,14 @@ class Looked(NamedTuple):
     """What came of rows that may have crossed.
 
     `rows`: those whose state is another, encoded anew, by key. `at`: the decision clock by which it was found, in ms.
-    `timed`: time alone may change one of them.
+    `timed`: time alone may change one of them. `short`: keys of rows some source of which has less than is held of it.
     """
 
     rows: dict[bytes, bytes]
     raised: list[Raised]
     at: int
     timed: bool
+    short: list[bytes]
 
 
 class Alerts:
@@ -101,7 +104,7 @@ class Alerts:
             quiet: tell nobody; the states are taken over all the same.
         """
         at = self._at(position)
-        found = Looked({}, [], at, timed=False)
+        found = Looked({}, [], at, timed=False, short=[])
         timed = False
         for key in dict.fromkeys(doubtful):
             value = changed.get(key)
@@ -114,6 +117,8 @@ class Alerts:
                 before = self._before(store.get(key), rules, at)
             after, crossings = evaluate(unpacked(row), rules, at, before)
             timed = timed or bool(after.alert & TIMED)
+            if after.oversold:
+                found.short.append(key)
             if after != state_of(row):
                 row.alert, row.oversold = after.alert, list(after.oversold)
                 found.rows[key] = encode(row)
@@ -121,6 +126,10 @@ class Alerts:
             for crossing in () if quiet else crossings:
                 found.raised.append(self._raised(row.sku, crossing, rules, at, where))
         return found._replace(timed=timed)
+
+    def coverable(self, row: bytes, position: Position) -> Availability | None:
+        """As `inventory.reservations.reallocation`'s, of a stored row."""
+        return coverable(decode_row(row), self._policies(), self._at(position))
 
     def _before(self, stored: bytes | None, rules: Rules, at: int) -> State:
         """The state of a row that was never looked at: what it would have been before this batch."""

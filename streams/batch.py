@@ -46,9 +46,9 @@ class Part:
     `messages`: updates. `commands`: by topic. `due`: time and key of holds to look at. `missed`: facts that the rows do
     not have. `facts_from`: see `Position`. `closes_from`: the updates below this offset have closed what they close.
     `past`: holds that may be forgotten. `crossed`: keys of rows that time or a policy may have taken into another alert
-    state. `quiet`: a former generation of the rows has told the alerts of this part. `at_ms`: by the machine's clock,
-    when `due` was looked for, and not before the rest had come; decisions are of that time, so that none is made by a
-    hold that has lapsed and is not among them.
+    state. `to_cover`: see `Asked`. `quiet`: a former generation of the rows has told the alerts of this part. `at_ms`:
+    by the machine's clock, when `due` was looked for, and not before the rest had come; decisions are of that time, so
+    that none is made by a hold that has lapsed and is not among them.
     """
 
     partition: int
@@ -62,8 +62,16 @@ class Part:
     closes_from: int = 0
     past: Past | None = None
     crossed: Sequence[bytes] = ()
+    to_cover: Sequence[bytes] = ()
     quiet: bool = False
     at_ms: int = 0
+
+    @property
+    def has_any(self) -> bool:
+        """Whether there is anything to decide or to fold."""
+        return bool(
+            self.messages or self.commands or self.due or self.missed or self.past or self.crossed or self.to_cover
+        )
 
     @property
     def decision_ms(self) -> int:
@@ -79,7 +87,7 @@ class Part:
 
     @property
     def settled_to(self) -> int:
-        """`next_update` of what is decided; see ReservationFact.3.avsc."""
+        """`next_update` of what is decided; see ReservationFact.4.avsc."""
         return max(self.next_update, self.closes_from)
 
 
@@ -103,6 +111,7 @@ class FoldedPart:
     `rows`: with holds. `outcomes`: events by outcome, as `schemas.rows.OUTCOMES`. `decided`: of its commands and holds,
     and of the `shipments` that its updates tell of. `removed`: keys of holds and orders' records that are there no
     longer. `doubtful`: keys of rows whose alert state is to be looked at. `timed`: time alone may change one of those.
+    `short`: keys of those some source of which has less than is held of it.
     """
 
     part: Part
@@ -116,6 +125,7 @@ class FoldedPart:
     doubtful: Sequence[bytes] = ()
     alerts: Sequence[Raised] = ()
     timed: bool = False
+    short: Sequence[bytes] = ()
 
 
 class Folder:
@@ -169,10 +179,12 @@ class Folder:
         return whole if self._alerts is None else _with_alerts(whole, self._alerts)
 
     def _decide(self, part: Part) -> Decided | None:
-        if self._decider is None or not (part.commands or part.due or part.missed):
+        if self._decider is None or not (part.commands or part.due or part.missed or part.to_cover):
             return None
         before = part.position
-        asked = Asked(before.facts, part.decision_ms, part.settled_to, part.missed, part.due, part.commands)
+        asked = Asked(
+            before.facts, part.decision_ms, part.settled_to, part.missed, part.due, part.commands, part.to_cover
+        )  # fmt: skip
         return self._decider.decide(asked, part.store, placed_in(part.partition, self._partitions))
 
     def _close(self, part: Part, decided: Decided | None, folded: FoldedPart) -> Decided | None:
@@ -265,7 +277,7 @@ def _with_alerts(folded: FoldedPart, alerts: Alerts) -> FoldedPart:
     found = alerts.look(part.store, folded.rows, doubtful, folded.position, quiet=part.quiet)
     folded.rows.update(found.rows)
     position = replace(folded.position, decided_at=found.at)
-    return dataclasses.replace(folded, position=position, alerts=found.raised, timed=found.timed)
+    return dataclasses.replace(folded, position=position, alerts=found.raised, timed=found.timed, short=found.short)
 
 
 def keyed_by_sku(columns: pa.RecordBatch, keys: list[bytes | None]) -> bool:

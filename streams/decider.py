@@ -36,8 +36,8 @@ class Asked(NamedTuple):
     """What is to be decided in a partition.
 
     `facts`: how many there were before; `at_ms`: the decision clock, at which `due` was looked for. `next_update`: see
-    ReservationFact.3.avsc. `missed`: facts that come first, for they are decided. `due`: time in ms and key of holds to
-    look at. `commands`: by topic.
+    ReservationFact.4.avsc. `missed`: facts that come first, for they are decided. `due`: time in ms and key of holds to
+    look at. `commands`: by topic. `to_cover`: keys of holds of sources that have less than is held of them.
     """
 
     facts: int
@@ -46,6 +46,7 @@ class Asked(NamedTuple):
     missed: Sequence[Fact] = ()
     due: Sequence[tuple[int, bytes]] = ()
     commands: Mapping[str, Sequence[Message]] = MappingProxyType({})
+    to_cover: Sequence[bytes] = ()
 
 
 class Decided(NamedTuple):
@@ -118,7 +119,8 @@ class Decider:
         for topic in ORDER:
             usable[topic], dead = self._usable(topic, asked.commands.get(topic, ()), is_here)
             dead_letters += dead
-        desk.fetch([command for of_topic in usable.values() for _, command in of_topic], asked.missed, asked.due)
+        every = [command for of_topic in usable.values() for _, command in of_topic]
+        desk.fetch(every, asked.missed, asked.due, asked.to_cover)
         for fact in asked.missed:
             desk.hear_fact(fact)
         for _, key in asked.due:
@@ -128,6 +130,8 @@ class Decider:
         desk.tell_notes()
         for offset, command in usable[COMMANDS.name]:
             desk.carry_out(command, offset)
+        for key in asked.to_cover:
+            desk.cover(key)
         return self._decided(desk, dead_letters, _next_offsets(asked), now_ms)
 
     def close(self, shipments: Sequence[Shipment], asked: Asked, store: Stored) -> Decided | None:
@@ -231,7 +235,7 @@ def _id_problem(command: Command) -> str | None:
     return None
 
 
-IDS = ("sku", "order_id", "channel", "supplier_id", "location_id", "to_location")
+IDS = ("sku", "order_id", "channel", "supplier_id", "location_id", "to_location", "to_supplier")
 
 
 def _unit_problem(command: Command) -> str | None:

@@ -13,9 +13,10 @@ from inventory.policies import Policies
 from inventory.reservations import coordinate
 from inventory.reservations.decide import Case, Command, Decision, decide, expire
 from inventory.reservations.facts import Fact, Origin, fact_of, hold_after, records_of, row_after, row_to_come
+from inventory.reservations.reallocation import reallocate
 from inventory.reservations.shipments import Shipment, close
 from schemas.keys import hold_key
-from schemas.reservations import ANSWER, ASK_AGAIN_MS, NO_SKU, NOTED, Hold, decode_hold
+from schemas.reservations import ANSWER, ASK_AGAIN_MS, NO_SKU, NOTED, TRANSFER, Hold, decode_hold
 from schemas.rows import PackedRow, StockRow, decode_packed_row, decode_row, encode
 
 
@@ -37,7 +38,7 @@ class Desk:
         policies: those that hold now.
         facts: how many there were before.
         now_ms: the partition's decision clock.
-        next_update: see ReservationFact.3.avsc.
+        next_update: see ReservationFact.4.avsc.
 
     Attributes:
         facts: key and record of each, in order.
@@ -63,11 +64,14 @@ class Desk:
         self._records: dict[bytes, bytes | None] = {}
         self._notes: dict[bytes, tuple[Hold, Origin]] = {}  # before the first, and of the last
 
-    def fetch(self, commands: Sequence[Command], missed: Sequence[Fact], due: Sequence[tuple[int, bytes]]) -> None:
+    def fetch(
+        self, commands: Sequence[Command], missed: Sequence[Fact], due: Sequence[tuple[int, bytes]],
+        to_cover: Sequence[bytes] = (),
+    ) -> None:  # fmt: skip
         """Look up what will be needed, in one call."""
         holds = {_key(command): _sku(command).encode() for command in commands}
         holds |= {hold_key(f["sku"], f["reservation_id"]): f["sku"].encode() for f in missed}
-        holds |= {key: key[1 : key.index(b"\0")] for _, key in due}
+        holds |= {key: key[1 : key.index(b"\0")] for key in (*(key for _, key in due), *to_cover)}
         self.look_up(holds)
 
     def look_up(self, holds: Mapping[bytes, bytes]) -> None:
@@ -105,13 +109,16 @@ class Desk:
         if command["sku"] != NO_SKU:
             self._take(key, self._decided(key, command), origin)
             return
-        revision = self._policies.revision
-        self._coordinated(key, coordinate.coordinate(command, self._holds[key], self._now_ms, revision), origin)
+        self._ask_lines(key, command, origin)
 
     def go_on(self, command: Command, offset: int) -> None:
         """What passes between a coordinator and a line."""
         key = _key(command)
         origin = Origin(self.next_fact, command["command_id"], None, self._now_ms, offset)
+        if command["action"] == TRANSFER and command["sku"] == NO_SKU:  # the writer of a line asks for it
+            self._end_if_lapsed(key)
+            self._ask_lines(key, command, origin)
+            return
         if command["action"] != ANSWER:
             self._take(key, self._decided(key, command), origin)
             self.sent.append(coordinate.answer_to(command, self._holds[key]))
@@ -120,6 +127,21 @@ class Desk:
         hold = self._holds[key]
         if hold is not None:
             self._coordinated(key, coordinate.hear(hold, command, self._now_ms), origin)
+
+    def cover(self, key: bytes) -> None:
+        """Units of a hold come from another source, where theirs has less than is held of it."""
+        self._end_if_lapsed(key)
+        while (hold := self._holds[key]) is not None and (known := self._rows[hold.sku.encode()]) is not None:
+            command = reallocate(known[1], hold, self._policies, self._now_ms)
+            if command is None:
+                return
+            if hold.coordinated:
+                self.sent.append(command)
+                return
+            decision = decide(command, Case(known[1], hold, self._policies, self._now_ms))
+            if decision is None:
+                return
+            self._take(key, decision, Origin(self.next_fact, command["command_id"], None, self._now_ms))
 
     def close(self, shipment: Shipment, keys: Iterable[bytes]) -> None:
         """What one shipment closes of the holds of its order."""
@@ -162,6 +184,10 @@ class Desk:
         known = self._rows[command["sku"].encode()]
         row = None if known is None else known[1]
         return decide(command, Case(row, self._holds[key], self._policies, self._now_ms))
+
+    def _ask_lines(self, key: bytes, command: Command, origin: Origin) -> None:
+        done = coordinate.coordinate(command, self._holds[key], self._now_ms, self._policies.revision)
+        self._coordinated(key, done, origin)
 
     def _coordinated(self, key: bytes, done: coordinate.Coordinated | None, origin: Origin) -> None:
         if done is None:

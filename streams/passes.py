@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from inventory.alerts import TIMED
+from inventory.alerts import TIMED, WITH_OVERSOLD
 from schemas import keys
 from schemas.rows import Position, decode_packed_row
 from state.store import PartitionStore
@@ -30,10 +30,12 @@ class Pass:
 
     Attributes:
         timed: whether time alone may change some row, as far as was seen.
+        short: keys of rows that say that some source has less than is held of it, until somebody takes them.
     """
 
     def __init__(self) -> None:
         self.timed = False
+        self.short: list[bytes] = []
         self._next: bytes | None = None  # where the pass goes on; None: there is none
         self._after: bytes | None = None  # and where it does once what was found is committed
         self._revision = -1  # of the policies when it began
@@ -60,6 +62,8 @@ class Pass:
         for key, value in page:
             row = decode_packed_row(value)
             self.timed = self.timed or bool(row.alert & TIMED)
+            if row.alert & WITH_OVERSOLD:
+                self.short.append(key)
             if alerts.has_crossed(key, row, position):
                 found.append(key)
         self._after = page[-1][0] + b"\0" if page else None

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import structlog
 from confluent_kafka import OFFSET_END, KafkaException, Message, TopicPartition
@@ -24,13 +23,14 @@ from state.store import PartitionStore
 from stockweave.errors import Fatal
 from streams.alerts import Alerts
 from streams.batch import Batch, FoldedPart, Part
+from streams.chores import Chores
 from streams.commands import Asked, Commands
+from streams.covering import Covering
 from streams.cursor import by_partition, is_error
 from streams.dead_letters import ENDING, hanging
 from streams.expiries import Expiries
-from streams.forgetting import Forgetting
 from streams.missed_facts import MissedFacts
-from streams.passes import Pass, Passes
+from streams.passes import Pass
 from streams.records import Records
 from streams.restore import Assigned, Restorer, Stage
 from streams.transaction import Aborted, Transaction, is_member
@@ -74,7 +74,6 @@ class Processor:
         written = (topics[t.name] for t in (STOCK, RESERVATIONS, RESERVATION_STEPS))
         self._rows_places = [(topic.name, number) for topic in written for number in range(topic.partitions)]
         self._events_max = events_max
-        self._forgetting = Forgetting(retention_ms, world.clock)
         self._transaction = Transaction(world.producer, world.clock, world.watchdog)
         self._restorer = Restorer(
             world.consumer,
@@ -86,7 +85,8 @@ class Processor:
             self._stock,
             self._topics[RESERVATIONS.name],
         )
-        self._passes = Passes(alerts, world.clock)
+        self._chores = Chores(alerts, world.clock, retention_ms)
+        self._is_idle = True
         self._open_store = world.open_store
         self._assigned: dict[int, Assigned] = {}
         self._aborts_in_a_row = 0
@@ -124,11 +124,12 @@ class Processor:
         """
         ready = self._ready()
         due = self._due(ready, self._world.clock.now_ms())
-        crossed = self._passes.found(ready)
+        found = self._chores.look(ready, idle=self._is_idle)
         updates_max = min(self._events_max, UPDATES_BESIDE_MAX) if self._commands_come else self._events_max
         messages = self._consumer.consume(updates_max, 0 if self._assigned else POLL_WAIT_S)
-        idle = not messages and not due and not crossed and len(ready) == len(self._assigned)
-        commands = self._poll_commands(ready, POLL_WAIT_S if idle else 0)
+        idle = not messages and not due and not found and len(ready) == len(self._assigned)
+        commands = self._poll_commands(ready, POLL_WAIT_S if idle and not self._chores.are_under_way else 0)
+        self._is_idle = idle and not commands
         self._commands_come = bool(commands)
         at_ms = self._world.clock.now_ms()
         due = self._due(ready, at_ms) if commands else due
@@ -138,18 +139,16 @@ class Processor:
             self._look_for_stalls()
         elif [message for message in messages if message.error() is not None]:
             messages = [message for message in messages if not is_error(message, self._updates)]
-        past = self._forgetting.look(self._ready(), idle=idle and not commands)
         updates = by_partition(messages) if messages else {}
         parts = []
         missed = [number for number, assigned in ready.items() if assigned.missed]
-        for number in sorted({*updates, *commands, *due, *past, *crossed, *missed}):
+        for number in sorted({*updates, *commands, *due, *found, *missed}):
             assigned = self._assigned.get(number)
             if assigned is None or assigned.stage is not Stage.READY:
                 continue  # fetched before it was paused; it comes again from its position on
             part = self._part(assigned, updates.get(number), commands.get(number, {}), due.get(number, ()), at_ms)
-            if number in past or number in crossed:
-                part = replace(part, past=past.get(number), crossed=crossed.get(number, ()))
-            if part.messages or part.commands or part.due or part.missed or part.past or part.crossed:
+            part = self._chores.with_found(part, assigned) if number in found else part
+            if part.has_any:
                 parts.append(part)
         return Batch(parts, metadata) if parts else None
 
@@ -238,13 +237,12 @@ class Processor:
         """What was committed is done with."""
         offsets = folded.position.offsets
         assigned.cursor.next_offset = offsets.get(UPDATES.name, 0)
-        self._forgetting.settled(assigned, folded.part.past)
+        self._chores.settled(assigned, folded)
         if folded.decided is not None:
             self._commands.committed(assigned.number, offsets)
             assigned.missed = []
             if assigned.expiries is not None:
                 assigned.expiries.settled(folded.part.due, folded.decided.to_look_at)
-        assigned.rows_pass.committed(folded.part.crossed, timed=folded.timed)
 
     def restore(self, idle: bool) -> None:
         """Take partitions that are not ready one step further; waits a little when there is nothing else to do."""
@@ -268,7 +266,7 @@ class Processor:
             if assigned.stage in (Stage.READY, Stage.SEEK):
                 self._consumer.pause([TopicPartition(self._updates, assigned.number)])
                 assigned.stage = Stage.BARRIER
-                assigned.expiries, assigned.rows_pass = None, Pass()
+                assigned.expiries, assigned.rows_pass, assigned.covering = None, Pass(), Covering()
 
     def adopt(self, generation: Rows) -> list[PartitionStore]:
         """Go on with another generation of the rows; called between two batches, returns the stores that were left.

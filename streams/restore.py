@@ -31,6 +31,7 @@ from state.follower import Follower
 from state.store import PartitionStore
 from stockweave.errors import Fatal
 from stockweave.world import Clock, EndsConsumer, GroupConsumer
+from streams.covering import Covering
 from streams.cursor import Cursor
 from streams.expiries import Expiries
 from streams.missed_facts import MissedFacts
@@ -65,9 +66,9 @@ class Assigned:
     """A partition that this worker owns.
 
     `cursor`: of inventory.updates. `expiries`: of its holds, once it is ready. `sweep`: for holds that are past.
-    `rows_pass`: for rows that cross by time or by a policy. `quiet_below`: by topic, what is refused
-    below that offset is among the dead letters already, by a former generation of the rows, and so is what crosses
-    among the alerts.
+    `rows_pass`: for rows that cross by time or by a policy. `covering`: for holds that need another source.
+    `quiet_below`: by topic, what is refused below that offset is among the dead letters already, by a former
+    generation of the rows, and so is what crosses among the alerts.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Assigned:
         self.expiries: Expiries | None = None
         self.sweep = Sweep()
         self.rows_pass = Pass()
+        self.covering = Covering()
         self.facts_target = 0  # the end of inventory.reservations, as the restore was told
         self.facts_end = 0  # and as of the last delivery
         self.missed: list[Fact] = []  # to be applied with the first batch

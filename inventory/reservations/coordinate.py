@@ -282,7 +282,8 @@ def _change(command: Command, hold: Hold, now_ms: int) -> Coordinated | None:
 
 def _transfer(command: Command, hold: Hold, now_ms: int) -> Coordinated | None:
     """One line is asked; only its writer knows whether there is enough at the other location."""
-    if hold.state not in (HELD, COMMITTED) or len(command["lines"]) != 1:
+    may = (PENDING, HELD, COMMITTED) if command["coordinated"] else (HELD, COMMITTED)  # a worker asks but once
+    if hold.state not in may or len(command["lines"]) != 1:
         return None
     [named] = command["lines"]
     question = Question(
@@ -291,7 +292,9 @@ def _transfer(command: Command, hold: Hold, now_ms: int) -> Coordinated | None:
         now_ms,
         named["quantity"],
         location_id=named["location_id"],
+        supplier_id=named["supplier_id"],
         to_location=command["to_location"],
+        to_supplier=command["to_supplier"],
     )
     asked = _Lines(hold, now_ms)
     if not any(line.sku == named["sku"] and line.open_units for line in hold.lines):
@@ -369,6 +372,7 @@ def _command(hold: Hold, line: Line, question: Question) -> Command:
         coordinated=True,
         lines=[],
         to_location=question.to_location,
+        to_supplier=question.to_supplier,
         answer=None,
     )
 

@@ -68,7 +68,7 @@ class Answer(TypedDict):
 
 
 class Command(TypedDict):
-    """A decoded command; ReservationCommand.3.avsc says what each field means. Times in ms, quantities in units."""
+    """A decoded command; ReservationCommand.4.avsc says what each field means. Times in ms, quantities in units."""
 
     command_id: str
     action: str
@@ -88,6 +88,7 @@ class Command(TypedDict):
     coordinated: bool
     lines: list[LineAsked]
     to_location: str | None
+    to_supplier: str | None
     answer: Answer | None
 
 
@@ -170,6 +171,9 @@ def _hold(command: Command, case: Case) -> Decision:
         now_ms + command["expires_in_ms"] if parts and not command["coordinated"] else None,
         None if parts else now_ms,
         coordinated=command["coordinated"],
+        supplier_id=command["supplier_id"],
+        location_id=command["location_id"],
+        preferred_locations=command["preferred_locations"],
     )
     return _step(hold, HELD if parts else REFUSED, now_ms, hold.held, command["command_id"])
 
@@ -238,10 +242,11 @@ def _release(command: Command, hold: Hold, case: Case) -> Decision | None:
 
 
 def _transfer(command: Command, hold: Hold, case: Case) -> Decision | None:
-    """Units are to come from another location: all that are asked for, or none."""
-    row, to = case.row, command["to_location"]
-    is_there = _is_open(command["location_id"])
-    movable = [part for part in hold.parts if is_there(part) and part.location_id != to]
+    """Units are to come from another location, or source: all that are asked for, or none."""
+    row, to, giver = case.row, command["to_location"], command["to_supplier"]
+    is_there = _is_open(command["location_id"], command["supplier_id"])
+    there = [part for part in hold.parts if is_there(part)]
+    movable = [part for part in there if part.location_id != to or giver not in (None, part.supplier_id)]
     units = command["quantity"] or sum(part.quantity for part in movable)
     if row is None or to is None or hold.state not in (HELD, COMMITTED):
         return None
@@ -251,7 +256,7 @@ def _transfer(command: Command, hold: Hold, case: Case) -> Decision | None:
     rest = [part for part in hold.parts if part not in movable] + left_there
     rules = case.policies.rules(row.sku, hold.channel)
     answer = availability(_without(row, hold, rest), rules, case.now_ms, hold.channel)
-    wanted = Wanted(units, location=to)
+    wanted = Wanted(units, giver, to)
     if units > obtainable(answer, wanted):
         return None
     moved_there = allocate(answer, wanted, rules.priority)
@@ -291,9 +296,9 @@ def _not_told(location: str | None) -> Fits:
     return lambda part: part.fulfilled_at is None and location in (None, part.location_id)
 
 
-def _is_open(location: str | None) -> Fits:
-    """Units that have not left a location, or anywhere."""
-    return lambda part: part.is_open and location in (None, part.location_id)
+def _is_open(location: str | None, supplier: str | None = None) -> Fits:
+    """Units that have not left: of a location and a supplier, or of any."""
+    return lambda part: part.is_open and location in (None, part.location_id) and supplier in (None, part.supplier_id)
 
 
 def _ended(

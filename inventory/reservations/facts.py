@@ -1,4 +1,4 @@
-"""Facts, as records of ReservationFact.3.avsc, and what they make of holds and rows.
+"""Facts, as records of ReservationFact.4.avsc, and what they make of holds and rows.
 
 A fact holds the whole line as it is after it, so that holds, and with the counts of suppliers the rows, come of facts
 alone. Both the worker that decides and a replay that only reads apply them here, so that neither can differ.
@@ -25,7 +25,7 @@ Fact = dict[str, Any]
 class Origin(NamedTuple):
     """Where a decision came from. `command_offset`, `step_offset`: of what asked for it; none for what came of time.
 
-    `update_offset`: of what closed it. `next_update`: an offset of the updates, see ReservationFact.3.avsc.
+    `update_offset`: of what closed it. `next_update`: an offset of the updates, see ReservationFact.4.avsc.
     """
 
     number: int
@@ -64,6 +64,9 @@ def fact_of(decision: Decision, origin: Origin) -> Fact:
         "step_offset": origin.step_offset,
         "update_offset": origin.update_offset,
         "next_update": origin.next_update,
+        "supplier_id": hold.supplier_id,
+        "location_id": hold.location_id,
+        "preferred_locations": hold.preferred_locations,
     }
 
 
@@ -110,6 +113,9 @@ def hold_after(before: Hold | None, fact: Fact) -> Hold:
         steps,
         fact["coordinated"],
         [_line(line) for line in fact["lines"]],
+        fact["supplier_id"],
+        fact["location_id"],
+        fact["preferred_locations"],
     )
     if after.is_open or after.ended_at is not None:
         return after

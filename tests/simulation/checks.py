@@ -12,9 +12,9 @@ from confluent_kafka import Message
 from inventory.reservations.facts import keys_of
 from inventory.stock import Limits
 from schemas import keys
-from schemas.reservations import Hold, decode_hold
+from schemas.reservations import decode_hold
 from schemas.rows import Position, decode_position, decode_row, encode
-from schemas.topics import COMMANDS, DEAD_LETTERS, RESERVATION_STEPS, STOCK, UPDATES
+from schemas.topics import COMMANDS, DEAD_LETTERS, STOCK, UPDATES
 from state.follower import Follower
 from state.store import PartitionStore
 from stockweave.replay.facts import Facts
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from tests.simulation.world import Simulation
 
 LOOK_EVERY = 6
-LATE_MS = 2_000  # by so much and a hundredth of the time that it is kept, a hold may be forgotten too late
-CROSSED = "nobody tells that"  # all else is done, and a row is in another alert state than it says
 
 
 class Wrong(AssertionError):
@@ -193,68 +191,6 @@ def same(where: str, rows: dict[str, Row], expected: dict[str, Row]) -> None:
 
 
 # -- at rest
-
-
-def all_folded(simulation: Simulation) -> bool:
-    """Whether there is nothing left to do for anybody."""
-    return not what_waits(simulation)
-
-
-def what_waits(simulation: Simulation) -> str:
-    """In words; empty when nothing does."""
-    served = {n: (worker.process.name, store) for worker in simulation.workers for n, store in worker.ready().items()}
-    view = simulation.view.view
-    now_ms = simulation.clock.now_ms()
-    for number in range(simulation.scenario.partitions):
-        last = simulation.auditor.end(number)
-        if number not in served:
-            return f"partition {number} is served by nobody"
-        who, store = served[number]
-        at = folded_to(store.position)
-        if at < last:
-            return f"partition {number} is folded to {at} of {last} by {who}"
-        position, commands = store.position, max(simulation.decisions.asked[number], default=-1)
-        if commands >= (0 if position is None else position.offsets.get(COMMANDS.name, 0)):
-            return f"command {commands} of partition {number} is not decided by {who}"
-        if simulation.cluster.log(STOCK.name, number).open:
-            return f"a transaction hangs in partition {number} of the rows"
-        if view is None or not view.partitions[number].caught_up:
-            return f"the view of partition {number} has not caught up"
-        if view.partitions[number].mark.next_offset < simulation.cluster.log(STOCK.name, number).stable_end:
-            return f"the view of partition {number} is behind"
-        holds = list(map(decode_hold, dict(store.holds()).values()))
-        lapsed = [hold for hold in holds if hold.has_expired(now_ms)]
-        if lapsed:
-            return f"{lapsed[0]} of partition {number} has lapsed, and is not ended by {who}"
-        steps = simulation.cluster.log(RESERVATION_STEPS.name, number)
-        silent = [hold for hold in holds if any(q.asked for q in hold.lines)]
-        if silent:
-            return f"lines of {silent[0]} of partition {number} have not answered"
-        if steps.open:
-            return f"a transaction hangs in partition {number} of the steps"
-        if past := [hold for hold in holds if _kept_too_long(simulation, number, hold)]:
-            return f"{past[0]} of partition {number} was over long ago, and is not forgotten by {who}"
-    return _crossing_waits(simulation, {number: store for number, (_, store) in served.items()})
-
-
-def _kept_too_long(simulation: Simulation, number: int, hold: Hold) -> bool:
-    """Whether it should have been forgotten; what waited for a line's answer, from that answer on."""
-    if hold.ended_at is None:
-        return False
-    retention_ms = simulation.scenario.retention_ms
-    late_from = simulation.clock.now_ms() - retention_ms // 100 - LATE_MS
-    if hold.ended_at + retention_ms >= late_from or not hold.lines:
-        return hold.ended_at + retention_ms < late_from
-    key = keys.hold_key(hold.sku, hold.reservation_id)
-    written = [r.timestamp for r in simulation.cluster.log(STOCK.name, number).records if r.key == key]
-    return max(written, default=0) < late_from
-
-
-def _crossing_waits(simulation: Simulation, stores: dict[int, PartitionStore]) -> str:
-    for number, store in stores.items():
-        if crossed := simulation.crossings.waits(dict(store.rows()).values(), simulation.clock.now_ms()):
-            return f"{CROSSED} {crossed}, in partition {number}"
-    return ""
 
 
 def at_rest(simulation: Simulation) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from inventory.reservations.reallocation import coverable
 from schemas import keys
 from schemas.reservations import PENDING, Hold, decode_hold
 from schemas.rows import Position, StockRow, decode_position, decode_row
@@ -17,7 +18,8 @@ from tests.simulation.asking import COMMANDS as ASKED
 from tests.simulation.asking import Asked
 from tests.simulation.closings import Name
 from tests.simulation.kafka.log import Record
-from tests.simulation.ledger import SLOW, Fact, Ledger
+from tests.simulation.ledger import Ledger
+from tests.simulation.lines import SLOW, Fact
 from tests.simulation.workload import FACTS
 
 if TYPE_CHECKING:
@@ -69,6 +71,7 @@ class Decisions:
             found = _in_words(row)
             if found != expected:
                 raise Wrong(f"partition {number}: of {sku} {found} are reserved, expected {expected}")
+            self._covered(number, row, ledger, at)
         told = {(hold.sku, hold.reservation_id): _hold_in_words(hold) for hold in holds}
         several = {("", name): each for name, each in ledger.several.reservations.items()}
         lines = {
@@ -78,6 +81,15 @@ class Decisions:
         if told != lines:
             wrong = [name for name in told.keys() | lines.keys() if told.get(name) != lines.get(name)]
             raise Wrong(f"partition {number}: {wrong[0]} is {told.get(wrong[0])}, expected {lines.get(wrong[0])}")
+
+    def _covered(self, number: int, row: StockRow, ledger: Ledger, at: Position) -> None:
+        """Nothing is held of a source that lacks it while another has it."""
+        now_ms = self._simulation.clock.now_ms()
+        if coverable(row, self._simulation.crossings.policies(), now_ms) is None:
+            return  # it is by these policies that somebody looks
+        told = cast("Any", self._simulation.auditor.predict(number, _folded(at)).rows[row.sku])
+        if movable := ledger.movable(told, row.sku, now_ms):
+            raise Wrong(f"partition {number}: {movable[0]} is held of a source that lacks it, and nobody covers it")
 
     def facts(self, number: int) -> list[Fact]:
         """Those in the log of a partition, in their order."""
@@ -107,6 +119,7 @@ class Decisions:
                 for offset in range(before.offsets.get(topic, 0), position.offsets.get(topic, 0)):
                     turn.decided(name, offset, asked)
                 turn.notes(asked)
+            turn.of_time()  # what sources lack is covered last
             rolling.to(_folded(position))
             for offset in range(_folded(before), _folded(position)):
                 if rolling.outcomes.get(offset) in ("applied", "replaced", "superseded"):
@@ -152,8 +165,7 @@ class Decisions:
                 continue
             for line in hold.lines:
                 of_line = self._holds.get((line.sku, name))
-                asked_late = line.state == "EXPIRED" and not line.steps  # it never held
-                is_over = asked_late or (torn and line.state in ("EXPIRED", "RELEASED"))  # or Kafka lost what it did
+                is_over = torn or (line.state == "EXPIRED" and not line.steps)  # asked too late, it never held
                 if of_line is None and ((line.sku, name) in gone or is_over) and not line.open_units:
                     continue
                 if line.asked or hold.state == PENDING:
@@ -183,7 +195,8 @@ class _Turn:
         """Facts that came of no command."""
         waiting, names = self._waiting, ("command_offset", "step_offset", "update_offset")
         while waiting and [waiting[-1][name] for name in names] == [None] * len(names):
-            self._ledger.take(waiting.pop(), None, None)
+            fact = waiting.pop()
+            self._ledger.take(fact, None, self._row(fact["sku"]) if fact["fact"] == "TRANSFERRED" else None)
 
     def decided(self, name: str, offset: int, asked: dict[int, Asked]) -> None:
         """What the message at an offset came to; `name`: the fact's field that would have it."""

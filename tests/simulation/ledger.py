@@ -6,43 +6,16 @@ stock as it was allow, and no other was possible; what is reserved of a row is t
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 from tests.simulation.asking import Asked
 from tests.simulation.auditor import Row
 from tests.simulation.closings import Closing, Closings, Hold, Name, units_of, where
+from tests.simulation.lines import Fact, Line, at_their_time, fits, is_open, is_target, open_more
 from tests.simulation.several import Several, Unlawful, has_lapsed
 
 LATE_MS = 43_200_000  # a line is held within half a day, or not at all
-
-Fact = dict[str, Any]
-SLOW = {"bolt": 30_000}  # ms by which counts of a supplier know of sales later, by its policy
-
-
-@dataclass
-class Line:
-    """A hold, as the facts so far tell it."""
-
-    fact: Fact
-    created_at: int
-    steps: list[list[Any]] = field(default_factory=list)
-    ended_at: int | None = None
-
-    def note_end(self) -> None:
-        """Only once, for what a supplier ships may be told later."""
-        if self.ended_at is None and self.state not in ("HELD", "COMMITTED"):
-            self.ended_at = self.fact["decided_at"]
-
-    @property
-    def state(self) -> str:
-        return str(self.fact["state"])
-
-    @property
-    def parts(self) -> list[dict[str, Any]]:
-        return list(self.fact["parts"])
 
 
 class Ledger:
@@ -90,7 +63,7 @@ class Ledger:
         if fact["update_offset"] is not None:
             raise Unlawful(f"{fact} names an update that closed nothing")
         if place[1] is None:
-            if fact["fact"] != "EXPIRED" or fact["command_id"]:
+            if fact["fact"] != "TRANSFERRED" and (fact["fact"] != "EXPIRED" or fact["command_id"]):
                 raise Unlawful(f"{fact} came of no command")
             return None
         command = None if asked is None else asked.command
@@ -134,6 +107,8 @@ class Ledger:
         for part in fact["parts"]:
             if part["quantity"] > fits.get(where(part), 0):
                 raise Unlawful(f"{fact} takes more of {where(part)!r} than {fits} have")
+        if any(fact[name] != command[name] for name in ("supplier_id", "location_id", "preferred_locations")):
+            raise Unlawful(f"{fact} forgets what it has to come from: {command}")
         lapses = None if command["coordinated"] else fact["decided_at"] + command["expires_in_ms"]
         if fact["expires_at"] != lapses:
             raise Unlawful(f"{fact} lapses at another time than was asked for")
@@ -141,6 +116,9 @@ class Ledger:
     def _changed(self, fact: Fact, command: dict[str, Any] | None, line: Line, row: Row | None) -> None:
         was, now = line.state, fact["decided_at"]
         lapsed = has_lapsed(line.fact, now)
+        if command is None and fact["fact"] == "TRANSFERRED":
+            self._moved(fact, line, row)
+            return
         action = "EXPIRE" if command is None else command["action"]
         told_so = command is not None and command["coordinated"] and was in ("HELD", "COMMITTED")
         if fact["coordinated"] != (command is not None and command["coordinated"]):
@@ -168,7 +146,7 @@ class Ledger:
             expected["open"] -= units - both
         if after != expected or units <= 0 or (name == "EXPIRED" and after["open"]):
             raise Unlawful(f"{fact} leaves {after} of {before}, expected {expected}")
-        _at_their_time(fact, line, name)
+        at_their_time(fact, line, name)
         ended = {"EXPIRED": "EXPIRED", "COMMITTED": "COMMITTED", "EXTENDED": "HELD"}.get(name)
         if ended is None:
             ended = was if after["open"] else ("RELEASED" if not fact["parts"] else "FULFILLED")
@@ -207,27 +185,54 @@ class Ledger:
             raise Unlawful(f"{fact} moves {units} of {movable}, and {free} were free at {to}")
         if units != (command["quantity"] or movable):
             raise Unlawful(f"{fact} moves {units}, and {command} asks for others")
-        left = dict.fromkeys(("there", "elsewhere"), 0)
-        for parts, sign in ((fact["parts"], 1), (line.parts, -1)):
-            for part in parts:
-                if part["fulfilled_at"] is None and not part["closed"]:
-                    left["there" if part["location_id"] == to else "elsewhere"] += sign * part["quantity"]
-        if left != {"there": units, "elsewhere": -units}:
+        left = dict.fromkeys((True, False), 0)
+        for source, more in open_more(line, fact).items():
+            left[is_target(command, source)] += more
+        if left != {True: units, False: -units}:
             raise Unlawful(f"{fact} has moved {left}")
+
+    def _moved(self, fact: Fact, line: Line, row: Row | None) -> None:
+        """By a worker, out of a source that has less than is held of it."""
+        units, due = fact["units"], ["TRANSFERRED", line.state, False, f"moved:{fact['sku']}:{len(line.steps)}"]
+        if [fact[name] for name in ("fact", "state", "coordinated", "command_id")] != due or row is None:
+            raise Unlawful(f"{fact} was moved by nobody, expected {due}")
+        if line.state not in ("HELD", "COMMITTED") or has_lapsed(line.fact, fact["decided_at"]):
+            raise Unlawful(f"{fact} was moved of what was {line.fact}")
+        more = {source: n for source, n in open_more(line, fact).items() if n}
+        if sorted(more.values()) != [-units, units] or units <= 0:
+            raise Unlawful(f"{fact} has moved {more}")
+        source, to = sorted(more, key=lambda one: more[one])
+        lacks, free = self.lacking(row, fact["sku"]), self.free(row, fact["sku"], fact["decided_at"])
+        if units > min(lacks.get(source, 0), free.get(to, 0)) or not fits(fact, to):
+            raise Unlawful(f"{fact} has moved {more}, and {lacks} are lacking, {free} are free")
+
+    def movable(self, row: Row, sku: str, now_ms: int) -> list[Fact]:
+        """The lines of which something can be moved out of a source that lacks it."""
+        lacks, free = self.lacking(row, sku), self.free(row, sku, now_ms)
+        return [
+            line.fact
+            for (of, name), line in self.lines.items()
+            if of == sku
+            and line.state in ("HELD", "COMMITTED")
+            and not has_lapsed(line.fact, now_ms)
+            and (not line.fact["coordinated"] or self.several.is_open(name, now_ms))
+            and any(is_open(part) and where(part) in lacks for part in line.parts)
+            and any(units > 0 and fits(line.fact, source) for source, units in free.items())
+        ]
 
     def _movable(self, command: dict[str, Any], line: Line) -> int:
         return sum(
             part["quantity"]
             for part in line.parts
-            if part["fulfilled_at"] is None
-            and not part["closed"]
-            and part["location_id"] != command["to_location"]
+            if is_open(part)
+            and not is_target(command, where(part))
             and command["location_id"] in (None, part["location_id"])
+            and command["supplier_id"] in (None, part["supplier_id"])
         )
 
     def _free_there(self, command: dict[str, Any], row: Row | None, now_ms: int) -> int:
         free = {} if row is None else self.free(row, command["sku"], now_ms)
-        return sum(units for source, units in free.items() if source.split("\x1f")[1] == command["to_location"])
+        return sum(units for source, units in free.items() if is_target(command, source))
 
     def forget(self, name: Name, now_ms: int, retention_ms: int) -> int:
         """A hold is gone, by a transaction of that time of the decision clock; when it ended."""
@@ -245,8 +250,8 @@ class Ledger:
 
     def was_possible(self, command: dict[str, Any], now_ms: int, row: Row | None) -> bool:
         """Whether a command that left no fact could have been carried out."""
-        if command["action"] == "ANSWER":
-            return False  # what is known by it is looked at in the end
+        if command["action"] == "ANSWER" or (command["coordinated"] and not command["sku"]):
+            return False  # what is known by it, or asked of lines, is looked at in the end
         if not command["sku"]:
             return self.several.was_possible(command, now_ms)
         line = self.lines.get((command["sku"], command["reservation_id"]))
@@ -276,13 +281,24 @@ class Ledger:
             times = [delta[1] for delta in source["deltas"]] + [source.get("floor_at") or 0]
             times += [source["count"][2]] if source["count"] is not None else []
             stale = source["stale_after_ms"] is not None and now_ms - max(times) > source["stale_after_ms"]
-            taken = 0
-            for line in self._ever():
-                for part in line.parts if line.fact["sku"] == sku else ():
-                    if where(part) == key and not _known(part, source):
-                        taken += part["quantity"]
-            free[key] = 0 if stale else max(0, source["on_hand"] - taken)
+            free[key] = 0 if stale else max(0, source["on_hand"] - self._taken(sku, key, source))
         return free
+
+    def lacking(self, row: Row, sku: str) -> dict[str, int]:
+        """Units that are held of a source beyond what it has."""
+        lacks = {
+            key: self._taken(sku, key, source) - max(0, source["on_hand"]) for key, source in row["sources"].items()
+        }
+        return {key: units for key, units in lacks.items() if units > 0}
+
+    def _taken(self, sku: str, key: str, source: Row) -> int:
+        """Units of a source that holds have, and its number does not know of."""
+        return sum(
+            part["quantity"]
+            for line in self._ever()
+            for part in (line.parts if line.fact["sku"] == sku else ())
+            if where(part) == key and not _known(part, source)
+        )
 
     def _ever(self) -> Iterator[Line]:
         yield from self._former
@@ -313,26 +329,6 @@ def _is_former(line: Line, command: dict[str, Any]) -> bool:
 
 def _is_late(command: dict[str, Any], now_ms: int) -> bool:
     return bool(command["coordinated"]) and now_ms - command["received_at"] >= LATE_MS
-
-
-def _at_their_time(fact: Fact, line: Line, name: str) -> None:
-    """Each time that is new is that from which on counts of its source know."""
-    for what in ("committed_at", "fulfilled_at"):
-        before, after = (_by_time(parts, what) for parts in (line.parts, fact["parts"]))
-        for source, at in after - before:
-            slow = SLOW.get(source.split("\x1f")[0], 0)
-            if at is not None and at != -(-(fact["decided_at"] + slow) // 1_000) * 1_000:
-                raise Unlawful(f"{fact} has units of {source!r} {what} {at}")
-            if at is not None and (what == "committed_at") != (name == "COMMITTED"):
-                raise Unlawful(f"{fact} has other {what} than {line.fact}")
-
-
-def _by_time(parts: list[dict[str, Any]], what: str) -> Counter[tuple[str, int | None]]:
-    """Units by their source and a time."""
-    units = Counter[tuple[str, int | None]]()
-    for part in parts:
-        units[where(part), part[what]] += part["quantity"]
-    return units
 
 
 def _known(part: dict[str, Any], source: Row) -> bool:

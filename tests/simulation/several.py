@@ -55,7 +55,7 @@ class Several:
             known = Reservation(fact, command, fact["decided_at"])
         elif command is None:
             self._lapsed(fact, known)
-        elif command["action"] == "ANSWER":
+        elif command["action"] == "ANSWER" or command["coordinated"]:
             self._heard(fact, command, known)
         else:
             self._changed(fact, command, known)
@@ -86,7 +86,7 @@ class Several:
             waits = known.state == "PENDING" and all(line["state"] for line in fact["lines"])
             if fact["state"] != _settled(known.state, fact) or waits:
                 raise Unlawful(f"{fact} leaves {known.fact} undecided, or changes it")
-            told = (command["answer"]["units"], command["command_id"])
+            told = command["answer"] and (command["answer"]["units"], command["command_id"])
             if fact["fact"] == "CLOSED" and (fact["units"], fact["command_id"]) != told:
                 raise Unlawful(f"{fact} closes what {command} does not tell")
             return
@@ -118,6 +118,11 @@ class Several:
         lapses = fact["decided_at"] + command["expires_in_ms"] if command["action"] == "EXTEND" else None
         if fact["state"] != state or (lapses is not None and fact["expires_at"] != lapses):
             raise Unlawful(f"{fact} ends as {fact['state']}, expected {state}")
+
+    def is_open(self, name: str, now_ms: int) -> bool:
+        """Whether anything may still become of a reservation that is kept here."""
+        known = self.reservations.get(name)
+        return known is None or (known.ended_at is None and not has_lapsed(known.fact, now_ms))
 
     def forget(self, name: str) -> int:
         """It is gone; when it ended."""

@@ -10,7 +10,7 @@ import pytest
 from schemas import keys
 from schemas.rows import decode_position, decode_row, encode, encode_row
 from schemas.topics import ALERTS, DEAD_LETTERS, STOCK
-from tests.simulation import checks, crossings
+from tests.simulation import checks, crossings, waiting
 from tests.simulation.checks import Wrong
 from tests.simulation.crossings import ALERT
 from tests.simulation.kafka.log import Record
@@ -150,10 +150,10 @@ def test_a_row_that_says_another_alert_state_than_it_is_in_is_seen(alarmed: Simu
 
 
 def test_a_crossing_that_nobody_looks_for_holds_up_the_end_of_a_run(alarmed: Simulation) -> None:
-    assert checks.what_waits(alarmed) == ""
+    assert waiting.what_waits(alarmed) == ""
     alarmed.crossings._decided.append({"default": {"safety_units": 10_000}})
     with quietly():
-        assert "says" in checks.what_waits(alarmed)
+        assert "says" in waiting.what_waits(alarmed)
     alarmed.crossings._decided.pop()
 
 

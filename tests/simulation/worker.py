@@ -32,7 +32,7 @@ from tests.simulation.crossings import ALERT
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.kafka.consumer import SimulatedConsumer
 from tests.simulation.kafka.producer import SimulatedProducer
-from tests.simulation.ledger import SLOW
+from tests.simulation.lines import SLOW
 from tests.simulation.process import Process
 from tests.simulation.workload import CODEC, FACTS
 
@@ -142,7 +142,7 @@ class SimulatedWorker:
         scenario = simulation.scenario
         sizes = scenario.batch_events_max, scenario.retention_ms
         processor = Processor(world, simulation.topics, FACTS, alerts, *sizes)
-        processor._passes.rows_max = ROWS_MAX
+        processor._chores.passes.rows_max = ROWS_MAX
         return processor
 
     def _died(self) -> None:
@@ -155,6 +155,11 @@ class SimulatedWorker:
             return {}
         stages = self.processor.stages()
         return {n: a.store for n, a in self.processor._assigned.items() if stages[n] is Stage.READY}
+
+    def is_covering(self, number: int) -> bool:
+        """Whether it looks for holds of a partition that need another source."""
+        assigned = None if self.processor is None else self.processor._assigned.get(number)
+        return assigned is not None and (assigned.covering.is_searching or bool(assigned.covering.found))
 
 
 class SimulatedView:

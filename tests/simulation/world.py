@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from schemas.keys import partition_of
 from schemas.topics import ALERTS, COMMANDS, STOCK, UPDATES
 from streams.batch import Batch
-from tests.simulation import checks
+from tests.simulation import checks, waiting
 from tests.simulation.asking import Asked, asked
 from tests.simulation.auditor import Auditor
 from tests.simulation.crossings import Crossings
@@ -356,7 +356,7 @@ class Simulation:
         asked = [one for of_partition in self.decisions.asked for one in of_partition.values()]
         if self.scenario.retention_ms >= LONG_MS or not asked:
             return
-        self.clock.pass_ms(self.scenario.retention_ms + checks.LATE_MS)
+        self.clock.pass_ms(self.scenario.retention_ms + waiting.LATE_MS)
         for again in ([], self._rng.sample(asked, min(AGAIN, len(asked)))):
             for one in again:
                 self._ask(one)
@@ -373,7 +373,7 @@ class Simulation:
     def _settle(self) -> None:
         for n in range(ROUNDS_MAX):
             self._drop_dead_members()
-            if n == STUCK_ROUNDS and not checks.what_waits(self).startswith(checks.CROSSED):
+            if n == STUCK_ROUNDS and not waiting.what_waits(self).startswith(waiting.CROSSED):
                 # somebody reads the log, and follows its advice
                 for worker in self.workers:
                     worker.process.kill()
@@ -382,9 +382,9 @@ class Simulation:
                 self._run(each.process.name, TURN_STEPS)
             for known in self.cluster.transactions.values():
                 self.cluster.finish(known)
-            if checks.all_folded(self):
+            if waiting.all_folded(self):
                 return
-        raise Finding("not everything is folded and followed: " + checks.what_waits(self))
+        raise Finding("not everything is folded and followed: " + waiting.what_waits(self))
 
     def _drop_dead_members(self) -> None:
         alive = {worker.member_id for worker in self.workers if worker.process.alive}

@@ -91,7 +91,7 @@ def keep_for(engine: Engine, kept_ms: int, clock: Clock | None = None) -> None:
     """Holds after their end: no setting is as short as a test, and rounds by the setting rest for hours."""
     for assigned in engine.processor._assigned.values():
         assigned.sweep = Sweep()
-    engine.processor._forgetting = Forgetting(kept_ms, clock or SystemClock())
+    engine.processor._chores.forgetting = Forgetting(kept_ms, clock or SystemClock())
 
 
 def open_store(deployment: Deployment, name: str, partition: int) -> PartitionStore:
