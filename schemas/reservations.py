@@ -75,7 +75,6 @@ class Question(msgspec.Struct, array_like=True, gc=False, frozen=True):
     supplier_id: str | None = None
     preferred_locations: list[str] = []
     to_location: str | None = None
-    to_supplier: str | None = None
 
 
 class Line(msgspec.Struct, array_like=True, gc=False, frozen=True):

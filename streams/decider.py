@@ -235,7 +235,7 @@ def _id_problem(command: Command) -> str | None:
     return None
 
 
-IDS = ("sku", "order_id", "channel", "supplier_id", "location_id", "to_location", "to_supplier")
+IDS = ("sku", "order_id", "channel", "supplier_id", "location_id", "to_location")
 
 
 def _unit_problem(command: Command) -> str | None:

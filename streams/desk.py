@@ -13,10 +13,10 @@ from inventory.policies import Policies
 from inventory.reservations import coordinate
 from inventory.reservations.decide import Case, Command, Decision, decide, expire
 from inventory.reservations.facts import Fact, Origin, fact_of, hold_after, records_of, row_after, row_to_come
-from inventory.reservations.reallocation import reallocate
+from inventory.reservations.reallocation import ask_to_move, reallocate
 from inventory.reservations.shipments import Shipment, close
 from schemas.keys import hold_key
-from schemas.reservations import ANSWER, ASK_AGAIN_MS, NO_SKU, NOTED, TRANSFER, Hold, decode_hold
+from schemas.reservations import ANSWER, ASK_AGAIN_MS, MOVED, NO_SKU, NOTED, TRANSFER, Hold, decode_hold
 from schemas.rows import PackedRow, StockRow, decode_packed_row, decode_row, encode
 
 
@@ -131,17 +131,14 @@ class Desk:
     def cover(self, key: bytes) -> None:
         """Units of a hold come from another source, where theirs has less than is held of it."""
         self._end_if_lapsed(key)
-        while (hold := self._holds[key]) is not None and (known := self._rows[hold.sku.encode()]) is not None:
-            command = reallocate(known[1], hold, self._policies, self._now_ms)
-            if command is None:
-                return
+        hold = self._holds[key]
+        while hold is not None and (decision := reallocate(self._case(key, hold.sku))) is not None:
             if hold.coordinated:
-                self.sent.append(command)
+                self.sent.append(ask_to_move(hold, self._now_ms))
                 return
-            decision = decide(command, Case(known[1], hold, self._policies, self._now_ms))
-            if decision is None:
-                return
-            self._take(key, decision, Origin(self.next_fact, command["command_id"], None, self._now_ms))
+            origin = Origin(self.next_fact, decision.hold.steps[-1].command_id, None, self._now_ms)
+            self._take(key, decision, origin)
+            hold = decision.hold
 
     def close(self, shipment: Shipment, keys: Iterable[bytes]) -> None:
         """What one shipment closes of the holds of its order."""
@@ -181,9 +178,14 @@ class Desk:
             self._take(key, expire(hold, self._now_ms), origin)
 
     def _decided(self, key: bytes, command: Command) -> Decision | None:
-        known = self._rows[command["sku"].encode()]
-        row = None if known is None else known[1]
-        return decide(command, Case(row, self._holds[key], self._policies, self._now_ms))
+        case = self._case(key, command["sku"])
+        if command["coordinated"] and command["command_id"].startswith(MOVED):
+            return reallocate(case, command["command_id"])  # by what there is now
+        return decide(command, case)
+
+    def _case(self, key: bytes, sku: str) -> Case:
+        known = self._rows[sku.encode()]
+        return Case(None if known is None else known[1], self._holds[key], self._policies, self._now_ms)
 
     def _ask_lines(self, key: bytes, command: Command, origin: Origin) -> None:
         done = coordinate.coordinate(command, self._holds[key], self._now_ms, self._policies.revision)

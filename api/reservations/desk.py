@@ -190,7 +190,6 @@ def _command(now_ms: int) -> Record:
     command = Command(
         command_id="", action="", reservation_id="", order_id=None, sku="", quantity=0, location_id=None,
         channel=DEFAULT_CHANNEL, received_at=now_ms, supplier_id=None, preferred_locations=[], allow_partial=False,
-        expires_in_ms=1, if_version=None, fingerprint="", coordinated=False, lines=[], to_location=None,
-        to_supplier=None, answer=None,
+        expires_in_ms=1, if_version=None, fingerprint="", coordinated=False, lines=[], to_location=None, answer=None,
     )  # fmt: skip
     return cast("Record", command)

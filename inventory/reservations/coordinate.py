@@ -292,9 +292,7 @@ def _transfer(command: Command, hold: Hold, now_ms: int) -> Coordinated | None:
         now_ms,
         named["quantity"],
         location_id=named["location_id"],
-        supplier_id=named["supplier_id"],
         to_location=command["to_location"],
-        to_supplier=command["to_supplier"],
     )
     asked = _Lines(hold, now_ms)
     if not any(line.sku == named["sku"] and line.open_units for line in hold.lines):
@@ -372,7 +370,6 @@ def _command(hold: Hold, line: Line, question: Question) -> Command:
         coordinated=True,
         lines=[],
         to_location=question.to_location,
-        to_supplier=question.to_supplier,
         answer=None,
     )
 

@@ -68,7 +68,7 @@ class Answer(TypedDict):
 
 
 class Command(TypedDict):
-    """A decoded command; ReservationCommand.4.avsc says what each field means. Times in ms, quantities in units."""
+    """A decoded command; ReservationCommand.3.avsc says what each field means. Times in ms, quantities in units."""
 
     command_id: str
     action: str
@@ -88,7 +88,6 @@ class Command(TypedDict):
     coordinated: bool
     lines: list[LineAsked]
     to_location: str | None
-    to_supplier: str | None
     answer: Answer | None
 
 
@@ -242,28 +241,31 @@ def _release(command: Command, hold: Hold, case: Case) -> Decision | None:
 
 
 def _transfer(command: Command, hold: Hold, case: Case) -> Decision | None:
-    """Units are to come from another location, or source: all that are asked for, or none."""
-    row, to, giver = case.row, command["to_location"], command["to_supplier"]
-    is_there = _is_open(command["location_id"], command["supplier_id"])
-    there = [part for part in hold.parts if is_there(part)]
-    movable = [part for part in there if part.location_id != to or giver not in (None, part.supplier_id)]
-    units = command["quantity"] or sum(part.quantity for part in movable)
-    if row is None or to is None or hold.state not in (HELD, COMMITTED):
+    """Units are to come from another location: all that are asked for, or none."""
+    to = command["to_location"]
+    leaves = _is_open_beside(to, command["location_id"])
+    there = units_of(hold.parts, leaves)
+    units = command["quantity"] or there
+    if to is None or not 0 < units <= there:
         return None
-    if not 0 < units <= sum(part.quantity for part in movable):
+    return transferred(case, leaves, Wanted(units, location=to), command["command_id"])
+
+
+def transferred(case: Case, leaves: Fits, wanted: Wanted, command_id: str) -> Decision | None:
+    """As many of the hold's units that fit as are wanted come from elsewhere: all of them, or none."""
+    row, hold = case.row, case.hold
+    if row is None or hold is None or hold.state not in (HELD, COMMITTED):
         return None
-    _, left_there = taken(movable, units, is_there)
-    rest = [part for part in hold.parts if part not in movable] + left_there
+    _, rest = taken(hold.parts, wanted.units, leaves)
     rules = case.policies.rules(row.sku, hold.channel)
     answer = availability(_without(row, hold, rest), rules, case.now_ms, hold.channel)
-    wanted = Wanted(units, giver, to)
-    if units > obtainable(answer, wanted):
+    if wanted.units > obtainable(answer, wanted):
         return None
     moved_there = allocate(answer, wanted, rules.priority)
     if hold.state == COMMITTED:  # no count there knows of the sale before that
         moved_there = [msgspec.structs.replace(p, committed_at=_known_from(p, hold, case)) for p in moved_there]
-    transferred = msgspec.structs.replace(hold, parts=joined([*rest, *moved_there]))
-    return _step(transferred, TRANSFERRED, case.now_ms, units, command["command_id"])
+    after = msgspec.structs.replace(hold, parts=joined([*rest, *moved_there]))
+    return _step(after, TRANSFERRED, case.now_ms, wanted.units, command_id)
 
 
 def _without(row: StockRow, hold: Hold, parts: list[Part]) -> StockRow:
@@ -296,9 +298,14 @@ def _not_told(location: str | None) -> Fits:
     return lambda part: part.fulfilled_at is None and location in (None, part.location_id)
 
 
-def _is_open(location: str | None, supplier: str | None = None) -> Fits:
-    """Units that have not left: of a location and a supplier, or of any."""
-    return lambda part: part.is_open and location in (None, part.location_id) and supplier in (None, part.supplier_id)
+def _is_open(location: str | None) -> Fits:
+    """Units that have not left a location, or anywhere."""
+    return lambda part: part.is_open and location in (None, part.location_id)
+
+
+def _is_open_beside(to: str | None, location: str | None) -> Fits:
+    """The same, but for those that are where they are to go."""
+    return lambda part: part.is_open and location in (None, part.location_id) and part.location_id != to
 
 
 def _ended(

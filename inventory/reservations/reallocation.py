@@ -2,15 +2,17 @@
 
 A shop has sold what a supplier turns out not to have. What others have and nobody holds takes its place, by the rules
 by which it would be held anew, and a caller's wish for a supplier or a location stands. It is a transfer like any
-other, that the worker asks for itself. Called by the single writer of the SKU's partition.
+other, that the worker asks for itself; of a line of a reservation of several SKUs once its coordinator has agreed.
+Called by the single writer of the SKU's partition.
 """
 
 from __future__ import annotations
 
 from inventory.availability import Availability, availability
 from inventory.policies import Policies
-from inventory.reservations.allocation import Wanted, allocate, obtainable
-from inventory.reservations.decide import STEPS_MAX, Command, LineAsked
+from inventory.reservations.allocation import Wanted, obtainable
+from inventory.reservations.decide import STEPS_MAX, Case, Command, Decision, LineAsked, transferred
+from inventory.reservations.parts import Fits, units_of
 from schemas.keys import source_key
 from schemas.reservations import HELD, MOVED, NO_SKU, TRANSFER, Hold
 from schemas.rows import StockRow
@@ -37,57 +39,66 @@ def turn(hold: Hold) -> Turn:
 
 def may_move(hold: Hold, answer: Availability) -> bool:
     """Whether a hold has units of a source that lacks them, and may have them of one that has some left."""
-    if not hold.is_open or len(hold.steps) >= STEPS_MAX or not obtainable(answer, _wanted(hold)):
+    if not hold.is_open or len(hold.steps) >= STEPS_MAX or not obtainable(answer, _wanted(hold, 1)):
         return False
     short = shortages(answer)
     return any(part.is_open and part.source in short for part in hold.parts)
 
 
-def reallocate(row: StockRow, hold: Hold, policies: Policies, now_ms: int) -> Command | None:
-    """A transfer that lessens a shortage of one of the sources of a hold; None where there is none, or nothing to have.
+def reallocate(case: Case, command_id: str = "") -> Decision | None:
+    """A hold with what some source of it lacks coming from others; None where it lacks nothing, or they have nothing.
 
-    Of a line of a reservation of several SKUs it is for the coordinator, who asks the line in its turn.
+    Args:
+        case: the hold, its row, the policies and the time.
+        command_id: of the coordinator that says that a line may be moved; of other holds it is made here.
     """
-    rules = policies.rules(row.sku, hold.channel)
-    answer = availability(row, rules, now_ms, hold.channel)
-    if hold.has_expired(now_ms) or not may_move(hold, answer):
+    row, hold = case.row, case.hold
+    if row is None or hold is None or hold.has_expired(case.now_ms) or hold.answers(command_id):
         return None
-    short = shortages(answer)
-    for part in hold.parts:
-        units = min(part.quantity, short.get(part.source, 0)) if part.is_open else 0
-        wanted = _wanted(hold)
-        units = min(units, answer.available, obtainable(answer, wanted))
+    answer = availability(row, case.policies.rules(row.sku, hold.channel), case.now_ms, hold.channel)
+    if not may_move(hold, answer):
+        return None
+    for source, lacks in shortages(answer).items():
+        leaves = _open_at(source)
+        most = min(lacks, units_of(hold.parts, leaves), answer.available)
+        units = min(most, obtainable(answer, _wanted(hold, most)))
         if units > 0:
-            to = allocate(answer, wanted._replace(units=units), rules.priority)[0]
-            return _transfer(hold, (part.supplier_id, part.location_id), (to.supplier_id, to.location_id), to.quantity)
+            return transferred(case, leaves, _wanted(hold, units), command_id or _command_id(hold))
     return None
 
 
-def _wanted(hold: Hold) -> Wanted:
-    return Wanted(1, hold.supplier_id, hold.location_id, hold.preferred_locations)
-
-
-def _transfer(hold: Hold, source: tuple[str, str], to: tuple[str, str], units: int) -> Command:
-    line = LineAsked(sku=hold.sku, quantity=units, location_id=source[1], supplier_id=source[0])
+def ask_to_move(hold: Hold, now_ms: int) -> Command:
+    """What the writer of a line asks its coordinator, who alone says what becomes of a line: whether it may move it."""
     return Command(
-        command_id=f"{MOVED}{hold.sku}:{len(hold.steps)}",
+        command_id=_command_id(hold),
         action=TRANSFER,
         reservation_id=hold.reservation_id,
         order_id=hold.order_id,
-        sku=NO_SKU if hold.coordinated else hold.sku,
-        quantity=0 if hold.coordinated else units,
-        location_id=None if hold.coordinated else source[1],
+        sku=NO_SKU,
+        quantity=0,
+        location_id=None,
         channel=hold.channel,
-        received_at=hold.created_at,
-        supplier_id=None if hold.coordinated else source[0],
+        received_at=now_ms,
+        supplier_id=None,
         preferred_locations=[],
         allow_partial=False,
         expires_in_ms=1,
         if_version=None,
         fingerprint="",
-        coordinated=hold.coordinated,
-        lines=[line] if hold.coordinated else [],
-        to_location=to[1],
-        to_supplier=to[0],
+        coordinated=True,
+        lines=[LineAsked(sku=hold.sku, quantity=0, location_id=None, supplier_id=None)],
+        to_location=None,
         answer=None,
     )
+
+
+def _command_id(hold: Hold) -> str:
+    return f"{MOVED}{hold.sku}:{len(hold.steps)}"
+
+
+def _wanted(hold: Hold, units: int) -> Wanted:
+    return Wanted(units, hold.supplier_id, hold.location_id, hold.preferred_locations)
+
+
+def _open_at(source: str) -> Fits:
+    return lambda part: part.is_open and part.source == source

@@ -70,7 +70,6 @@ def _hold(sku: str, n: int, now_ms: int, rng: random.Random) -> dict[str, Any]:
         "coordinated": False,
         "lines": [],
         "to_location": None,
-        "to_supplier": None,
         "answer": None,
     }
 

@@ -116,13 +116,13 @@ class Ledger:
     def _changed(self, fact: Fact, command: dict[str, Any] | None, line: Line, row: Row | None) -> None:
         was, now = line.state, fact["decided_at"]
         lapsed = has_lapsed(line.fact, now)
-        if command is None and fact["fact"] == "TRANSFERRED":
-            self._moved(fact, line, row)
-            return
         action = "EXPIRE" if command is None else command["action"]
         told_so = command is not None and command["coordinated"] and was in ("HELD", "COMMITTED")
         if fact["coordinated"] != (command is not None and command["coordinated"]):
             raise Unlawful(f"{fact} is a line's, or is not, and came of {command}")
+        if fact["command_id"].startswith("moved:"):
+            self._moved(fact, line, row)
+            return
         if action == "TRANSFER":
             self._transferred(fact, command or {}, line, row)
             return
@@ -193,17 +193,19 @@ class Ledger:
 
     def _moved(self, fact: Fact, line: Line, row: Row | None) -> None:
         """By a worker, out of a source that has less than is held of it."""
-        units, due = fact["units"], ["TRANSFERRED", line.state, False, f"moved:{fact['sku']}:{len(line.steps)}"]
-        if [fact[name] for name in ("fact", "state", "coordinated", "command_id")] != due or row is None:
-            raise Unlawful(f"{fact} was moved by nobody, expected {due}")
-        if line.state not in ("HELD", "COMMITTED") or has_lapsed(line.fact, fact["decided_at"]):
+        told = [step[3] for step in line.steps]
+        is_due = fact["coordinated"] or fact["command_id"] == f"moved:{fact['sku']}:{len(line.steps)}"
+        if (fact["fact"], fact["state"]) != ("TRANSFERRED", line.state) or not is_due or fact["command_id"] in told:
+            raise Unlawful(f"{fact} was moved by nobody, or before: {told}")
+        if line.state not in ("HELD", "COMMITTED") or has_lapsed(line.fact, fact["decided_at"]) or row is None:
             raise Unlawful(f"{fact} was moved of what was {line.fact}")
-        more = {source: n for source, n in open_more(line, fact).items() if n}
-        if sorted(more.values()) != [-units, units] or units <= 0:
+        more, units = open_more(line, fact), fact["units"]
+        left, come = ({source: abs(n) for source, n in more.items() if n * sign > 0} for sign in (-1, 1))
+        if units <= 0 or list(left.values()) != [units] or sum(come.values()) != units:
             raise Unlawful(f"{fact} has moved {more}")
-        source, to = sorted(more, key=lambda one: more[one])
         lacks, free = self.lacking(row, fact["sku"]), self.free(row, fact["sku"], fact["decided_at"])
-        if units > min(lacks.get(source, 0), free.get(to, 0)) or not fits(fact, to):
+        may = all(n <= free.get(source, 0) and fits(fact, source) for source, n in come.items())
+        if not may or any(n > lacks.get(source, 0) for source, n in left.items()):
             raise Unlawful(f"{fact} has moved {more}, and {lacks} are lacking, {free} are free")
 
     def movable(self, row: Row, sku: str, now_ms: int) -> list[Fact]:
@@ -227,7 +229,6 @@ class Ledger:
             if is_open(part)
             and not is_target(command, where(part))
             and command["location_id"] in (None, part["location_id"])
-            and command["supplier_id"] in (None, part["supplier_id"])
         )
 
     def _free_there(self, command: dict[str, Any], row: Row | None, now_ms: int) -> int:
@@ -262,6 +263,8 @@ class Ledger:
         if has_lapsed(line.fact, now_ms) or line.fact["coordinated"] != command["coordinated"]:
             return False
         if command["action"] == "TRANSFER":
+            if command["command_id"].startswith("moved:"):
+                return row is not None and line.fact in self.movable(row, command["sku"], now_ms)
             units, movable = command["quantity"], self._movable(command, line)
             enough = 0 < (units or movable) <= min(movable, self._free_there(command, row, now_ms))
             return line.state in ("HELD", "COMMITTED") and enough

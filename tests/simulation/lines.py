@@ -52,8 +52,7 @@ def open_more(line: Line, fact: Fact) -> Counter[str]:
 
 def is_target(command: dict[str, Any], source: str) -> bool:
     """Whether a transfer is to go there."""
-    supplier, location = source.split("\x1f")
-    return location == command["to_location"] and command["to_supplier"] in (None, supplier)
+    return bool(source.split("\x1f")[1] == command["to_location"])
 
 
 def fits(fact: Fact, source: str) -> bool:

@@ -16,6 +16,6 @@ def command(action: str = HOLD, **fields: Any) -> Command:
         "command_id": "c1", "action": action, "reservation_id": "r1", "order_id": "o1", "sku": SKU, "quantity": 1,
         "location_id": None, "channel": "default", "received_at": NOW, "supplier_id": None, "preferred_locations": [],
         "allow_partial": False, "expires_in_ms": 900_000, "if_version": None, "fingerprint": "f",
-        "coordinated": False, "lines": [], "to_location": None, "to_supplier": None, "answer": None,
+        "coordinated": False, "lines": [], "to_location": None, "answer": None,
     }  # fmt: skip
     return made | fields  # type: ignore[return-value]
