@@ -8,7 +8,7 @@ moves the position before it looks for waiters, so none is missed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 
@@ -28,7 +28,7 @@ class Waiters:
 
     def __init__(self, next_offset: Callable[[str, int], int]) -> None:
         self._next_offset = next_offset
-        self._waiting: dict[int, dict[asyncio.Future[None], Awaited]] = {}
+        self._waiting: dict[int, dict[asyncio.Future[bool], Awaited]] = {}
 
     def any(self, partition: int) -> bool:
         """Whether anybody waits; from any thread."""
@@ -42,14 +42,14 @@ class Waiters:
         passed = {topic: self._next_offset(topic, partition) for topic in {each.topic for each in waiting.values()}}
         for future, (topic, offset) in waiting.items():
             if offset < passed[topic] and not future.done():
-                future.set_result(None)
+                future.set_result(True)
 
     async def wait(self, topic: str, offsets: Mapping[int, int], timeout_s: float) -> bool:
         """Whether the view passed each offset of a topic within `timeout_s`."""
         if all(offset < self._next_offset(topic, partition) for partition, offset in offsets.items()):
             return True
         loop = asyncio.get_running_loop()
-        futures: dict[asyncio.Future[None], int] = {}
+        futures: dict[asyncio.Future[bool], int] = {}
         try:
             for partition, offset in offsets.items():
                 future = loop.create_future()
@@ -57,8 +57,17 @@ class Waiters:
                 self._waiting.setdefault(partition, {})[future] = Awaited(topic, offset)
             for partition in offsets:
                 self.wake(partition)
-            _, pending = await asyncio.wait(futures, timeout=timeout_s)
-            return not pending
+            late = loop.call_later(timeout_s, _give_up, futures)  # cheaper than a wait, which every reservation takes
+            try:
+                return all([await future for future in futures])
+            finally:
+                late.cancel()
         finally:
             for future, partition in futures.items():
                 del self._waiting[partition][future]
+
+
+def _give_up(futures: Iterable[asyncio.Future[bool]]) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(False)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
 from types import TracebackType
 from typing import NamedTuple, NoReturn, Self
@@ -27,6 +27,7 @@ from stockweave.metrics import PUBLISH_SECONDS
 log = structlog.get_logger(__name__)
 
 Headers = list[tuple[str, str | bytes | None]]
+Reported = Callable[["Parcel"], None]
 
 QUEUED_MAX = 20_000  # updates in librdkafka's queue, over all senders: the bound on memory
 GRACE_S = 0.5  # how long a lone write waits for a Kafka that is away: long enough for a reconnect
@@ -62,17 +63,23 @@ class Parcel:
     """Updates that went to Kafka together.
 
     `offsets`: the highest acknowledged one by partition; `failures`: what was not acknowledged, in the order of the
-    parcel. Both are complete once `done` is.
+    parcel. Both are complete once `done` is, which whoever waits for it may cancel.
+
+    Args:
+        values: as they went.
+        reported: takes the parcel once all reports are in (poll thread).
+        settled: called once its outcome is complete.
     """
 
-    def __init__(self, values: list[bytes], settled: Callable[[Parcel], None]) -> None:
+    def __init__(self, values: list[bytes], reported: Reported, settled: Callable[[Parcel], None]) -> None:
         self.offsets: dict[int, int] = {}
         self.failures: list[Failure] = []
         self.began_s = time.perf_counter()
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._loop = self.done.get_loop()
         self._values = values
+        self._reported = reported
         self._settled = settled
+        self._finished = False
         self._expected = len(values)  # set by the loop's thread
         self._counted = 0  # set by the poll thread alone
         self._failed: list[tuple[bytes, KafkaError]] = []
@@ -85,24 +92,27 @@ class Parcel:
             self._failed.append((message.value(), error))  # type: ignore[arg-type]
         self._counted += 1
         if self._counted == self._expected:
-            self._loop.call_soon_threadsafe(self._finish)
+            self._reported(self)
 
     def refuse(self, value: bytes, error: KafkaError) -> None:
         """Count one that the client did not take, and that gets no report (loop's thread)."""
         self._failed.append((value, error))
         self._expected -= 1
         if self._counted == self._expected:
-            self._loop.call_soon(self._finish)
+            self.done.get_loop().call_soon(self.finish)
 
-    def _finish(self) -> None:
-        if self.done.done():
+    def finish(self) -> None:
+        """All reports are in (loop's thread)."""
+        if self._finished:
             return  # both threads may have seen the last count
+        self._finished = True
         if self._failed:
             places: dict[bytes, list[int]] = {}
             for place, value in enumerate(self._values):
                 places.setdefault(value, []).append(place)
             self.failures = sorted(_failure(places[value].pop(), error) for value, error in self._failed)
-        self.done.set_result(None)
+        if not self.done.done():
+            self.done.set_result(None)
         self._settled(self)
 
     @property
@@ -150,6 +160,7 @@ class Publisher:
         self._suspected = asyncio.Event()
         self._room = asyncio.Event()
         self._why_away = "not connected yet"
+        self._reported: list[Parcel] = []  # of the poll thread alone, since it last told of any
 
     async def start(self) -> None:
         """Connect. Returns after the first answer, or after a second without one: Kafka may come later."""
@@ -225,7 +236,7 @@ class Publisher:
         await self._admit(len(updates), patience_s)
         encode, produce, topic, key_of = self._codec.encode, self._producer.produce, self.topic, self._key_of
         values = [encode(update) for update in updates]
-        parcel = Parcel(values, self._on_settled)
+        parcel = Parcel(values, self._reported.append, self._on_settled)
         report = parcel.on_delivery
         for update, value in zip(updates, values, strict=True):
             try:
@@ -240,9 +251,11 @@ class Publisher:
         Raises:
             Fatal: as `publish`.
         """
-        done, _ = await asyncio.wait((parcel.done,), timeout=self._timeout_s + OVERDUE_S)
-        if not done:
-            self._break("deliveries are not reported any more")
+        overdue = self._loop.call_later(self._timeout_s + OVERDUE_S, self._miss, parcel)  # cheaper than a wait
+        try:
+            await parcel.done
+        finally:
+            overdue.cancel()
         if self._broken.done():
             raise self._broken.result()
 
@@ -280,9 +293,26 @@ class Publisher:
         producer = self._producer
         while not self._stopping.is_set():
             producer.poll(0.1)
-        if producer.flush(self._timeout_s):
+            self._tell()
+        give_up_s = time.monotonic() + self._timeout_s
+        while producer.flush(0.1) and time.monotonic() < give_up_s:
+            self._tell()
+        if len(producer):
             producer.purge()
             producer.flush(1)  # reports what was purged
+        self._tell()
+
+    def _tell(self) -> None:
+        """The loop, of all parcels at once that Kafka has told of: it is woken once."""
+        if self._reported:
+            reported = self._reported.copy()
+            self._reported.clear()
+            self._loop.call_soon_threadsafe(_finish, reported)
+
+    def _miss(self, parcel: Parcel) -> None:
+        self._break("deliveries are not reported any more")
+        if not parcel.done.done():
+            parcel.done.set_result(None)
 
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal():
@@ -322,6 +352,11 @@ class Publisher:
         if described.error is not None:
             return f"topic {self.topic}: {described.error.str()}; start a worker, or create it"
         return None
+
+
+def _finish(parcels: Iterable[Parcel]) -> None:
+    for parcel in parcels:
+        parcel.finish()
 
 
 def _config(bootstrap_servers: str, timeout_ms: int, linger_ms: float) -> Config:

@@ -50,7 +50,7 @@ class Chores:
                 assigned.rows_pass.short = []
             if assigned.covering.is_searching and assigned.may_decide:
                 assigned.covering.step(assigned.store, self._alerts, assigned.position)
-            if assigned.covering.found:
+            if assigned.covering.found and assigned.may_decide:
                 to_cover.add(number)
         self.are_under_way = any(a.covering.is_searching for a in ready.values() if a.may_decide)
         return {*self._crossed, *self._past, *to_cover}
