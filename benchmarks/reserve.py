@@ -3,8 +3,8 @@
 64 clients reserve one unit at a time, of one hot SKU and of 10,000, against every contestant behind an aiohttp front,
 one after another on the same machine; each has had half a minute of it before, in which a JVM compiles what is hot.
 Then Stockweave alone: the batch call with 80 % of its entries on 100 SKUs, and 500 reservations a second, quietly and
-while a catalogue of a million updates is being ingested. The last line is the
-ratio of the hot SKU over HTTP to PostgreSQL's SELECT ... FOR UPDATE at equal durability.
+while a catalogue of a million updates is being ingested. The last line is the ratio of the hot SKU over HTTP to
+PostgreSQL's SELECT ... FOR UPDATE at equal durability.
 """
 
 from __future__ import annotations

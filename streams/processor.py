@@ -43,6 +43,7 @@ RESTORE_WAIT_S = 0.02
 POLL_WAIT_S = 0.01  # for commands; updates are looked for after it, so it adds to the time until either is visible
 COMMANDS_MAX = 2_000  # in one batch, of all partitions
 UPDATES_BESIDE_MAX = 2_000  # in a batch while commands come: their minimum share, and soon done
+COMMANDS_RECENT_S = 1.0  # as long after the last ones: one that comes now waits for the batch that is under way
 ENDS_WAIT_S = 1.0
 STALL_S = 0.5  # without a message, although there are more
 
@@ -90,7 +91,7 @@ class Processor:
         self._open_store = world.open_store
         self._assigned: dict[int, Assigned] = {}
         self._aborts_in_a_row = 0
-        self._commands_come = False
+        self._commands_s = -COMMANDS_RECENT_S  # when the last ones came
         self._given: list[int] = []  # what the callbacks of this poll said; applied right after it
         self._taken: list[int] = []
 
@@ -125,12 +126,13 @@ class Processor:
         ready = self._ready()
         due = self._due(ready, self._world.clock.now_ms())
         found = self._chores.look(ready, idle=self._is_idle)
-        updates_max = min(self._events_max, UPDATES_BESIDE_MAX) if self._commands_come else self._events_max
+        beside = self._world.clock.monotonic_s() < self._commands_s + COMMANDS_RECENT_S
+        updates_max = min(self._events_max, UPDATES_BESIDE_MAX) if beside else self._events_max
         messages = self._consumer.consume(updates_max, 0 if self._assigned else POLL_WAIT_S)
         idle = not messages and not due and not found and len(ready) == len(self._assigned)
         commands = self._poll_commands(ready, POLL_WAIT_S if idle and not self._chores.are_under_way else 0)
         self._is_idle = idle and not commands
-        self._commands_come = bool(commands)
+        self._commands_s = self._world.clock.monotonic_s() if commands else self._commands_s
         at_ms = self._world.clock.now_ms()
         due = self._due(ready, at_ms) if commands else due
         metadata = self._consumer.consumer_group_metadata()  # after the callbacks of this very poll

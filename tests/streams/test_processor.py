@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,20 @@ from schemas.topics import UPDATES
 from stockweave.errors import Fatal
 from streams.identity import Identity
 from streams.transaction import is_member
-from tests.deployment import Deployment, drive, drive_events, expected_on_hand, ready, some_updates, sources_of
+from tests.deployment import (
+    WAIT_S,
+    Deployment,
+    drive,
+    drive_events,
+    expected_on_hand,
+    ready,
+    some_updates,
+    sources_of,
+    step,
+)
 from tests.inventory.builders import update
 from tests.inventory.reference import Event
+from tests.inventory.reservations.builders import command
 from tests.streams.staging import PARTITIONS, Replaced, stores
 
 
@@ -172,3 +184,29 @@ def test_a_folder_serves_one_worker_at_a_time(deployment: Deployment) -> None:
         Identity(deployment.folder / "w")
     with Identity(deployment.folder / "w") as second:
         assert second.worker_id == first.worker_id
+
+
+def test_for_a_while_after_a_command_a_batch_has_no_more_updates_than_their_share(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that comes next waits for the batch that is under way."""
+    monkeypatch.setattr("streams.processor.UPDATES_BESIDE_MAX", 5)
+    updates = some_updates(60)
+    engine, identity = deployment.engine("w")
+    drive(engine, ready(engine, PARTITIONS))
+    deployment.ask([dict(command())])
+    drive(engine, lambda: bool(deployment.facts()))
+    deployment.publish(updates)
+    deadline = time.monotonic() + WAIT_S
+    while sum(engine.processor.lag().values()) < len(updates):  # all of them are there to be fetched
+        assert time.monotonic() < deadline
+    sizes: list[int] = []
+    while sum(sizes) < len(updates) // 2:
+        sizes.append(step(engine))
+    assert max(sizes) == 5
+    monkeypatch.setattr("streams.processor.COMMANDS_RECENT_S", -1.0)  # a long time passes
+    while sum(sizes) < len(updates):
+        sizes.append(step(engine))
+    assert max(sizes) > 5
+    engine.processor.close()
+    identity.release()
