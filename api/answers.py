@@ -14,8 +14,9 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from inventory.availability import Availability, Part, availability, observed_at
+from inventory.availability import Availability, Part, availability
 from inventory.policies import Policies
+from inventory.stock import observed_at
 from schemas.rows import Source, StockRow
 
 IDS = {"supplier_id": "supplierId", "location_id": "locationId"}
@@ -143,7 +144,13 @@ class SourceAnswer(Struct, rename=IDS):
     supplier_id: str
     location_id: str
     on_hand: Annotated[int, Meta(description="count + carried + deltas; below zero when oversold at the supplier.")]
-    reserved: Annotated[int, Meta(description="Units that reservations have, and of which on_hand does not know.")]
+    reserved: Annotated[
+        int,
+        Meta(
+            description="Units that reservations have, and of which on_hand does not know; of a pool, with the source "
+            "that speaks for it."
+        ),
+    ]
     available: Annotated[int, Meta(description="on_hand less reserved, at least zero: before any policy.")]
     anchored: Annotated[bool, Meta(description="Whether a count was ever heard; if not, on_hand is changes alone.")]
     counts: Annotated[int, Meta(description="The units that it brings, safety stock of the SKU and share apart.")]
@@ -151,8 +158,11 @@ class SourceAnswer(Struct, rename=IDS):
         str,
         Meta(
             description="COUNTED; STALE, which brings its floor; EXCLUDED by a policy; PASSED_OVER for another "
-            "supplier by the strategy."
+            "supplier by the strategy; SAME_STOCK, for which another source of its pool speaks."
         ),
+    ]
+    at_most: Annotated[
+        int | None, Meta(description="What its pool has on hand, where that is less than this source says.")
     ]
     count: CountAnswer | None
     deltas: list[DeltaAnswer]
@@ -302,6 +312,7 @@ class Answers:
             anchored=count is not None,
             counts=part.units,
             standing=part.standing,
+            at_most=part.at_most,
             count=None
             if count is None
             else CountAnswer(COUNT_KINDS[count.kind], count.id, rfc3339(count.at), count.quantity),

@@ -2,8 +2,9 @@
 
 A state is what was told last, and is kept in the row: a crossing is told when the row says another, once. A SKU's level
 is that of what can be sold of it in the default channel, with hysteresis at the lower limit; a source is oversold where
-holds have more of it than it says it has. What was never looked at before gets its state in silence. docs/alerts.md has
-the table. Called by the worker, for rows that may have crossed.
+holds have more of it than it says it has; sources of one pool are as one, and told at the key that spoke for it first.
+What was never looked at before gets its state in silence. docs/alerts.md has the table. Called by the worker, for rows
+that may have crossed.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from inventory.availability import Availability, availability
+from inventory.availability import Availability, Part, availability
 from inventory.policies import DEFAULT_CHANNEL, Policies, Rules
 from schemas import alerts
 from schemas.policies import CHANNEL, DEFAULT, SKU, SUM, Policy
@@ -96,7 +97,8 @@ def evaluate(row: StockRow, rules: Rules, now_ms: int, before: State) -> tuple[S
     answer = availability(row, rules, now_ms)
     was = before.alert & LEVEL
     now = level(answer.available, rules, was)
-    oversold = tuple(sorted(key for key, (on_hand, held) in _held(row, answer).items() if on_hand < held))
+    short = [key for key, (on_hand, held) in _held(row, answer).items() if on_hand < held]
+    oversold = tuple(sorted({_told_at(key, before.oversold, rules) for key in short}))
     timed = any(source.stale_after_ms is not None for source in row.sources.values())
     after = State(now | (TIMED if timed else 0) | (WITH_OVERSOLD if oversold else 0), oversold)
     if was == UNKNOWN:
@@ -127,11 +129,22 @@ def never_looked_at(row: bytes) -> bytes:
 def _held(row: StockRow, answer: Availability) -> dict[str, tuple[int, int]]:
     """On hand and held, of each source of which anything is held that it does not know of."""
     parts = zip(row.sources, answer.parts, strict=True) if row.reserved else ()
-    return {key: (part.on_hand, part.reserved) for key, part in parts if part.reserved > 0}
+    return {key: (_number(part), part.reserved) for key, part in parts if part.reserved > 0}
+
+
+def _number(part: Part) -> int:
+    """On hand of a source; of a pool what it has, whichever view speaks for it."""
+    return part.on_hand if part.at_most is None else part.at_most
+
+
+def _told_at(key: str, told: tuple[str, ...], rules: Rules) -> str:
+    """The key at which an oversold source is told: of a pool where it was before, whichever view speaks for it now."""
+    pool = rules.source(key).pool if rules.pooled and key not in told else None
+    return key if pool is None else next((other for other in told if rules.source(other).pool == pool), key)
 
 
 def _of_sources(row: StockRow, answer: Availability, before: tuple[str, ...], after: tuple[str, ...]) -> list[Crossing]:
-    units = {key: (part.on_hand, part.reserved) for key, part in zip(row.sources, answer.parts, strict=True)}
+    units = {key: (_number(part), part.reserved) for key, part in zip(row.sources, answer.parts, strict=True)}
     crossings = []
     for key in sorted(set(before) ^ set(after)):
         on_hand, held = units.get(key, (None, 0))

@@ -4,7 +4,8 @@ What holds have of a source comes off it, unless its own number knows of them al
 before anything is summed: one supplier's oversell is not made good by another's stock. A source that is stale counts as
 nothing, or as its declared floor, and the answer says so. A supplier's number is the sum of its sources; a strategy
 makes one number of the suppliers'; what is sold beyond the stock and safety stock come off it. A channel has its share
-of what is left and reserved together, and what is reserved in it is part of that share.
+of what is left and reserved together, and what is reserved in it is part of that share. Sources that describe one stock
+are one source (`inventory.pools`).
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ from typing import NamedTuple
 import msgspec
 
 from inventory.policies import DEFAULT_CHANNEL, Rules
+from inventory.pools import Joined, View, as_one
 from inventory.reservations.reserved import unknown_units
+from inventory.stock import observed_at
 from schemas.policies import MAX, PRIORITY, SUM
-from schemas.rows import Open, Source, StockRow
+from schemas.rows import Open, StockRow
 
 COUNTED, STALE, EXCLUDED, PASSED_OVER = "COUNTED", "STALE", "EXCLUDED", "PASSED_OVER"
+SAME_STOCK = "SAME_STOCK"
 NEVER = 1 << 63  # later than any time
 WHOLE = 100  # percent
 _WITHDRAWN = 1  # as a count's kind
@@ -28,8 +32,9 @@ _WITHDRAWN = 1  # as a count's kind
 class Part(msgspec.Struct, frozen=True, gc=False):
     """What one source brings. `units`: to the number, before safety stock and share; `standing`: as above.
 
-    `PASSED_OVER`: the strategy takes another supplier. A stale source brings its floor. `reserved`: units that holds
-    have, of which `on_hand` does not know.
+    `PASSED_OVER`: the strategy takes another supplier. `SAME_STOCK`: another view speaks for its pool. A stale source
+    brings its floor. `reserved`: units that holds have, of which `on_hand` does not know; of a pool, with the view that
+    speaks. `at_most`: what the pool has on hand, where that is less than this view of it says.
     """
 
     supplier: str
@@ -38,6 +43,7 @@ class Part(msgspec.Struct, frozen=True, gc=False):
     units: int
     standing: str
     reserved: int = 0
+    at_most: int | None = None
 
 
 class Availability(NamedTuple):
@@ -79,23 +85,17 @@ class Availability(NamedTuple):
         return [(part.supplier, part.location) for part in self.parts if part.standing == STALE]
 
 
-def observed_at(source: Source) -> int:
-    """When the source's latest statement was true at the supplier; ms since the epoch."""
-    if source.deltas:
-        return source.deltas[-1].at  # in order of time, and all after the count and the floor
-    count_at = source.count.at if source.count is not None else 0
-    return max(count_at, source.floor_at or 0)
-
-
 def availability(row: StockRow, rules: Rules, now_ms: int, channel: str = DEFAULT_CHANNEL) -> Availability:
     """What can be sold of `row` in `channel` at `now_ms` by `rules`, which are the channel's."""
+    if rules.pooled and (one := as_one(row, rules, now_ms)) is not None:
+        return _of_pools(row, one, rules, now_ms, channel)
     parts: list[Part] = []
     held = _Held(row, channel) if row.reserved else NOTHING_HELD
     if_fresh: list[int] = []  # what each would bring
     available = certain = hoped_for = 0
     oldest = NEVER
     for key, source in row.sources.items():
-        supplier, location, excluded, stale_after_ms, floor_units, safety_units, safety_percent, _ = rules.source(key)
+        supplier, location, excluded, stale_after_ms, floor, safety_units, safety_percent, _, _ = rules.source(key)
         on_hand = source.on_hand
         reserved = held.of(key)
         if excluded:
@@ -111,7 +111,7 @@ def availability(row: StockRow, rules: Rules, now_ms: int, channel: str = DEFAUL
         if source.stale_after_ms is not None:
             stale_after_ms = source.stale_after_ms
         if stale_after_ms is not None and now_ms - at > stale_after_ms:
-            counts, standing = min(units, floor_units), STALE
+            counts, standing = min(units, floor), STALE
         else:
             counts, standing = units, COUNTED
             if source.count is not None:
@@ -125,6 +125,35 @@ def availability(row: StockRow, rules: Rules, now_ms: int, channel: str = DEFAUL
     if rules.strategy != SUM:
         return _chosen(row, rules, held, parts, if_fresh)
     return _answer(rules, held, (available, certain, hoped_for), parts, oldest)
+
+
+def _of_pools(row: StockRow, one: Joined, rules: Rules, now_ms: int, channel: str) -> Availability:
+    """The answer where each pool is as one source, with a part of each source all the same."""
+    answer = availability(one.row, rules, now_ms, channel)
+    hoped_for = answer.hoped_for
+    if one.some_stale:
+        fresh = as_one(row, rules, now_ms, as_if_fresh=True) or one
+        hoped_for = max(answer.available, availability(fresh.row, rules, now_ms, channel).hoped_for)
+    speaking = dict(zip(one.row.sources, answer.parts, strict=True))
+    parts = []
+    for key, source in row.sources.items():
+        if key in one.silent:
+            supplier, location = rules.source(key)[:2]
+            parts.append(Part(supplier, location, source.on_hand, 0, _standing(one.silent[key])))
+        elif key in one.at_most:
+            parts.append(msgspec.structs.replace(speaking[key], on_hand=source.on_hand, at_most=one.at_most[key]))
+        else:
+            parts.append(speaking[key])
+    return answer._replace(hoped_for=hoped_for, parts=parts)
+
+
+def _standing(silent: View) -> str:
+    """Of a view that does not speak for its pool."""
+    if silent.excluded:
+        return EXCLUDED
+    if silent.stale:
+        return STALE
+    return SAME_STOCK if silent.named else PASSED_OVER
 
 
 def held_back(units: int, safety_units: int, safety_percent: int) -> int:

@@ -7,7 +7,7 @@ availability is computed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from schemas.keys import SOURCE_SEPARATOR
@@ -22,6 +22,7 @@ class SourceRules(NamedTuple):
     `excluded`: it does not count. `stale_after_ms`: unless the source has a limit of its own; None: never stale.
     `stale_floor_units`: what counts of it at most once it is stale. `safety_units`, `safety_percent`: held back of it.
     `netting_delay_ms`: how much later than a commit or a fulfilment a count must be observed to know of it.
+    `pool`: the stock that it describes, maybe as others do; None: one of its own. As slow as the slowest source of it.
     """
 
     supplier: str
@@ -32,18 +33,24 @@ class SourceRules(NamedTuple):
     safety_units: int
     safety_percent: int
     netting_delay_ms: int
+    pool: str | None
 
 
 class Rules:
-    """What holds for the number of one SKU in one channel; see schemas/avro/Policy.3.avsc for each field.
+    """What holds for the number of one SKU in one channel; see schemas/avro/Policy.4.avsc for each field.
 
     Args:
         scopes: the policies that may decide its number, the most specific one first.
         by_scope: all, for those of sources.
+        pools: those that declare a pool, by its name.
     """
 
-    def __init__(self, scopes: Iterable[Policy], by_scope: Mapping[str, Policy]) -> None:
+    def __init__(
+        self, scopes: Iterable[Policy], by_scope: Mapping[str, Policy], pools: Mapping[str, Sequence[Policy]]
+    ) -> None:
         self._by_scope = by_scope
+        self._pools = pools
+        self.pooled = bool(pools)  # else no row has any
         scopes = tuple(scopes)
         decides = next((p for p in scopes if p.strategy is not None), None)  # and its priority belongs to it
         self.strategy: str = SUM if decides is None or decides.strategy is None else decides.strategy
@@ -77,6 +84,8 @@ class Rules:
         names = (f"{SUPPLIER}:{supplier}", f"{LOCATION}:{location}")
         own = [policy for name in names if (policy := self._by_scope.get(name)) is not None]
         every = (*self._of_sku, *own, *self._of_all)
+        pool = _decided("pool", own, None)
+        views = [(*self._of_sku, view, *self._of_all) for view in self._pools.get(pool, ())]
         return SourceRules(
             supplier,
             location,
@@ -85,7 +94,8 @@ class Rules:
             _decided("stale_floor_units", every, 0),
             _decided("safety_units", own, 0),
             _decided("safety_percent", own, 0),
-            _decided("netting_delay_ms", every, 0),
+            max(_decided("netting_delay_ms", scopes, 0) for scopes in (every, *views)),
+            pool,
         )
 
 
@@ -101,6 +111,10 @@ class Policies:
         self.by_scope = dict(by_scope or {})
         self.revision = revision
         self._of_channel: dict[str, Rules] = {}
+        self._pools: dict[str, list[Policy]] = {}
+        for policy in self.by_scope.values():
+            if policy.pool is not None:
+                self._pools.setdefault(policy.pool, []).append(policy)
         self._channels = {
             scope for scope, p in self.by_scope.items() if scope.startswith(f"{CHANNEL}:") and p.decided()
         }
@@ -130,7 +144,7 @@ class Policies:
 
     def _made(self, *scopes: Policy | None) -> Rules:
         every = (*scopes, self.by_scope.get(DEFAULT))
-        return Rules((policy for policy in every if policy is not None), self.by_scope)
+        return Rules((policy for policy in every if policy is not None), self.by_scope, self._pools)
 
 
 def _decided(field: str, scopes: Iterable[Policy], otherwise: Any) -> Any:  # noqa: ANN401 - as the field is

@@ -200,6 +200,14 @@ def describe(source: Source, basis: str, incoming: list[Announced], stale_after_
     source.stale_after_ms = stale_after_ms
 
 
+def observed_at(source: Source) -> int:
+    """When the source's latest statement was true at the supplier; ms since the epoch."""
+    if source.deltas:
+        return source.deltas[-1].at  # in order of time, and all after the count and the floor
+    count_at = source.count.at if source.count is not None else 0
+    return max(count_at, source.floor_at or 0)
+
+
 def _carry(source: Source, limits: Limits) -> None:
     """Fold the oldest deltas into `carried`, past the horizon or the entry limit, a whole millisecond at a time."""
     deltas = source.deltas

@@ -25,7 +25,7 @@ NETTING_DELAY_MS_MAX = 7 * 86_400_000
 
 
 class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What one scope decides; the fields are those of schemas/avro/Policy.3.avsc. Units whole, times in ms."""
+    """What one scope decides; the fields are those of schemas/avro/Policy.4.avsc. Units whole, times in ms."""
 
     scope: str
     version: int = 0
@@ -43,6 +43,7 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     netting_delay_ms: int | None = None
     low_stock_units: int | None = None
     low_stock_cleared_units: int | None = None
+    pool: str | None = None
 
     def decided(self) -> dict[str, Any]:
         """The fields that this scope decides."""
@@ -70,10 +71,12 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "netting_delay_ms": _OF_A_SOURCE,
     "low_stock_units": (DEFAULT, SKU),
     "low_stock_cleared_units": (DEFAULT, SKU),
+    "pool": (SUPPLIER, LOCATION),
 }
 """The kinds of scope that each field can be decided in."""
 
 LISTS = ("priority", "excluded")
+NAMES = ("pool",)
 _RANGES = {
     "safety_units": (0, UNITS_MAX),
     "safety_percent": (0, 100),
@@ -126,6 +129,8 @@ def check(policy: Policy) -> None:
         raise _wrong(policy, "strategy", f"is {policy.strategy!r}; choose among {', '.join(STRATEGIES)}")
     if (policy.strategy == PRIORITY) != bool(policy.priority):
         raise _wrong(policy, "priority", "and strategy=PRIORITY come together: name the suppliers, the first one first")
+    if policy.pool is not None and (problem := id_problem(policy.pool)):
+        raise _wrong(policy, "pool", f"is {policy.pool!r}, which {problem}")
     _check_low_stock(policy)
     for name in LISTS:
         _check_list(policy, name, getattr(policy, name) or ())

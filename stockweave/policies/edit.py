@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from schemas.policies import FIELDS, LISTS, Policy, check, kind_of
+from schemas.policies import FIELDS, LISTS, NAMES, Policy, check, kind_of
 from stockweave.errors import Fatal, Rejected
 
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
@@ -113,6 +113,8 @@ def _check_name(name: str) -> None:
 def _value(name: str, text: str) -> Any:  # noqa: ANN401 - as the field is
     if name in LISTS:
         return tuple(part.strip() for part in text.split(","))
+    if name in NAMES:
+        return text
     if name == "strategy":
         return text.upper()
     if name == "enabled":

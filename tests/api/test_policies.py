@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from schemas.keys import source_key
+from schemas.rows import Count, Open
 from stockweave.policies.command import Asked, set_policies
-from tests.api.stock import WAIT_S, Reader, Stock, row
+from tests.api.stock import T0, WAIT_S, Reader, Stock, row
 
 
 async def decide(stock: Stock, scope: str, *words: str) -> None:
@@ -94,3 +96,30 @@ async def test_a_row_tells_what_each_source_brings_by_which_rules(stock: Stock) 
         names = ("available_quantity", "certain_quantity", "hoped_for_quantity", "backorderable_quantity")
         assert [item[name] for name in names] == [5, 5, 5, 4]
         assert [whole[name] for name in names] == [5, 5, 5, 4]
+
+
+async def test_two_systems_that_count_one_warehouse_count_once_where_a_pool_says_so(stock: Stock) -> None:
+    milk = row("milk", erp=10, wms=10, shop=3)
+    wms = milk.sources[source_key("wms", "default")]
+    wms.count = Count(0, "c-later", T0, 8)
+    milk.reserved = {source_key("erp", "default"): [Open(2, "default")]}
+    stock.write(milk)
+    async with Reader(stock) as reader:
+        assert (await reader.item("milk"))["available_quantity"] == 8 + 8 + 3
+        await decide(stock, "supplier:erp", "pool=main")
+        await decide(stock, "supplier:wms", "pool=main")
+        await following(reader, 2)
+        item = await reader.item("milk")
+        names = ("available_quantity", "certain_quantity", "hoped_for_quantity")
+        assert [item[name] for name in names] == [6 + 3] * 3
+        whole = await reader.get("/api/v1/inventory/milk")
+        told = ("on_hand", "reserved", "counts", "standing", "at_most")
+        assert {s["supplierId"]: [s[name] for name in told] for s in whole["sources"]} == {
+            "erp": [10, 0, 0, "SAME_STOCK", None],
+            "wms": [8, 2, 6, "COUNTED", None],
+            "shop": [3, 0, 3, "COUNTED", None],
+        }
+        assert (whole["available_quantity"], whole["reserved"], whole["on_hand"]) == (9, 2, 23)
+        await decide(stock, "supplier:wms", "pool=")
+        await following(reader, 3)
+        assert (await reader.item("milk"))["available_quantity"] == 8 + 8 + 3

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inventory.availability import availability, observed_at
+from inventory.availability import availability
 from inventory.policies import Policies
+from inventory.stock import observed_at
 from schemas.keys import source_key
 from schemas.rows import Count, Delta, Source, StockRow
 

@@ -64,6 +64,11 @@ def test_anything_else_is_refused_as_a_scope(scope: str) -> None:
         ("location:a", {"stale_floor_units": -1}, "stale_floor_units is -1"),
         ("supplier:a", {"netting_delay_ms": -1}, "netting_delay_ms is -1; send a whole number from 0 to 604800000"),
         ("channel:web", {"netting_delay_ms": 1}, "netting_delay_ms is not decided by channel policies"),
+        ("default", {"pool": "main"}, "pool is not decided by default policies, but by those of supplier and location"),
+        ("sku:a", {"pool": "main"}, "pool is not decided by sku policies"),
+        ("channel:web", {"pool": "main"}, "pool is not decided by channel policies"),
+        ("supplier:a", {"pool": ""}, "pool is '', which is empty"),
+        ("location:a", {"pool": " x"}, "pool is ' x', which begins or ends with a space"),
         ("default", {"low_stock_units": -1}, "low_stock_units is -1; send a whole number from 0 to"),
         (
             "channel:web",
@@ -90,7 +95,7 @@ def test_a_policy_comes_back_from_its_message_as_it_was() -> None:
     whole = Policy(
         "sku:a", 3, 5, PRIORITY, ("b", "a"), ("supplier:x",), None, 1, 2, None, 4, 1_000, 6, 7, 8, 9,
     )  # fmt: skip
-    for policy in (whole, Policy("default", 2, 9), Policy("supplier:acme", 1, 1, enabled=False)):
+    for policy in (whole, Policy("default", 2, 9), Policy("supplier:acme", 1, 1, enabled=False, pool="main")):
         [decoded] = CODEC.decode([CODEC.encode(to_record(policy))])
         assert not isinstance(decoded, Rejected)
         assert of_record(decoded) == policy

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from inventory.availability import EXCLUDED, PASSED_OVER, STALE, Availability, Part, observed_at
+from inventory.availability import EXCLUDED, PASSED_OVER, SAME_STOCK, STALE, Availability, Part
+from inventory.stock import observed_at
 from schemas.rows import Source, StockRow
 from stockweave.replay.explain.history import History, Trace
 
@@ -42,7 +43,8 @@ class Account:
         standing: as of `inventory.availability.Part`.
         withdrawn: no longer offered.
         latest_at: when that was observed, ms since the epoch.
-        reserved: units that holds have of it, and its on hand does not know of.
+        reserved: units that holds have of it, or of its pool, and its on hand does not know of.
+        at_most: what its pool has on hand, where that is less; None: it is not.
     """
 
     supplier: str
@@ -55,6 +57,7 @@ class Account:
     withdrawn: bool
     latest_at: int
     reserved: int = 0
+    at_most: int | None = None
 
     @property
     def on_hand(self) -> int:
@@ -70,6 +73,8 @@ class Account:
             return f"stale: {self.sells:,} units are its floor" if self.sells else "stale: it counts as nothing"
         if self.standing == PASSED_OVER:
             return "passed over: the strategy takes another supplier"
+        if self.standing == SAME_STOCK:
+            return "the same stock as a source that was heard of later"
         if self.on_hand < 0:
             return "oversold: below zero it counts as nothing"
         if self.withdrawn and not self.deltas:
@@ -77,7 +82,10 @@ class Account:
         if self.withdrawn:
             return "withdrawn, but for the deltas since"
         said = [f"{self.reserved:,} reserved"] if self.reserved else []
-        if self.sells < max(0, self.on_hand - self.reserved):
+        there = self.on_hand if self.at_most is None else self.at_most
+        if there < self.on_hand:
+            said.append(f"{there:,} by another source of the same stock")
+        if self.sells < max(0, there - self.reserved):
             said.append("safety stock is held back of it")
         return "; ".join(said)
 
@@ -113,5 +121,5 @@ def _account(key: str, source: Source, part: Part, history: History) -> Account:
     ]
     return Account(
         part.supplier, part.location, source, count, deltas, part.units, part.standing,
-        held is not None and held.kind != 0, observed_at(source), part.reserved,
+        held is not None and held.kind != 0, observed_at(source), part.reserved, part.at_most,
     )  # fmt: skip

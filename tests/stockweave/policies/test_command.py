@@ -133,6 +133,15 @@ def test_diff_names_the_numbers_that_a_change_would_touch_and_changes_none(shop:
     assert shop.json() == {"revision": 0, "policies": []}
 
 
+def test_diff_knows_that_a_pool_of_two_suppliers_counts_once(shop: Shop, stock: Stock) -> None:
+    stock.write(row("sku-1", acme=10, best=7), row("sku-2", acme=10), row("sku-3", best=4, cheap=4))
+    assert shop.set("supplier:acme", "pool=main")[0] == "supplier:acme (version 1): pool=main"
+    assert shop.diff("supplier:best", "pool=main") == [
+        "sku-1: 17 -> 7",
+        "1 of 3 SKUs would have another number; nothing is changed",
+    ]
+
+
 def test_diff_is_by_the_policies_that_hold(shop: Shop, stock: Stock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "SHOWN_MAX", 1)
     stock.write(row("sku-1", acme=10), row("sku-2", acme=10))

@@ -26,6 +26,7 @@ def test_words_are_read_as_their_fields_are() -> None:
         }
     }
     assert of_words("supplier:acme", ["enabled=false"]) == {"supplier:acme": {"enabled": False}}
+    assert of_words("location:north", ["pool=4711"]) == {"location:north": {"pool": "4711"}}
 
 
 @pytest.mark.parametrize(
