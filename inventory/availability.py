@@ -25,6 +25,7 @@ from schemas.rows import Open, StockRow
 COUNTED, STALE, EXCLUDED, PASSED_OVER = "COUNTED", "STALE", "EXCLUDED", "PASSED_OVER"
 SAME_STOCK = "SAME_STOCK"
 NEVER = 1 << 63  # later than any time
+BEFORE_ALL = 0  # no later than any time: nothing is stale by then
 WHOLE = 100  # percent
 _WITHDRAWN = 1  # as a count's kind
 
@@ -132,8 +133,7 @@ def _of_pools(row: StockRow, one: Joined, rules: Rules, now_ms: int, channel: st
     answer = availability(one.row, rules, now_ms, channel)
     hoped_for = answer.hoped_for
     if one.some_stale:
-        fresh = as_one(row, rules, now_ms, as_if_fresh=True) or one
-        hoped_for = max(answer.available, availability(fresh.row, rules, now_ms, channel).hoped_for)
+        hoped_for = max(answer.available, availability(row, rules, BEFORE_ALL, channel).available)
     speaking = dict(zip(one.row.sources, answer.parts, strict=True))
     parts = []
     for key, source in row.sources.items():

@@ -64,8 +64,8 @@ class Joined(NamedTuple):
     some_stale: bool
 
 
-def as_one(row: StockRow, rules: Rules, now_ms: int, *, as_if_fresh: bool = False) -> Joined | None:
-    """The row with its pools joined; None: no two of its sources are views of one stock. `as_if_fresh`: none is stale.
+def as_one(row: StockRow, rules: Rules, now_ms: int) -> Joined | None:
+    """The row with its pools joined; None: no two of its sources are views of one stock.
 
     Of a joined row, this is None: a caller may do with it as with any other.
     """
@@ -76,8 +76,6 @@ def as_one(row: StockRow, rules: Rules, now_ms: int, *, as_if_fresh: bool = Fals
     for keys in _pools(row, rules):
         held = [entry for key in keys for entry in row.reserved.get(key, ())]
         views = [_view(key, row.sources[key], rules, now_ms, held) for key in keys if key in row.sources]
-        if as_if_fresh:
-            views = [view._replace(stale=False) for view in views]
         counting = [view for view in views if view.counts]
         if not counting:
             continue  # it is as if there were no pool

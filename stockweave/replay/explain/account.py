@@ -74,7 +74,7 @@ class Account:
         if self.standing == PASSED_OVER:
             return "passed over: the strategy takes another supplier"
         if self.standing == SAME_STOCK:
-            return "the same stock as a source that was heard of later"
+            return "the same stock as another source, which speaks for it"
         if self.on_hand < 0:
             return "oversold: below zero it counts as nothing"
         if self.withdrawn and not self.deltas:

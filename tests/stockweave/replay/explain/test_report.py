@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from inventory.policies import Policies
 from inventory.stock import Limits, StockUpdate
+from schemas.policies import Policy
 from schemas.rows import decode_row
 from stockweave.replay.explain.explain import Beside, Explained, Live
 from stockweave.replay.explain.report import as_json, report, shown
 from tests.inventory.builders import update
 from tests.inventory.reference import Event
-from tests.stockweave.replay.explain.messages import LOGGED_MS, explained, history_of
+from tests.stockweave.replay.explain.messages import LOGGED_MS, accounts_of, explained, history_of
 
 BASE_MS = 1_700_000_000_000
 
@@ -62,6 +64,18 @@ def test_each_source_is_told_with_what_it_sells_and_why_not_and_they_add_up() ->
     assert "acme at default: 35 = count 40 (available) -5 of 2 deltas" in lines
     assert "initech at default: -1,250 = no count -1,250 of 1 delta" in lines
     assert "hooli at default: 0 = withdrawn 0" in lines
+
+
+def test_a_view_of_a_stock_that_another_speaks_for_says_so_and_so_does_one_that_has_less_than_it_says() -> None:
+    by = Policies({f"supplier:{name}": Policy(f"supplier:{name}", 1, pool="main") for name in ("acme", "globex")})
+    told = [
+        said("COUNT", "count-1", 0, 40),
+        said("COUNT", "count-2", 1_000, 25, supplier_id="globex"),
+        said("DELTA", "sale-1", 2_000, -2),
+    ]
+    [acme, globex] = accounts_of(explained(history_of(told), rules=by.rules("sku-1")))
+    assert (acme.on_hand, acme.sells, acme.why) == (38, 25, "25 by another source of the same stock")
+    assert (globex.sells, globex.why) == (0, "the same stock as another source, which speaks for it")
 
 
 def test_each_update_is_told_with_offset_and_both_times() -> None:
