@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from inventory.availability import Availability, Part, availability
+from inventory.availability import Availability, availability
 from inventory.policies import DEFAULT_CHANNEL, Policies, Rules
 from schemas import alerts
 from schemas.policies import CHANNEL, DEFAULT, SKU, SUM, Policy
@@ -129,12 +129,7 @@ def never_looked_at(row: bytes) -> bytes:
 def _held(row: StockRow, answer: Availability) -> dict[str, tuple[int, int]]:
     """On hand and held, of each source of which anything is held that it does not know of."""
     parts = zip(row.sources, answer.parts, strict=True) if row.reserved else ()
-    return {key: (_number(part), part.reserved) for key, part in parts if part.reserved > 0}
-
-
-def _number(part: Part) -> int:
-    """On hand of a source; of a pool what it has, whichever view speaks for it."""
-    return part.on_hand if part.at_most is None else part.at_most
+    return {key: (part.number, part.reserved) for key, part in parts if part.reserved > 0}
 
 
 def _told_at(key: str, told: tuple[str, ...], rules: Rules) -> str:
@@ -144,7 +139,7 @@ def _told_at(key: str, told: tuple[str, ...], rules: Rules) -> str:
 
 
 def _of_sources(row: StockRow, answer: Availability, before: tuple[str, ...], after: tuple[str, ...]) -> list[Crossing]:
-    units = {key: (_number(part), part.reserved) for key, part in zip(row.sources, answer.parts, strict=True)}
+    units = {key: (part.number, part.reserved) for key, part in zip(row.sources, answer.parts, strict=True)}
     crossings = []
     for key in sorted(set(before) ^ set(after)):
         on_hand, held = units.get(key, (None, 0))

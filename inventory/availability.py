@@ -46,6 +46,11 @@ class Part(msgspec.Struct, frozen=True, gc=False):
     reserved: int = 0
     at_most: int | None = None
 
+    @property
+    def number(self) -> int:
+        """On hand of the source; of a pool what it has, whichever view speaks for it."""
+        return self.on_hand if self.at_most is None else self.at_most
+
 
 class Availability(NamedTuple):
     """The answer for one SKU; units are whole, times ms since the epoch.

@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from inventory.alerts import TIMED, UNKNOWN, Crossing, State, Sure, evaluate, state_of, sure, time_matters
-from inventory.availability import Availability
 from inventory.policies import Policies, Rules
-from inventory.reservations.reallocation import coverable
+from inventory.reservations.reallocation import Shortage, shortage
 from schemas import keys
 from schemas.codec import Codec
 from schemas.keys import SOURCE_SEPARATOR
@@ -127,9 +126,9 @@ class Alerts:
                 found.raised.append(self._raised(row.sku, crossing, rules, at, where))
         return found._replace(timed=timed)
 
-    def coverable(self, row: bytes, position: Position) -> Availability | None:
+    def shortage(self, row: bytes, position: Position) -> Shortage | None:
         """As `inventory.reservations.reallocation`'s, of a stored row."""
-        return coverable(decode_row(row), self._policies(), self._at(position))
+        return shortage(decode_row(row), self._policies(), self._at(position))
 
     def _before(self, stored: bytes | None, rules: Rules, at: int) -> State:
         """The state of a row that was never looked at: what it would have been before this batch."""

@@ -11,8 +11,7 @@ import heapq
 from collections.abc import Iterable
 from itertools import takewhile
 
-from inventory.availability import Availability
-from inventory.reservations.reallocation import Turn, may_move, turn
+from inventory.reservations.reallocation import Shortage, Turn, may_move, turn
 from schemas.keys import hold_key
 from schemas.reservations import decode_hold
 from schemas.rows import Position
@@ -32,14 +31,14 @@ class Covering:
     def __init__(self) -> None:
         self.found: list[bytes] = []
         self._noted: dict[bytes, None] = {}  # in the order in which they are looked at
-        self._answer: Availability | None = None  # of the SKU that is looked at; None: none is
+        self._lacks: Shortage | None = None  # of the SKU that is looked at; None: none is
         self._prefix = self._after = b""  # of its holds
         self._best: list[tuple[Turn, bytes]] = []
 
     @property
     def is_searching(self) -> bool:
         """Whether there is anything to look at."""
-        return not self.found and (bool(self._noted) or self._answer is not None)
+        return not self.found and (bool(self._noted) or self._lacks is not None)
 
     def note(self, short: Iterable[bytes]) -> None:
         """The keys of rows some source of which has less than is held of it."""
@@ -47,30 +46,30 @@ class Covering:
 
     def step(self, store: PartitionStore, alerts: Alerts, position: Position) -> None:
         """Look at the next holds."""
-        answer = self._answer = self._answer or self._begin(store, alerts, position)
-        if answer is None:
+        lacks = self._lacks = self._lacks or self._begin(store, alerts, position)
+        if lacks is None:
             return
         items = store.some_holds(self._after, HOLDS_MAX)
         of_sku = list(takewhile(lambda item: item[0].startswith(self._prefix), items))
         holds = ((key, decode_hold(value)) for key, value in of_sku)
-        movable = [(turn(hold), key) for key, hold in holds if may_move(hold, answer)]
+        movable = [(turn(hold), key) for key, hold in holds if may_move(hold, lacks)]
         self._best = heapq.nsmallest(MOVED_MAX, self._best + movable)
         if len(of_sku) == HOLDS_MAX:
             self._after = of_sku[-1][0]
             return
-        self.found, self._best, self._answer = [key for _, key in self._best], [], None
+        self.found, self._best, self._lacks = [key for _, key in self._best], [], None
 
     def settled(self) -> None:
         """A transaction has dealt with what was found."""
         self.found = []
 
-    def _begin(self, store: PartitionStore, alerts: Alerts, position: Position) -> Availability | None:
-        """What can be had of the next SKU; None if that covers nothing."""
+    def _begin(self, store: PartitionStore, alerts: Alerts, position: Position) -> Shortage | None:
+        """What the next SKU lacks; None if nothing of it can be had."""
         key = next(iter(self._noted))
         del self._noted[key]
         row = store.get(key)
-        answer = None if row is None else alerts.coverable(row, position)
-        if answer is not None:
+        lacks = None if row is None else alerts.shortage(row, position)
+        if lacks is not None:
             store.write_back()  # what comes later is noted again, if it changes anything
             self._prefix = self._after = hold_key(key.decode(), "")
-        return answer
+        return lacks

@@ -107,7 +107,9 @@ def hear(hold: Hold, command: Command, now_ms: int) -> Coordinated | None:
         return None
     ids = [question.command_id for question in line.asked]
     if command["command_id"] not in ids:
-        return _shipped(hold, line, command, now_ms) if command["command_id"].startswith(SHIPPED) else None
+        if command["command_id"].startswith(SHIPPED):
+            return _shipped(hold, line, command, now_ms)
+        return _left_behind(hold, line, answer, now_ms)
     if command["command_id"] != ids[0]:
         return None  # Kafka lost what was asked before it, or what came of that; all is asked again, in its order
     question, waiting = line.asked[0], line.asked[1:]
@@ -127,6 +129,15 @@ def hear(hold: Hold, command: Command, now_ms: int) -> Coordinated | None:
     if question.action == TRANSFER and answer["units"]:
         return _done(heard, TRANSFERRED, now_ms, answer["units"], question.command_id)
     return Coordinated(Decision(NOTED, heard, 0), [])
+
+
+def _left_behind(hold: Hold, line: Line, answer: Answer, now_ms: int) -> Coordinated | None:
+    """A line that has units of what is over gives them back: it was held anew, for Kafka had lost what it was told."""
+    if hold.is_open or line.asked or not any(Part(**part).is_open for part in answer["parts"]):
+        return None
+    asked = _Lines(_with_line(hold, replace(line, steps=answer["steps"])), now_ms)
+    asked.ask(line.sku, Question(f"{hold.reservation_id}~over", RELEASE, now_ms))
+    return Coordinated(Decision(NOTED, replace(hold, lines=asked.lines()), 0), asked.sent)
 
 
 def _shipped(hold: Hold, line: Line, command: Command, now_ms: int) -> Coordinated | None:

@@ -8,8 +8,10 @@ Called by the single writer of the SKU's partition.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from inventory.availability import Availability, availability
-from inventory.policies import Policies
+from inventory.policies import DEFAULT_CHANNEL, Policies, Rules
 from inventory.reservations.allocation import Wanted, obtainable
 from inventory.reservations.decide import STEPS_MAX, Case, Command, Decision, LineAsked, transferred
 from inventory.reservations.parts import Fits, units_of
@@ -20,16 +22,30 @@ from schemas.rows import StockRow
 Turn = tuple[bool, int, str]
 
 
-def coverable(row: StockRow, policies: Policies, now_ms: int) -> Availability | None:
-    """What can be had of a SKU, if some source has less than is held of it and others have something left."""
-    answer = availability(row, policies.rules(row.sku), now_ms)
-    return answer if answer.available > 0 and shortages(answer) else None
+class Shortage(NamedTuple):
+    """What stocks lack of what is held of them. `answer`: what can be had; `units`: by source, or by pool."""
+
+    answer: Availability
+    units: dict[str, int]
+    rules: Rules
+
+    def stock_of(self, source: str) -> str:
+        """What a source's units are of: its pool, by whose number it is told, or itself."""
+        of_source = self.rules.source(source) if self.rules.pooled and source else None
+        return source if of_source is None or of_source.pool is None or of_source.excluded else of_source.pool
 
 
-def shortages(answer: Availability) -> dict[str, int]:
-    """By how many units each source has less than is held of it, by its key."""
-    lacks = ((part, part.reserved - max(0, part.on_hand)) for part in answer.parts if part.reserved > 0)
-    return {source_key(part.supplier, part.location): units for part, units in lacks if units > 0}
+def shortage(row: StockRow, policies: Policies, now_ms: int, channel: str = DEFAULT_CHANNEL) -> Shortage | None:
+    """What is lacking, if some source has less than is held of it and others have something left."""
+    rules = policies.rules(row.sku, channel)
+    answer = availability(row, rules, now_ms, channel)
+    lacks = Shortage(answer, {}, rules)
+    if row.reserved and answer.available > 0:
+        for part in answer.parts:
+            units = part.reserved - max(0, part.number)
+            if part.reserved > 0 and units > 0:
+                lacks.units[lacks.stock_of(source_key(part.supplier, part.location))] = units
+    return lacks if lacks.units else None
 
 
 def turn(hold: Hold) -> Turn:
@@ -37,12 +53,11 @@ def turn(hold: Hold) -> Turn:
     return hold.state != HELD, -hold.created_at, hold.reservation_id
 
 
-def may_move(hold: Hold, answer: Availability) -> bool:
-    """Whether a hold has units of a source that lacks them, and may have them of one that has some left."""
-    if not hold.is_open or len(hold.steps) >= STEPS_MAX or not obtainable(answer, _wanted(hold, 1)):
+def may_move(hold: Hold, lacks: Shortage) -> bool:
+    """Whether a hold has units of a stock that lacks them, and may have them of one that has some left."""
+    if not hold.is_open or len(hold.steps) >= STEPS_MAX or not obtainable(lacks.answer, _wanted(hold, 1)):
         return False
-    short = shortages(answer)
-    return any(part.is_open and part.source in short for part in hold.parts)
+    return any(part.is_open and lacks.stock_of(part.source) in lacks.units for part in hold.parts)
 
 
 def reallocate(case: Case, command_id: str = "") -> Decision | None:
@@ -55,13 +70,13 @@ def reallocate(case: Case, command_id: str = "") -> Decision | None:
     row, hold = case.row, case.hold
     if row is None or hold is None or hold.has_expired(case.now_ms) or hold.answers(command_id):
         return None
-    answer = availability(row, case.policies.rules(row.sku, hold.channel), case.now_ms, hold.channel)
-    if not may_move(hold, answer):
+    lacks = shortage(row, case.policies, case.now_ms, hold.channel)
+    if lacks is None or not may_move(hold, lacks):
         return None
-    for source, lacks in shortages(answer).items():
-        leaves = _open_at(source)
-        most = min(lacks, units_of(hold.parts, leaves), answer.available)
-        units = min(most, obtainable(answer, _wanted(hold, most)))
+    for stock, lacking in lacks.units.items():
+        leaves = _open_of(stock, lacks)
+        most = min(lacking, units_of(hold.parts, leaves), lacks.answer.available)
+        units = min(most, obtainable(lacks.answer, _wanted(hold, most)))
         if units > 0:
             return transferred(case, leaves, _wanted(hold, units), command_id or _command_id(hold))
     return None
@@ -100,5 +115,5 @@ def _wanted(hold: Hold, units: int) -> Wanted:
     return Wanted(units, hold.supplier_id, hold.location_id, hold.preferred_locations)
 
 
-def _open_at(source: str) -> Fits:
-    return lambda part: part.is_open and part.source == source
+def _open_of(stock: str, lacks: Shortage) -> Fits:
+    return lambda part: part.is_open and lacks.stock_of(part.source) == stock

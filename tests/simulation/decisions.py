@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from inventory.reservations.reallocation import coverable
+from inventory.reservations.reallocation import shortage
 from schemas import keys
 from schemas.reservations import PENDING, Hold, decode_hold
 from schemas.rows import Position, StockRow, decode_position, decode_row
@@ -85,7 +85,7 @@ class Decisions:
     def _covered(self, number: int, row: StockRow, ledger: Ledger, at: Position) -> None:
         """Nothing is held of a source that lacks it while another has it."""
         now_ms = self._simulation.clock.now_ms()
-        if coverable(row, self._simulation.crossings.policies(), now_ms) is None:
+        if shortage(row, self._simulation.crossings.policies(), now_ms) is None:
             return  # it is by these policies that somebody looks
         told = cast("Any", self._simulation.auditor.predict(number, _folded(at)).rows[row.sku])
         if movable := ledger.movable(told, row.sku, now_ms):

@@ -87,6 +87,21 @@ def test_what_was_asked_after_something_that_was_lost_is_asked_again_after_it() 
     assert (shops.state, shops.open()) == (FULFILLED, {})
 
 
+@pytest.mark.parametrize("action", [RELEASE, FULFIL])
+def test_a_line_that_is_held_once_more_after_its_reservation_is_over_gives_back_what_it_has(action: str) -> None:
+    shops = begun(Shops({"a": 5, "b": 5}))
+    [held, *_] = shops.come["a"]
+    shops.ask(several(COMMIT, command_id="c"))
+    shops.ask(several(action, command_id="e"))
+    shops.settle()
+    before = shops.left()
+    del shops.holds["a"]  # Kafka loses what became of it, and what it was asked comes again
+    shops.receive(held)
+    assert shops.left()["a"] == before["a"] - 2
+    shops.settle()
+    assert (shops.left(), shops.open()) == (before, {})
+
+
 def test_what_lapses_is_given_back_by_every_line() -> None:
     shops = begun(Shops({"a": 5, "b": 5}), expires_in_ms=MINUTE_MS)
     shops.now_ms += MINUTE_MS

@@ -10,7 +10,8 @@ import pytest
 from inventory.availability import availability
 from inventory.policies import Policies
 from inventory.reservations.decide import Case
-from inventory.reservations.reallocation import ask_to_move, coverable, may_move, reallocate, shortages, turn
+from inventory.reservations.reallocation import ask_to_move, may_move, reallocate, shortage, turn
+from schemas.keys import source_key
 from schemas.policies import PRIORITY, Policy
 from schemas.reservations import COMMIT, FULFIL, HELD, HOLD, MOVED, NO_SKU, TRANSFER, Hold
 from tests.inventory.reservations.builders import NOW, SKU, command
@@ -51,7 +52,9 @@ def placed(hold: Hold) -> Counter[str]:
 
 
 def short(shop: Shop) -> dict[str, int]:
-    return shortages(availability(shop.whole(), shop.policies.rules(SKU), shop.now_ms))
+    answer = availability(shop.whole(), shop.policies.rules(SKU), shop.now_ms)
+    lacks = {source_key(part.supplier, part.location): part.reserved - part.number for part in answer.parts}
+    return {key: units for key, units in lacks.items() if units > 0}
 
 
 def test_what_a_source_lacks_comes_from_the_fullest_of_the_others_and_no_more_than_it_lacks() -> None:
@@ -91,8 +94,19 @@ def test_nothing_is_moved_to_what_may_not_be_sold() -> None:
     chosen = Policies({"default": Policy("default", 1, strategy=PRIORITY, priority=("acme", "bolt"))})
     shop = begun(3, policies=chosen, north=6, east=5)
     shop.count(NORTH, 0, NOW, 0)
-    assert coverable(shop.whole(), chosen, NOW) is None, "the number is acme's, and acme has nothing"
+    assert shortage(shop.whole(), chosen, NOW) is None, "the number is acme's, and acme has nothing"
     assert cover(shop) == {NORTH: 3}
+
+
+def test_what_a_pool_lacks_is_moved_whichever_view_it_is_of() -> None:
+    """The south is another view of the north's stock, and speaks since it is newer."""
+    views = {f"location:{name}": Policy(f"location:{name}", 1, pool="one") for name in ("north", "south")}
+    shop = Shop(stock({NORTH: 0, SOUTH: 0, EAST: 4}), Policies(views))
+    shop.count(NORTH, 6, NOW - 1, 0)
+    ask(shop, HOLD, quantity=5)
+    assert placed(shop.holds["r1"]) == {NORTH: 5}
+    shop.count(SOUTH, 3, NOW, 0)
+    assert cover(shop) == {NORTH: 3, EAST: 2}
 
 
 def test_what_has_left_stays_where_it_left() -> None:
@@ -144,5 +158,5 @@ def test_moving_sells_nothing_twice_and_goes_on_until_nothing_can_be_moved(seed:
     assert {name: hold.held for name, hold in shop.holds.items()} == held
     moved = lacking - sum(short(shop).values())
     assert shop.available() == could_be_had - moved, "what is moved is taken from what could be sold, unit for unit"
-    answer = coverable(shop.whole(), shop.policies, NOW)
-    assert answer is None or not any(may_move(hold, answer) for hold in shop.holds.values())
+    lacks = shortage(shop.whole(), shop.policies, NOW)
+    assert lacks is None or not any(may_move(hold, lacks) for hold in shop.holds.values())
