@@ -62,8 +62,8 @@ class Forgetting:
             metrics.HOLDS_FORGOTTEN.inc(len(past.holds))
 
     def _step(self, ready: Mapping[int, Assigned], now_ms: int) -> None:
-        """Of one partition, each in its turn."""
-        due = [a for a in ready.values() if a.sweep.is_due(_decision_ms(a, now_ms))]
+        """Of one partition, each in its turn; a fact that its rows do not have yet may be of a hold that is past."""
+        due = [a for a in ready.values() if a.may_decide and a.sweep.is_due(_decision_ms(a, now_ms))]
         if due:
             self._turn += 1
             assigned = due[self._turn % len(due)]
