@@ -100,6 +100,28 @@ def test_nothing_is_forgotten_in_a_partition_that_may_not_decide(ready: dict[int
     assert forgetting.look(ready, idle=True).keys() == {1}
 
 
+def test_what_comes_with_facts_that_were_missed_and_is_past_already_is_forgotten_in_the_next_round(
+    ready: dict[int, Assigned],
+) -> None:
+    assigned, clock = ready[0], Clock()
+    assigned.missed = [{"number": 0}]
+    forgetting = Forgetting(KEPT_MS, clock)
+    for _ in range(3):
+        looked(forgetting, {0: assigned}, idle=True)
+        clock.ms += int(IDLE_S * 1_000)
+    late = Hold("sku-0", "late", RELEASED, ended_at=1)
+    assigned.store.write({hold_key(late.sku, late.reservation_id): encode(late)}, 2)
+    assigned.missed = []
+    found = set()
+    for _ in range(3):
+        found |= {
+            hold.reservation_id for past in forgetting.look({0: assigned}, idle=True).values() for hold in past.holds
+        }
+        assigned.sweep.settled()
+        clock.ms += int(IDLE_S * 1_000)
+    assert "late" in found
+
+
 def test_the_decision_clock_says_how_old_a_hold_is_where_it_is_ahead_of_the_machines(
     ready: dict[int, Assigned],
 ) -> None:
