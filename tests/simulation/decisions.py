@@ -119,7 +119,7 @@ class Decisions:
                 for offset in range(before.offsets.get(topic, 0), position.offsets.get(topic, 0)):
                     turn.decided(name, offset, asked)
                 turn.notes(asked)
-            turn.of_time()  # what sources lack is covered last
+            turn.covered()
             rolling.to(_folded(position))
             for offset in range(_folded(before), _folded(position)):
                 if rolling.outcomes.get(offset) in ("applied", "replaced", "superseded"):
@@ -192,11 +192,15 @@ class _Turn:
         self._number, self._waiting, self._ledger, self._row, self._now_ms = number, waiting, ledger, row, now_ms
 
     def of_time(self) -> None:
-        """Facts that came of no command."""
-        waiting, names = self._waiting, ("command_offset", "step_offset", "update_offset")
-        while waiting and [waiting[-1][name] for name in names] == [None] * len(names):
-            fact = waiting.pop()
-            self._ledger.take(fact, None, self._row(fact["sku"]) if fact["fact"] == "TRANSFERRED" else None)
+        """Holds that lapsed: facts that came of no command."""
+        while self._waiting and _came_of_nothing(self._waiting[-1]) and self._waiting[-1]["fact"] != "TRANSFERRED":
+            self._ledger.take(self._waiting.pop(), None, None)
+
+    def covered(self) -> None:
+        """What sources lack is covered last, after all commands; a hold may be seen to have lapsed then."""
+        while self._waiting and _came_of_nothing(self._waiting[-1]):
+            fact = self._waiting.pop()
+            self._ledger.take(fact, None, self._row(fact["sku"]))
 
     def decided(self, name: str, offset: int, asked: dict[int, Asked]) -> None:
         """What the message at an offset came to; `name`: the fact's field that would have it."""
@@ -227,6 +231,10 @@ class _Turn:
             if not self._waiting or self._waiting[-1]["update_offset"] != offset:
                 raise Wrong(f"partition {self._number}: {update} at {offset} closed nothing, expected {closing}")
             self._ledger.close(self._waiting.pop(), closing)
+
+
+def _came_of_nothing(fact: Fact) -> bool:
+    return all(fact[name] is None for name in ("command_offset", "step_offset", "update_offset"))
 
 
 def _sums(number: int, rows: dict[str, StockRow], holds: list[Hold], forgotten_to: int) -> None:
