@@ -157,9 +157,13 @@ class SimulatedWorker:
         return {n: a.store for n, a in self.processor._assigned.items() if stages[n] is Stage.READY}
 
     def is_covering(self, number: int) -> bool:
-        """Whether it looks for holds of a partition that need another source."""
+        """Whether it looks for holds of a partition that need another source, or for rows that say so."""
         assigned = None if self.processor is None else self.processor._assigned.get(number)
-        return assigned is not None and (assigned.covering.is_searching or bool(assigned.covering.found))
+        if self.processor is None or assigned is None:
+            return False
+        rows, revision = assigned.rows_pass, self.processor._chores.passes._alerts.revision
+        under_way = rows._next is not None or rows._revision != revision or bool(rows.short)
+        return under_way or assigned.covering.is_searching or bool(assigned.covering.found)
 
 
 class SimulatedView:
