@@ -227,7 +227,9 @@ class _Turn:
         if update["order_ref"] is None or update["kind"] != "DELTA" or update["quantity"] > 0:
             return
         self.of_time()
-        for closing in self._ledger.closings(update, self._now_ms):
+        is_next = bool(self._waiting) and self._waiting[-1]["update_offset"] == offset
+        now_ms = self._waiting[-1]["decided_at"] if is_next else self._now_ms  # alerts may be of a later moment
+        for closing in self._ledger.closings(update, now_ms):
             if not self._waiting or self._waiting[-1]["update_offset"] != offset:
                 raise Wrong(f"partition {self._number}: {update} at {offset} closed nothing, expected {closing}")
             self._ledger.close(self._waiting.pop(), closing)
