@@ -170,7 +170,7 @@ def stored_rows(store: PartitionStore) -> dict[str, Row]:
 
 
 def heard_of(simulation: Simulation, rows: dict[str, Row]) -> dict[str, Row]:
-    """Rows but those that have nothing but what a fact reserves: Kafka kept it, and lost the updates that it rests on."""
+    """Rows but those that only a fact knows of: Kafka kept it, and lost the rows with the updates that it rests on."""
     return {sku: row for sku, row in rows.items() if row["sources"]} if simulation.cluster.torn else rows
 
 
