@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -45,7 +47,9 @@ async def test_a_batch_that_loses_kafka_midway_leaves_no_line_in_doubt_without_s
 
     async def lines() -> AsyncIterator[bytes]:
         for number in range(1, 1_000_000):
-            if number == 20_000:
+            if number == 20_000 and kafka.pid is not None:
+                os.kill(kafka.pid, signal.SIGSTOP)  # so that some lines are surely on their way when it dies
+            if number == 22_000:
                 kafka.kill()
             if number % 100 == 0:
                 await asyncio.sleep(0.001)
