@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simulation.run import play, quietly
+from tests.simulation.run import play, quietly, scheduled
 from tests.simulation.schedule import Action
 from tests.simulation.world import Scenario
 
@@ -59,3 +59,10 @@ def test_dead_letters_that_kafka_left_hanging_are_seen_after_the_next_start_of_t
         Action("run", "worker-0", 8),
         Action("fault", "worker-0", 2, "commit_transaction", "tear"),
     )
+
+
+@pytest.mark.parametrize("seed", [1209])
+def test_alerts_that_kafka_left_hanging_are_seen_after_the_next_start_of_their_worker(seed: int) -> None:
+    """It takes the whole of a drawn schedule."""
+    with quietly():
+        play(seed, *scheduled(seed))

@@ -9,11 +9,12 @@ import pytest
 
 from inventory.policies import Policies
 from schemas.keys import hold_key
-from schemas.reservations import ASK_AGAIN_MS, HELD, HOLD, NO_SKU, PENDING, Hold, Line, Question
+from schemas.reservations import ASK_AGAIN_MS, COMMIT, EXPIRED, HELD, HOLD, NO_SKU, PENDING, Hold, Line, Part, Question
 from schemas.rows import encode
 from state.database import Resources
 from state.store import PartitionStore
 from streams.desk import Desk
+from tests.inventory.reservations.builders import command
 
 NOW = 1_700_000_000_000
 KEY = hold_key(NO_SKU, "r1")
@@ -46,3 +47,15 @@ def test_a_silent_line_is_asked_again_and_looked_at_later(store: PartitionStore)
 
 def test_a_line_is_given_its_time(store: PartitionStore) -> None:
     assert looked(store, NOW + ASK_AGAIN_MS - 1).sent == []
+
+
+def test_a_hold_that_has_lapsed_is_ended_before_anything_is_decided_by_it(store: PartitionStore) -> None:
+    """Whether anybody has looked for it or not."""
+    lapsed = Hold("sku-1", "r2", HELD, parts=[Part("acme", "north", 1)], created_at=NOW, expires_at=NOW + 1)
+    key = hold_key("sku-1", "r2")
+    store.write({key: encode(lapsed)}, 2)
+    desk = Desk(store, Policies(), 0, NOW + 1, 0)
+    asked = command(COMMIT, reservation_id="r2", command_id="c")
+    desk.fetch([asked], [], [])
+    desk.carry_out(asked, 0)
+    assert [fact["fact"] for _, fact in desk.facts] == [EXPIRED]
