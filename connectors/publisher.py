@@ -63,7 +63,7 @@ class Parcel:
     """Updates that went to Kafka together.
 
     `offsets`: the highest acknowledged one by partition; `failures`: what was not acknowledged, in the order of the
-    parcel. Both are complete once `done` is, which whoever waits for it may cancel.
+    parcel. Both are complete once `done` is.
 
     Args:
         values: as they went.
@@ -79,7 +79,6 @@ class Parcel:
         self._values = values
         self._reported = reported
         self._settled = settled
-        self._finished = False
         self._expected = len(values)  # set by the loop's thread
         self._counted = 0  # set by the poll thread alone
         self._failed: list[tuple[bytes, KafkaError]] = []
@@ -103,16 +102,14 @@ class Parcel:
 
     def finish(self) -> None:
         """All reports are in (loop's thread)."""
-        if self._finished:
+        if self.done.done():
             return  # both threads may have seen the last count
-        self._finished = True
         if self._failed:
             places: dict[bytes, list[int]] = {}
             for place, value in enumerate(self._values):
                 places.setdefault(value, []).append(place)
             self.failures = sorted(_failure(places[value].pop(), error) for value, error in self._failed)
-        if not self.done.done():
-            self.done.set_result(None)
+        self.done.set_result(None)
         self._settled(self)
 
     @property
@@ -253,7 +250,7 @@ class Publisher:
         """
         overdue = self._loop.call_later(self._timeout_s + OVERDUE_S, self._miss, parcel)  # cheaper than a wait
         try:
-            await parcel.done
+            await asyncio.shield(parcel.done)  # who is cancelled here may wait for it again
         finally:
             overdue.cancel()
         if self._broken.done():

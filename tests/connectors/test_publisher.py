@@ -129,6 +129,16 @@ async def test_what_a_stop_finds_in_the_queue_is_delivered(broker: EmbeddedKafka
         await lone.publish(made(1))
 
 
+async def test_who_is_kept_from_waiting_for_a_parcel_may_wait_for_it_again(broker: EmbeddedKafka) -> None:
+    async with publisher(broker.bootstrap_servers, new_topic(broker.bootstrap_servers)) as one:
+        parcel = await one.send([made(i) for i in range(500)])
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await one.settle(parcel)
+        await one.settle(parcel)
+        assert (parcel.failures, parcel.offsets) == ([], {0: 499})
+
+
 async def test_a_kafka_that_stands_still_leaves_updates_in_doubt_and_is_found_again(
     broker_factory: Callable[[], EmbeddedKafka], tmp_path: Path
 ) -> None:
