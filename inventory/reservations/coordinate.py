@@ -133,7 +133,7 @@ def hear(hold: Hold, command: Command, now_ms: int) -> Coordinated | None:
 
 def _left_behind(hold: Hold, line: Line, answer: Answer, now_ms: int) -> Coordinated | None:
     """A line that has units of what is over gives them back: it was held anew, for Kafka had lost what it was told."""
-    if hold.is_open or line.asked or not any(Part(**part).is_open for part in answer["parts"]):
+    if hold.is_open or line.asked or not _as_told(line, answer).open_units:
         return None
     asked = _Lines(_with_line(hold, replace(line, steps=answer["steps"])), now_ms)
     asked.ask(line.sku, Question(f"{hold.reservation_id}~over", RELEASE, now_ms))
@@ -180,7 +180,7 @@ def _with_line(hold: Hold, after: Line) -> Hold:
 def ask_again(hold: Hold, now_ms: int) -> list[Command]:
     """What lines were asked, and have not answered for too long."""
     return [
-        _command(hold, line, question)
+        command_of(hold, line, question)
         for line in hold.lines
         if any(question.at + ASK_AGAIN_MS <= now_ms for question in line.asked)
         for question in line.asked
@@ -190,7 +190,7 @@ def ask_again(hold: Hold, now_ms: int) -> list[Command]:
 def tell(command_id: str, hold: Hold) -> Command:
     """What the writer of a line tells its coordinator of its own accord: a supplier has shipped units of it."""
     question = Question(command_id, ANSWER, hold.steps[-1].at)
-    return answer_to(_command(hold, Line(hold.sku, hold.quantity), question), hold)
+    return answer_to(command_of(hold, Line(hold.sku, hold.quantity), question), hold)
 
 
 def answer_to(command: Command, hold: Hold | None) -> Command:
@@ -243,7 +243,7 @@ def _begin(command: Command, now_ms: int, revision: int) -> Coordinated:
         expires_at=now_ms + command["expires_in_ms"],
         lines=lines,
     )
-    sent = [_command(hold, line, question) for line, question in zip(lines, asked, strict=True)]
+    sent = [command_of(hold, line, question) for line, question in zip(lines, asked, strict=True)]
     return _done(hold, BEGUN, now_ms, units, command["command_id"], sent)
 
 
@@ -330,7 +330,7 @@ class _Lines:
         if line is None:
             return False
         self._lines[sku] = replace(line, asked=[*line.asked, question])
-        self.sent.append(_command(self._hold, line, question))
+        self.sent.append(command_of(self._hold, line, question))
         return True
 
     def change(self, sku: str, question: Question) -> Decision | None:
@@ -339,7 +339,7 @@ class _Lines:
         if line is None or any(asked.action == TRANSFER for asked in line.asked):
             return None  # where its units are is not known at the moment
         before = Hold(line.sku, self._hold.reservation_id, line.state, parts=line.parts, coordinated=True)
-        command = _command(self._hold, line, question)
+        command = command_of(self._hold, line, question)
         changed = decide(command, Case(None, before, Policies(), self._now_ms))
         if changed is None or question.quantity not in (0, changed.units):
             return None
@@ -361,7 +361,8 @@ def _knows(hold: Hold, command_id: str) -> bool:
     return hold.answers(command_id) or command_id in asked
 
 
-def _command(hold: Hold, line: Line, question: Question) -> Command:
+def command_of(hold: Hold, line: Line, question: Question) -> Command:
+    """What a worker asks of a line, or of its own accord of a hold."""
     return Command(
         command_id=question.command_id,
         action=question.action,

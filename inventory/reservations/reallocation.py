@@ -13,10 +13,11 @@ from typing import NamedTuple
 from inventory.availability import Availability, availability
 from inventory.policies import DEFAULT_CHANNEL, Policies, Rules
 from inventory.reservations.allocation import Wanted, obtainable
+from inventory.reservations.coordinate import command_of
 from inventory.reservations.decide import STEPS_MAX, Case, Command, Decision, LineAsked, transferred
 from inventory.reservations.parts import Fits, units_of
 from schemas.keys import source_key
-from schemas.reservations import HELD, MOVED, NO_SKU, TRANSFER, Hold
+from schemas.reservations import HELD, MOVED, NO_SKU, TRANSFER, Hold, Line, Question
 from schemas.rows import StockRow
 
 Turn = tuple[bool, int, str]
@@ -84,27 +85,9 @@ def reallocate(case: Case, command_id: str = "") -> Decision | None:
 
 def ask_to_move(hold: Hold, now_ms: int) -> Command:
     """What the writer of a line asks its coordinator, who alone says what becomes of a line: whether it may move it."""
-    return Command(
-        command_id=_command_id(hold),
-        action=TRANSFER,
-        reservation_id=hold.reservation_id,
-        order_id=hold.order_id,
-        sku=NO_SKU,
-        quantity=0,
-        location_id=None,
-        channel=hold.channel,
-        received_at=now_ms,
-        supplier_id=None,
-        preferred_locations=[],
-        allow_partial=False,
-        expires_in_ms=1,
-        if_version=None,
-        fingerprint="",
-        coordinated=True,
-        lines=[LineAsked(sku=hold.sku, quantity=0, location_id=None, supplier_id=None)],
-        to_location=None,
-        answer=None,
-    )
+    asked = command_of(hold, Line(hold.sku, 0), Question(_command_id(hold), TRANSFER, now_ms))
+    line = LineAsked(sku=hold.sku, quantity=0, location_id=None, supplier_id=None)
+    return {**asked, "sku": NO_SKU, "lines": [line]}
 
 
 def _command_id(hold: Hold) -> str:
