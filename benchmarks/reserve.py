@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import multiprocessing as mp
 import random
 import statistics
 import tempfile
-import threading
 import urllib.request
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import aiohttp
@@ -122,10 +123,12 @@ def _alone(stack: Stack, options: argparse.Namespace) -> bool:
     quiet = [_steady(stack.url, options.seconds, "quietly") for _ in range(options.runs)]
     busy = []
     for run in range(options.runs):
-        feeding = threading.Thread(target=_feed, args=(stack.url, options.updates, run))
+        feeding = mp.get_context("spawn").Process(target=_feed, args=(stack.url, options.updates, run))
         feeding.start()
         busy.append(_steady(stack.url, options.seconds, "while a catalogue comes", feeding))
         feeding.join()
+        if feeding.exitcode:
+            raise Fatal("the catalogue did not come; see above")
     p50, p99 = (statistics.median(quantile(run, q) * 1e3 for run in quiet) for q in (0.5, 0.99))
     busy_p99 = statistics.median(quantile(run, 0.99) * 1e3 for run in busy)
     bars = [
@@ -140,7 +143,7 @@ def _alone(stack: Stack, options: argparse.Namespace) -> bool:
     return all(found >= bar if more else found < bar for _, found, bar, more in bars)
 
 
-def _steady(url: str, seconds: float, how: str, feeding: threading.Thread | None = None) -> list[float]:
+def _steady(url: str, seconds: float, how: str, feeding: BaseProcess | None = None) -> list[float]:
     clients = Clients(url, RESERVE, _bodies(MANY, f"steady-{random.random()}"), CLIENTS)
     uvloop.run(clients.open_loop(RATE, 1.0, seconds))
     if set(clients.statuses) != {201}:

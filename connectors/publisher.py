@@ -8,6 +8,7 @@ All methods are called on the loop that `start` ran on. Called by every connecto
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -32,6 +33,7 @@ Reported = Callable[["Parcel"], None]
 QUEUED_MAX = 20_000  # updates in librdkafka's queue, over all senders: the bound on memory
 GRACE_S = 0.5  # how long a lone write waits for a Kafka that is away: long enough for a reconnect
 PROBE_S = 1.0
+USED_S = 1.0  # as long after something was sent, more may come at any moment
 OVERDUE_S = 10.0  # past the delivery timeout, after which a parcel can only be stuck
 REFUSED = "refused_by_kafka"
 IN_DOUBT = "in_doubt"
@@ -158,6 +160,7 @@ class Publisher:
         self._room = asyncio.Event()
         self._why_away = "not connected yet"
         self._reported: list[Parcel] = []  # of the poll thread alone, since it last told of any
+        self._used_s = -math.inf  # when somebody last sent something
 
     async def start(self) -> None:
         """Connect. Returns after the first answer, or after a second without one: Kafka may come later."""
@@ -192,6 +195,11 @@ class Publisher:
     def reachable(self) -> bool:
         """Whether Kafka answered when last heard of."""
         return self._reachable.is_set()
+
+    @property
+    def is_used(self) -> bool:
+        """Whether something was sent just now, so that more may come at any moment."""
+        return self._loop.time() < self._used_s + USED_S
 
     async def publish(self, update: Record, headers: Headers | None = None) -> Receipt:
         """Publish one update; returns once Kafka has it.
@@ -230,6 +238,7 @@ class Publisher:
             Retriable: nothing of it was sent.
             Fatal: as `publish`.
         """
+        self._used_s = self._loop.time()
         await self._admit(len(updates), patience_s)
         encode, produce, topic, key_of = self._codec.encode, self._producer.produce, self.topic, self._key_of
         values = [encode(update) for update in updates]

@@ -73,7 +73,7 @@ async def _serve(settings: Settings, bootstrap_servers: str, reached: Reached) -
         Desk(view, commands, settings.reserve_wait_ms),
         updates,
         settings.read_wait_ms,
-        mounts={push.ROOT: push.create_app(settings, publisher)},
+        mounts={push.ROOT: push.create_app(settings, publisher, gives_way=lambda: commands.is_used)},
         contributions=[push_openapi.contribution(settings)],
     )
     async with publisher, commands:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 
 import orjson
@@ -36,16 +36,23 @@ _TOO_LARGE = "send a batch in parts, or as NDJSON"
 _STOPPING = "the service is stopping; send what was not read again"
 
 
-def create_app(settings: Settings, publisher: Publisher, clock: Clock | None = None) -> web.Application:
+def _never() -> bool:
+    return False
+
+
+def create_app(
+    settings: Settings, publisher: Publisher, clock: Clock | None = None, gives_way: Callable[[], bool] = _never
+) -> web.Application:
     """The application.
 
     Args:
         settings: for the limits.
         publisher: started before the first request, stopped by the caller after the last.
         clock: stamps what is received.
+        gives_way: whether batches are to leave most of the time to others.
     """
     app = web.Application(middlewares=[problems.middleware])
-    routes = PushRoutes(settings, publisher, clock or SystemClock())
+    routes = PushRoutes(settings, publisher, clock or SystemClock(), gives_way)
     app.router.add_post(UPDATE_PATH, routes.update, expect_handler=problems.expectation)
     app.router.add_post(BATCH_PATH, routes.batch, expect_handler=problems.expectation)
     app.on_response_prepare.append(problems.unexpected)
@@ -56,12 +63,13 @@ def create_app(settings: Settings, publisher: Publisher, clock: Clock | None = N
 class PushRoutes:
     """Takes updates in."""
 
-    def __init__(self, settings: Settings, publisher: Publisher, clock: Clock) -> None:
+    def __init__(self, settings: Settings, publisher: Publisher, clock: Clock, gives_way: Callable[[], bool]) -> None:
         self._body_bytes_max = settings.body_bytes_max
         self._line_bytes_max = settings.line_bytes_max
         self._patience_s = settings.publish_timeout_ms / 1000
         self._publisher = publisher
         self._clock = clock
+        self._gives_way = gives_way
         self._reading: set[asyncio.Timeout] = set()
 
     async def on_shutdown(self, _: web.Application) -> None:
@@ -100,7 +108,9 @@ class PushRoutes:
         if (refused := bodies.unsupported(request, bodies.JSON, body.NDJSON)) is not None:
             return refused
         supplier_id = checked_supplier(request.match_info["supplierId"])
-        batch = Batch(self._publisher, supplier_id, self._clock.now_ms, _headers(request), self._patience_s)
+        batch = Batch(
+            self._publisher, supplier_id, self._clock.now_ms, _headers(request), self._patience_s, self._gives_way
+        )
         try:
             if request.content_type == body.NDJSON:
                 await self._take_lines(request, batch)

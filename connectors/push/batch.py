@@ -6,7 +6,9 @@ went to Kafka. Memory does not grow with the batch: chunks under way are bounded
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import IO, NamedTuple, TypeVar
@@ -22,6 +24,7 @@ from stockweave.errors import Retriable
 from stockweave.metrics import PUSHED_ACCEPTED, PUSHED_IN_DOUBT, PUSHED_REJECTED
 
 CHUNKS_UNDER_WAY_MAX = 8
+REST = 5  # times as long as it validated rests a batch that gives way: about a fifth of the interpreter is left to it
 ERRORS_IN_MEMORY_BYTES_MAX = 1 << 20
 ERRORS_BYTES_MAX = 64 << 20  # on disk; a batch that fails this much is stopped
 
@@ -68,6 +71,7 @@ class Batch:
         now_ms: the clock; read once a chunk.
         headers: of every message.
         patience_s: how long to wait, once begun, for a Kafka that went away.
+        gives_way: whether to leave most of the time to others, at the moment.
     """
 
     def __init__(
@@ -77,6 +81,7 @@ class Batch:
         now_ms: Callable[[], int],
         headers: Headers | None,
         patience_s: float,
+        gives_way: Callable[[], bool],
     ) -> None:
         self.received = self.accepted = self.rejected = self.in_doubt = 0
         self.last_line = 0
@@ -87,6 +92,7 @@ class Batch:
         self._now_ms = now_ms
         self._headers = headers
         self._patience_s = patience_s
+        self._gives_way = gives_way
         self._under_way: deque[_Chunk] = deque()
         self._begun = False
         self._errors: IO[bytes] = tempfile.SpooledTemporaryFile(ERRORS_IN_MEMORY_BYTES_MAX)  # noqa: SIM115 - see close
@@ -102,7 +108,9 @@ class Batch:
             lines: in their order.
             read: makes an update of one; None skips an empty one, which keeps its number.
         """
+        began_s = time.monotonic()
         records, sent, errors = self._validated(first, lines, read)
+        worked_s = time.monotonic() - began_s
         parcel = None
         if records:
             try:
@@ -120,6 +128,8 @@ class Batch:
             len(self._under_way) > CHUNKS_UNDER_WAY_MAX or _is_done(self._under_way[0]) or self.stop
         ):
             await self._settle_oldest()
+        if self._gives_way():
+            await asyncio.sleep(REST * worked_s)
         return self.stop is None
 
     async def settle(self) -> None:

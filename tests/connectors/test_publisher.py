@@ -129,6 +129,17 @@ async def test_what_a_stop_finds_in_the_queue_is_delivered(broker: EmbeddedKafka
         await lone.publish(made(1))
 
 
+async def test_who_asks_hears_whether_something_was_sent_just_now(
+    broker: EmbeddedKafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with publisher(broker.bootstrap_servers, new_topic(broker.bootstrap_servers)) as one:
+        told = [one.is_used]
+        await one.publish(made(1))
+        told.append(one.is_used)
+        monkeypatch.setattr(publisher_module, "USED_S", 0.0)
+        assert [*told, one.is_used] == [False, True, False]
+
+
 async def test_who_is_kept_from_waiting_for_a_parcel_may_wait_for_it_again(broker: EmbeddedKafka) -> None:
     async with publisher(broker.bootstrap_servers, new_topic(broker.bootstrap_servers)) as one:
         parcel = await one.send([made(i) for i in range(500)])

@@ -12,8 +12,10 @@ import orjson
 import pytest
 
 from connectors.push import batch as batch_module
+from connectors.push.models import InventoryUpdate
+from connectors.push.validation import Fault, from_object
 from stockweave.metrics import PUSHED_UPDATES
-from tests.connectors.service import JSON, NDJSON, Service, fields, line, records
+from tests.connectors.service import JSON, NDJSON, Service, StoppedClock, fields, line, records
 from tests.deployment import Deployment
 
 
@@ -40,6 +42,21 @@ async def test_a_batch_of_good_lines_is_202_and_all_of_it_is_in_kafka(
         highest[record["partition"]] = max(record["offset"], highest.get(record["partition"], -1))
     assert token == ",".join(f"{partition}-{offset}" for partition, offset in sorted(highest.items()))
     assert [now - then for now, then in zip(counted(), before, strict=True)] == [3_000, 0, 0]
+
+
+async def test_a_batch_leaves_most_of_the_time_to_others_who_are_in_a_hurry(push: Service) -> None:
+    def read(number: int) -> InventoryUpdate | Fault | None:
+        time.sleep(0.01)  # work, of which the loop's thread has nothing else
+        return from_object(fields(number, updateId=f"yielding-{number}"))
+
+    one = batch_module.Batch(push.publisher, "acme", StoppedClock().now_ms, None, 1.0, lambda: True)
+    began_s = time.monotonic()
+    assert await one.take(1, range(5), read)
+    took_s = time.monotonic() - began_s
+    await one.settle()
+    one.close()
+    assert one.accepted == 5
+    assert took_s >= 0.05 * (1 + batch_module.REST) > 0.2
 
 
 async def test_failed_lines_are_listed_with_their_numbers_and_the_others_are_in_kafka(
