@@ -72,6 +72,11 @@ class Closings:
             found.append(Closing(name, told, len(mine), +parts, "FULFILLED" if ended else hold.state))
         return found
 
+    def begun(self, name: Name) -> None:
+        """A hold is new, though one of its name was there before, and is forgotten."""
+        for of_hold in self._closed.values():
+            of_hold.pop(name, None)
+
     def wrong(self, fact: Fact, expected: Closing) -> str | None:
         """In words what is not as expected; it counts as closed."""
         known = self._names.setdefault(fact["command_id"], expected.told)

@@ -48,6 +48,7 @@ class Ledger:
         line = self.lines.get(name)
         if command is not None and command["action"] == "HOLD":
             self._held(fact, command, line, row)
+            self._closings.begun(name)
             line = Line(fact, fact["decided_at"])
         elif line is None:
             raise Unlawful(f"{fact} is about nothing")
