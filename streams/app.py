@@ -65,9 +65,9 @@ batches = app.channel(maxsize=1)
 
 @app.agent(batches)
 async def fold_updates(works: Any) -> None:  # noqa: ANN401 - faust's streams are untyped
-    """Fold each batch, off the event loop."""
+    """Take each batch through its turn, off the event loop."""
     async for work in works:
-        work.folding.set_result(asyncio.get_running_loop().run_in_executor(work.thread, work.fold, work.batch))
+        work.turning.set_result(asyncio.get_running_loop().run_in_executor(work.thread, work.turn, work.batch))
 
 
 async def _send(work: Work) -> None:

@@ -1,7 +1,8 @@
 """The loop that keeps batches moving, as a service of the Faust app.
 
-Poll, hand the batch to the agent through its channel, wait for the fold, commit, again. Every call to Kafka runs on one
-thread of its own, so that the event loop never waits for Kafka; the batches grow by themselves under load.
+Poll, hand the batch to the agent through its channel, wait for its turn (fold, commit, poll the next), again. Every
+call to Kafka runs on one thread of its own, so that the event loop never waits for Kafka; the batches grow by
+themselves under load.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 import mode
 import structlog
@@ -20,7 +23,7 @@ import structlog
 from stockweave import metrics
 from stockweave.errors import Retriable
 from streams.assembly import Engine
-from streams.batch import Batch, FoldedPart
+from streams.batch import Batch
 from streams.processor import Processor
 from streams.restore import Stage
 
@@ -34,17 +37,29 @@ FULL_COLLECTION_EVERY = 60  # chores: it looks at all there is, which takes tens
 T = TypeVar("T")
 
 
+class Turned(NamedTuple):
+    """What a turn came to. `next`: the batch that was polled right after it, if one was.
+
+    `waits`: its batch will come again, but not at once; `is_off`: nothing can be committed any more, for the stop.
+    """
+
+    next: Batch | None = None
+    waits: bool = False
+    is_off: bool = False
+
+
 @dataclass(frozen=True)
 class Work:
-    """A batch on its way to the agent, which answers with the fold under way: a failure of it is then the pump's.
+    """A batch on its way to the agent, which answers with its turn under way: a failure of it is then the pump's.
 
-    `thread`: to fold on. It is the one that polls and commits, so that a batch stays in one core's cache.
+    `turn`: folds and commits the batch, and polls the next, all on `thread`: each time that a batch changes threads
+    takes as long as some decisions, and leaves the cache of its core behind.
     """
 
     batch: Batch
     thread: ThreadPoolExecutor
-    fold: Callable[[Batch], list[FoldedPart]]
-    folding: asyncio.Future[asyncio.Future[list[FoldedPart]]]
+    turn: Callable[[Batch], Turned]
+    turning: asyncio.Future[asyncio.Future[Turned]]
 
 
 class Pump(mode.Service):
@@ -64,6 +79,7 @@ class Pump(mode.Service):
         self._done = asyncio.Event()
         self._engine: Engine | None = None
         self._chores = 0
+        self._chores_s = 0.0  # when they are due
 
     @mode.Service.task
     async def _pump(self) -> None:
@@ -115,26 +131,34 @@ class Pump(mode.Service):
     async def _move_batches(self, engine: Engine) -> None:
         processor = engine.processor
         loop = asyncio.get_running_loop()
-        drain_until, chores_at = float("inf"), 0.0
+        drain_until = float("inf")
+        batch: Batch | None = None
         while True:
-            batch = await self._on_kafka_thread(processor.poll)
-            if batch is not None and not await self._fold_and_commit(engine, batch):
-                break
+            batch = batch or await self._on_kafka_thread(processor.poll)
+            idle = batch is None
+            if batch is not None:
+                work = Work(batch, self._kafka, partial(self._turn, engine), loop.create_future())
+                await self._send(work)
+                turned = await (await work.turning)
+                if turned.is_off:
+                    break
+                if turned.waits:
+                    await self._pause(RETRY_S)
+                if (batch := turned.next) is not None:
+                    continue
             generation = engine.standby.take()
             if generation is not None:
                 engine.standby.retire(await self._on_kafka_thread(processor.adopt, generation))
-            restoring = any(stage is not Stage.READY for stage in processor.stages().values())
-            if restoring:
-                await self._on_kafka_thread(processor.restore, batch is None)
-            now = loop.time()
-            if now >= chores_at:
-                chores_at = now + CHORES_EVERY_S
+            if _is_restoring(processor):
+                await self._on_kafka_thread(processor.restore, idle)
+            if time.monotonic() >= self._chores_s:
+                self._chores_s = time.monotonic() + CHORES_EVERY_S
                 await self._do_chores(engine)
-                if batch is None:
+                if idle:
                     await self._on_kafka_thread(processor.settle)
             if self._stopping.is_set():
-                drain_until = min(drain_until, now + DRAIN_S)
-                if now >= drain_until or (batch is None and await self._on_kafka_thread(processor.has_folded_all)):
+                drain_until = min(drain_until, loop.time() + DRAIN_S)
+                if loop.time() >= drain_until or (idle and await self._on_kafka_thread(processor.has_folded_all)):
                     break
 
     async def _do_chores(self, engine: Engine) -> None:
@@ -148,36 +172,49 @@ class Pump(mode.Service):
         for partition, events in (await self._on_kafka_thread(engine.processor.lag)).items():
             metrics.LAG_EVENTS.labels(str(partition)).set(events)
 
-    async def _fold_and_commit(self, engine: Engine, batch: Batch) -> bool:
-        """False when it was given up, for the stop: nothing can be committed any more."""
-        loop = asyncio.get_running_loop()
+    def _turn(self, engine: Engine, batch: Batch) -> Turned:
+        """Fold a batch, commit it, and poll the next one unless there is something to do before; on the pump's thread.
+
+        Raises:
+            Fatal: the worker has to start again.
+        """
         processor = engine.processor
-        work = Work(batch, self._kafka, engine.folder.fold, loop.create_future())
-        await self._send(work)
         try:
-            folded = await (await work.folding)
+            folded = engine.folder.fold(batch)
         except Retriable as why:
             log.warning("batch_waits", why=str(why))  # for the registry; the same events are polled again
             processor.rewind()
-            await self._pause(RETRY_S)
-            return True
-        began = loop.time()
-        events, outcomes = batch.events, [part.outcomes for part in folded]
+            return Turned(waits=True)
+        events, began_s = batch.events, time.monotonic()
+        outcomes = [part.outcomes for part in folded]
         kinds = [raised.kind for part in folded for raised in part.alerts]
         try:
-            committed = await self._on_kafka_thread(_commit, processor, batch, folded)
+            committed = processor.commit(batch, folded)
         except Retriable as why:
             log.warning("batch_given_up", why=str(why), events=events)
-            return False
+            return Turned(is_off=True)
+        finally:
+            folded.clear()  # let go of here: another thread's core would have to fetch it all
+            batch.parts.clear()
         if committed:
-            metrics.COMMIT_SECONDS.observe(loop.time() - began)
+            metrics.COMMIT_SECONDS.observe(time.monotonic() - began_s)
             metrics.BATCH_EVENTS.observe(events)
             for kind in kinds:
                 metrics.ALERTS_BY_KIND[kind].inc()
             for of_part in outcomes:
                 for counter, number in zip(metrics.EVENTS_BY_OUTCOME, of_part, strict=True):
-                    counter.inc(number)
-        return True
+                    if number:
+                        counter.inc(number)
+        return Turned(None if self._is_wanted(engine) else processor.poll())
+
+    def _is_wanted(self, engine: Engine) -> bool:
+        """Whether the loop has something to do between two batches."""
+        return (
+            self._stopping.is_set()
+            or time.monotonic() >= self._chores_s
+            or engine.standby.has_any
+            or _is_restoring(engine.processor)
+        )
 
     async def _pause(self, seconds: float) -> None:
         """Wait, unless the stop comes first."""
@@ -188,10 +225,5 @@ class Pump(mode.Service):
         return await asyncio.get_running_loop().run_in_executor(self._kafka, function, *args)
 
 
-def _commit(processor: Processor, batch: Batch, folded: list[FoldedPart]) -> bool:
-    """Commit, and let go of the batch here, on the thread that made it: another's core would have to fetch it all."""
-    try:
-        return processor.commit(batch, folded)
-    finally:
-        folded.clear()
-        batch.parts.clear()
+def _is_restoring(processor: Processor) -> bool:
+    return any(stage is not Stage.READY for stage in processor.stages().values())

@@ -173,6 +173,11 @@ class Standby:
         """The partitions that the worker has now."""
         self._owned = frozenset(partitions)
 
+    @property
+    def has_any(self) -> bool:
+        """Whether `take` would give a generation."""
+        return self._offered is not None
+
     def take(self) -> Rows | None:
         """The generation to go on with, if it is another: its stores are the caller's; `retire` is due next."""
         if self._offered is None:

@@ -263,29 +263,31 @@ def test_a_worker_closes_once_what_ships_also_where_it_was_killed_and_folds_agai
 
 def test_rows_behind_the_facts_catch_up_over_restarts_without_deciding_what_was_decided(deployment: Deployment) -> None:
     """A change that closed nothing, for it came before the reservation, closes nothing when it is folded again."""
-    deployment.base = deployment.base.model_copy(update={"batch_events_max": 1})
+    quick, slow = deployment.base, deployment.base.model_copy(update={"batch_events_max": 1})
     deployment.publish([COUNT])
     engine, identity = deployment.engine("w")
     drive_events(engine, 1)
     before = deployment.stock()
-    fillers = [update(Event("DELTA", f"f{n}", NOW + n, 1)) for n in range(60)]
-    deployment.publish([*fillers, shipped(1, NOW + 60)])
-    drive_events(engine, 61)
+    fillers = [update(Event("DELTA", f"f{n}", NOW + n, 1)) for n in range(400)]  # more than fit before a command
+    deployment.publish([*fillers, shipped(1, NOW + 400)])
+    drive_events(engine, 401)
     commands = deployment.ask(asked(change("HOLD", 5)))
     drive(engine, lambda: decided(deployment, commands))
     engine.processor.close()
     after = deployment.stock()
     partition = next(n for n, position in after.positions.items() if position.facts)
     put_back(deployment, partition, before, after)
+    deployment.base = slow
     engine, identity = deployment.engine_after(identity, "w")
     for _ in range(2):  # the second one leaves no fact, and a position that has none to look for
         commands += deployment.ask(asked(change("COMMIT")))
         drive(engine, partial(decided, deployment, commands))
     engine.processor.close()
     behind = deployment.stock().positions[partition]
-    assert 1 < behind.offsets[UPDATES.name] < 61, "the facts are there, and of the updates a part"
+    assert 1 < behind.offsets[UPDATES.name] < 401, "the facts are there, and of the updates a part"
+    deployment.base = quick
     engine, identity = deployment.engine_after(identity, "w")
-    drive(engine, lambda: deployment.stock().positions[partition].offsets[UPDATES.name] == 62)
+    drive(engine, lambda: deployment.stock().positions[partition].offsets[UPDATES.name] == 402)
     engine.processor.close()
     identity.release()
     check(deployment.stock(), deployment)
