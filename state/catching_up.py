@@ -44,10 +44,11 @@ class CatchingUp:
         target = self.target
         if target is None:
             return None
+        too_old = False if now_s - self._whole_at_s > self._pass_s else None
         if read_to < target:
-            return False if now_s - self._whole_at_s > self._pass_s else None
+            return too_old
         self.target = None
         if now_s - self._target_at_s > self._pass_s and read_to != ended_at:
-            return None
+            return too_old
         self._whole_at_s = max(self._whole_at_s, self._target_at_s)
         return True
