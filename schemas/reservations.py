@@ -2,7 +2,7 @@
 
 A hold is one SKU's line of a reservation, kept after its end for as long as a retry may come. A reservation of several
 SKUs is a hold too, under an empty SKU, in the partition of its id; its coordinator keeps it. The field order is that of
-schemas/avro/Hold.4.avsc (a test holds them together); on the wire it is a MessagePack array, as a row.
+schemas/avro/Hold.5.avsc (a test holds them together); on the wire it is a MessagePack array, as a row.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ HELD, COMMITTED, FULFILLED = "HELD", "COMMITTED", "FULFILLED"
 RELEASED, EXPIRED, REFUSED = "RELEASED", "EXPIRED", "REFUSED"
 PENDING = "PENDING"  # of a reservation of several SKUs, until all lines have answered
 EXTENDED, TRANSFERRED, BEGUN, NOTED = "EXTENDED", "TRANSFERRED", "BEGUN", "NOTED"  # facts, and no states
-CLOSED = "CLOSED"  # likewise
+CLOSED, UNCHANGED = "CLOSED", "UNCHANGED"  # likewise
 
 HOLD, COMMIT, FULFIL, RELEASE, EXPIRE, EXTEND = "HOLD", "COMMIT", "FULFIL", "RELEASE", "EXPIRE", "EXTEND"
 TRANSFER, ANSWER = "TRANSFER", "ANSWER"
@@ -64,6 +64,18 @@ class Step(msgspec.Struct, array_like=True, gc=False, frozen=True):
     command_id: str | None = None
 
 
+class Unchanged(msgspec.Struct, array_like=True, gc=False, frozen=True):
+    """What a command was told that changed nothing; see Hold.5.avsc. `at`: ms; `quantity`: asked for, 0: all."""
+
+    command_id: str
+    at: int
+    state: str
+    open: int = 0
+    quantity: int = 0
+    there: int = 0
+    steps: int = 0
+
+
 class Question(msgspec.Struct, array_like=True, gc=False, frozen=True):
     """What a line's writer was asked, and has not answered. `at`: when it was last asked, ms."""
 
@@ -78,7 +90,7 @@ class Question(msgspec.Struct, array_like=True, gc=False, frozen=True):
 
 
 class Line(msgspec.Struct, array_like=True, gc=False, frozen=True):
-    """One SKU of a reservation of several, as its coordinator knows it; see Hold.4.avsc. `held`: units at first."""
+    """One SKU of a reservation of several, as its coordinator knows it; see Hold.5.avsc. `held`: units at first."""
 
     sku: str
     quantity: int
@@ -98,7 +110,7 @@ class Line(msgspec.Struct, array_like=True, gc=False, frozen=True):
 
 
 class Hold(msgspec.Struct, array_like=True, gc=False, frozen=True):
-    """One SKU's line of a reservation; see Hold.4.avsc for every field. Times in ms, quantities in whole units."""
+    """One SKU's line of a reservation; see Hold.5.avsc for every field. Times in ms, quantities in whole units."""
 
     sku: str
     reservation_id: str
@@ -120,6 +132,7 @@ class Hold(msgspec.Struct, array_like=True, gc=False, frozen=True):
     supplier_id: str | None = None
     location_id: str | None = None
     preferred_locations: list[str] = []
+    unchanged: list[Unchanged] = []
 
     @property
     def held(self) -> int:
@@ -151,7 +164,7 @@ class Hold(msgspec.Struct, array_like=True, gc=False, frozen=True):
     def waits_for(self, command_id: str) -> bool:
         """Whether lines have yet to say what comes of a command."""
         if self.state == PENDING:
-            return True
+            return self.unchanged_by(command_id) is None
         return any(
             question.command_id == command_id and question.action == TRANSFER
             for line in self.lines
@@ -161,6 +174,15 @@ class Hold(msgspec.Struct, array_like=True, gc=False, frozen=True):
     def answers(self, command_id: str) -> bool:
         """Whether a command was carried out."""
         return any(step.command_id == command_id for step in self.steps)
+
+    def unchanged_by(self, command_id: str) -> Unchanged | None:
+        """What a command was told that changed nothing, if that is kept."""
+        return next((one for one in self.unchanged if one.command_id == command_id), None)
+
+    def knows(self, command_id: str) -> bool:
+        """Whether a command was decided, or is asked of lines."""
+        asked = (question.command_id for line in self.lines for question in line.asked)
+        return self.answers(command_id) or self.unchanged_by(command_id) is not None or command_id in asked
 
     def units_of(self, command_id: str) -> int:
         """Units that a command was about; 0: it was not carried out."""

@@ -87,7 +87,7 @@ class Part:
 
     @property
     def settled_to(self) -> int:
-        """`next_update` of what is decided; see ReservationFact.4.avsc."""
+        """`next_update` of what is decided; see ReservationFact.5.avsc."""
         return max(self.next_update, self.closes_from)
 
 

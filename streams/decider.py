@@ -36,7 +36,7 @@ class Asked(NamedTuple):
     """What is to be decided in a partition.
 
     `facts`: how many there were before; `at_ms`: the decision clock, at which `due` was looked for. `next_update`: see
-    ReservationFact.4.avsc. `missed`: facts that come first, for they are decided. `due`: time in ms and key of holds to
+    ReservationFact.5.avsc. `missed`: facts that come first, for they are decided. `due`: time in ms and key of holds to
     look at. `commands`: by topic. `to_cover`: keys of holds of sources that have less than is held of them.
     """
 

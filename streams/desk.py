@@ -38,7 +38,7 @@ class Desk:
         policies: those that hold now.
         facts: how many there were before.
         now_ms: the partition's decision clock.
-        next_update: see ReservationFact.4.avsc.
+        next_update: see ReservationFact.5.avsc.
 
     Attributes:
         facts: key and record of each, in order.
@@ -136,7 +136,7 @@ class Desk:
             if hold.coordinated:
                 self.sent.append(ask_to_move(hold, self._now_ms))
                 return
-            origin = Origin(self.next_fact, decision.hold.steps[-1].command_id, None, self._now_ms)
+            origin = Origin(self.next_fact, decision.command_id, None, self._now_ms)
             self._take(key, decision, origin)
             hold = decision.hold
 
@@ -203,8 +203,7 @@ class Desk:
             self._holds[key] = decision.hold
             return
         before, _ = self._notes.pop(key, (self._holds[key], origin))
-        command_id = None if decision.fact == NOTED else decision.hold.steps[-1].command_id
-        self._take(key, decision, origin._replace(command_id=command_id), before)
+        self._take(key, decision, origin._replace(command_id=decision.command_id), before)
 
     def _take(self, key: bytes, decision: Decision | None, origin: Origin, before: Hold | None = None) -> None:
         if decision is None:

@@ -1,7 +1,7 @@
 """What is answered to a command, by the hold that the view has once the command is decided: pure.
 
 A hold may have gone on since; what a command came to is told all the same, for its steps name the commands that were
-carried out. Called by the routes.
+carried out, and it keeps what others were told. Called by the routes.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from typing import Any
 
 from api.reservations.answers import Reply, refusal, reservation
 from inventory.reservations.decide import STEPS_MAX
+from inventory.reservations.unchanged import told as told_now
+from inventory.reservations.unchanged import units_asked
 from schemas.reservations import (
     COMMIT,
     COMMITTED,
@@ -26,6 +28,7 @@ from schemas.reservations import (
     TRANSFER,
     UNKNOWN_SKU,
     Hold,
+    Unchanged,
 )
 
 UNKNOWN_RESERVATION, CONFLICT = "UNKNOWN_RESERVATION", "IDEMPOTENCY_CONFLICT"
@@ -74,22 +77,40 @@ def _several_refused(hold: Hold) -> Reply:
 
 
 def of_change(command: Mapping[str, Any], hold: Hold | None, now_ms: int) -> Reply:
-    """The answer to a command on a reservation; `now_ms`: the API's, for one that lapsed and is not said so yet."""
+    """The answer to a command on a reservation.
+
+    Args:
+        command: that was decided.
+        hold: of the view; None: there is no such reservation.
+        now_ms: the API's, for a command that the hold does not know any more, and may have lapsed by.
+    """
     if hold is None:
         return unknown(command["reservation_id"])
-    action, units = command["action"], command["quantity"]
+    units = command["quantity"]
     for step in hold.steps:
         if step.command_id == command["command_id"]:
-            if units and step.units != units:
-                detail = f"the Idempotency-Key was used for {step.units} units, not {units}; ask {ANOTHER_KEY}"
-                return refusal(409, CONFLICT, detail, reservation_id=hold.reservation_id)
-            return Reply(200, reservation(hold))
-    if hold.state in SAME_ALREADY.get(action, ()):
+            return _conflict(hold, step.units, units) if units not in (0, step.units) else Reply(200, reservation(hold))
+    first, units = hold.unchanged_by(command["command_id"]), units_asked(command)
+    if first is not None and first.quantity != units:
+        return _conflict(hold, first.quantity, units)
+    return _of_unchanged(command, hold, first or told_now(command, hold, now_ms))
+
+
+def _conflict(hold: Hold, first: int, units: int) -> Reply:
+    """The same key for other units."""
+    was, now = (f"{n} units" if n else "all units" for n in (first, units))
+    detail = f"the Idempotency-Key was used for {was}, not {now}; ask {ANOTHER_KEY}"
+    return refusal(409, CONFLICT, detail, reservation_id=hold.reservation_id)
+
+
+def _of_unchanged(command: Mapping[str, Any], hold: Hold, told: Unchanged) -> Reply:
+    """The answer to a command that changed nothing."""
+    if told.state in SAME_ALREADY.get(command["action"], ()):
         return Reply(200, reservation(hold))
-    if hold.state == EXPIRED or hold.has_expired(now_ms):
+    if told.state == EXPIRED:
         detail = "the reservation has lapsed, and its units may be another's; reserve them again " + ANOTHER_KEY
         return refusal(409, EXPIRED, detail, state=EXPIRED)
-    return refusal(409, INVALID_STATE, _why(command, hold), state=hold.state, open=hold.open_units)
+    return refusal(409, INVALID_STATE, _why(command, hold, told), state=told.state, open=told.open)
 
 
 def unknown(own_id: str) -> Reply:
@@ -97,26 +118,24 @@ def unknown(own_id: str) -> Reply:
     return refusal(404, UNKNOWN_RESERVATION, f"there is no reservation {own_id!r}; send the id that a call was told")
 
 
-def _why(command: Mapping[str, Any], hold: Hold) -> str:
+def _why(command: Mapping[str, Any], hold: Hold, told: Unchanged) -> str:
+    """Of what changes later nothing is asked but what was told, so that a repeat is told the same."""
     action, location = command["action"], command["location_id"]
-    if hold.state == PENDING:
-        return "not all of its lines are decided; try again"
-    if action == TRANSFER and hold.state in (HELD, COMMITTED):
+    if told.state == PENDING:
+        return f"not all of its lines are decided; wait until they are, and ask {ANOTHER_KEY}"
+    if action == TRANSFER and told.state in (HELD, COMMITTED):
         return (
             f"{command['to_location']!r} has not enough for that, or fewer units are open; read what is available "
             f"there, and ask for no more than that {ANOTHER_KEY}"
         )
-    if hold.lines and action in (FULFIL, RELEASE) and hold.state in (HELD, COMMITTED) and command["lines"]:
-        return "a line has fewer units open than asked for, or is being transferred; read it, and ask for what is open"
-    if len(hold.steps) >= STEPS_MAX:
-        return f"the reservation has had {len(hold.steps)} steps, and no more are kept; take larger quantities"
-    if action in (FULFIL, RELEASE) and hold.state in (COMMITTED, *((HELD,) if action == RELEASE else ())):
-        there = [part for part in hold.parts if location in (None, part.location_id)]
-        units = open_units = sum(part.quantity for part in there if part.is_open)
-        if action == FULFIL:  # what its supplier alone has told of so far may be fulfilled too
-            units = sum(part.quantity for part in there if part.fulfilled_at is None)
-        what = "are open" if units == open_units else "are not fulfilled"
+    if hold.lines and action in (FULFIL, RELEASE) and told.state in (HELD, COMMITTED) and command["lines"]:
+        detail = "a line has fewer units open than asked for, or is being transferred; read it"
+        return f"{detail}, and ask for what is open {ANOTHER_KEY}"
+    if told.steps >= STEPS_MAX:
+        return f"the reservation has had {told.steps} steps, and no more are kept; take larger quantities"
+    if action in (FULFIL, RELEASE) and told.state in (COMMITTED, *((HELD,) if action == RELEASE else ())):
+        what = "are not fulfilled" if action == FULFIL else "are open"
         where = "" if location is None else f" at {location!r}"
-        return f"{units} units {what}{where}, fewer than asked for; ask for no more than that"
-    remedy = "; commit it first" if action == FULFIL and hold.state == HELD else ""
-    return f"the reservation is {hold.state}, in which it cannot be the object of {action}{remedy}"
+        return f"{told.there} units {what}{where}, fewer than asked for; ask for no more than that {ANOTHER_KEY}"
+    remedy = f"; commit it first, and ask {ANOTHER_KEY}" if action == FULFIL and told.state == HELD else ""
+    return f"the reservation is {told.state}, in which it cannot be the object of {action}{remedy}"

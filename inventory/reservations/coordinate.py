@@ -15,7 +15,17 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from inventory.policies import Policies
-from inventory.reservations.decide import STEPS_MAX, Answer, Case, Command, Decision, LineAsked, decide
+from inventory.reservations.decide import (
+    STEPS_MAX,
+    Answer,
+    Case,
+    Command,
+    Decision,
+    LineAsked,
+    decide,
+    unchanged,
+)
+from inventory.reservations.questions import command_of
 from inventory.reservations.retention import KEPT_MS_MIN
 from schemas.reservations import (
     ANSWER,
@@ -32,6 +42,7 @@ from schemas.reservations import (
     FULFILLED,
     HELD,
     HOLD,
+    MOVED,
     NO_SKU,
     NOTED,
     PENDING,
@@ -71,11 +82,18 @@ def home(command: Mapping[str, Any]) -> str:
 
 
 def coordinate(command: Command, hold: Hold | None, now_ms: int, revision: int) -> Coordinated | None:
-    """What a storefront's command comes to; None when it changes nothing. `revision`: of the policies."""
+    """What a storefront's command comes to; None when it was decided before. `revision`: of the policies."""
     if command["action"] == HOLD:
         return _begin(command, now_ms, revision) if hold is None else None
-    if hold is None or hold.has_expired(now_ms) or len(hold.steps) >= STEPS_MAX or _knows(hold, command["command_id"]):
+    if hold is None or hold.has_expired(now_ms) or hold.knows(command["command_id"]):
         return None
+    done = _asked_for(command, hold, now_ms) if len(hold.steps) < STEPS_MAX else None
+    if done is None and not command["coordinated"]:
+        return Coordinated(unchanged(command, hold, now_ms), [])
+    return done
+
+
+def _asked_for(command: Command, hold: Hold, now_ms: int) -> Coordinated | None:
     if command["action"] == TRANSFER:
         return _transfer(command, hold, now_ms)
     if hold.state not in ALLOWED.get(command["action"], ()):
@@ -115,7 +133,7 @@ def hear(hold: Hold, command: Command, now_ms: int) -> Coordinated | None:
     question, waiting = line.asked[0], line.asked[1:]
     if not answer["state"] and now_ms - hold.created_at >= KEPT_MS_MIN:  # it is forgotten, or came too late
         forgotten = replace(line, state=ENDS.get(question.action, line.state), asked=waiting)
-        return Coordinated(Decision(NOTED, _with_line(hold, forgotten), 0), [])
+        return _noted(_with_line(hold, forgotten), question, command, now_ms)
     if not answer["state"] or answer["steps"] < line.steps:
         return None  # what was asked before it is on its way again
     after = replace(line, steps=answer["steps"], asked=waiting)
@@ -128,6 +146,13 @@ def hear(hold: Hold, command: Command, now_ms: int) -> Coordinated | None:
         return _concluded(heard, now_ms)
     if question.action == TRANSFER and answer["units"]:
         return _done(heard, TRANSFERRED, now_ms, answer["units"], question.command_id)
+    return _noted(heard, question, command, now_ms)
+
+
+def _noted(heard: Hold, question: Question, command: Command, now_ms: int) -> Coordinated:
+    """An answer that makes no step; that of a transfer that came to nothing is what its storefront is told."""
+    if question.action == TRANSFER and not question.command_id.startswith(MOVED):
+        return Coordinated(unchanged(command, heard, now_ms), [])
     return Coordinated(Decision(NOTED, heard, 0), [])
 
 
@@ -354,36 +379,6 @@ def _all_open(hold: Hold) -> list[LineAsked]:
         for line in hold.lines
         if line.open_units
     ]
-
-
-def _knows(hold: Hold, command_id: str) -> bool:
-    asked = (question.command_id for line in hold.lines for question in line.asked)
-    return hold.answers(command_id) or command_id in asked
-
-
-def command_of(hold: Hold, line: Line, question: Question) -> Command:
-    """What a worker asks of a line, or of its own accord of a hold."""
-    return Command(
-        command_id=question.command_id,
-        action=question.action,
-        reservation_id=hold.reservation_id,
-        order_id=hold.order_id,
-        sku=line.sku,
-        quantity=question.quantity,
-        location_id=question.location_id,
-        channel=hold.channel,
-        received_at=question.at,
-        supplier_id=question.supplier_id,
-        preferred_locations=question.preferred_locations,
-        allow_partial=line.allow_partial,
-        expires_in_ms=1,  # it has none of its own
-        if_version=None,
-        fingerprint=hold.fingerprint,
-        coordinated=True,
-        lines=[],
-        to_location=question.to_location,
-        answer=None,
-    )
 
 
 def _done(

@@ -1,8 +1,8 @@
 """What becomes of a command: pure. The hold and the row as they are, the time and the policies in; the next hold out.
 
-Nothing is decided twice: a command that its hold has carried out, and a request for a hold that is there already, have
-no effect, and what a hold says then is the one true answer. A hold that has lapsed is ended before anything is decided
-by it. Called by the single writer of the SKU's partition, so nothing else decides meanwhile.
+Nothing is decided twice: a command that its hold has carried out or refused, and a request for a hold that is there
+already, have no effect, and what a hold says then is the one true answer. A hold that has lapsed is ended before
+anything is decided by it. Called by the single writer of the SKU's partition, so nothing else decides meanwhile.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from inventory.reservations.allocation import Wanted, allocate, obtainable
 from inventory.reservations.parts import Fits, joined, taken, units_of
 from inventory.reservations.reserved import moved, nets_at
 from inventory.reservations.retention import KEPT_MS_MIN
+from inventory.reservations.unchanged import keep, told
 from schemas.reservations import (
     COMMIT,
     COMMITTED,
@@ -29,12 +30,14 @@ from schemas.reservations import (
     FULFILLED,
     HELD,
     HOLD,
+    NOTED,
     REFUSED,
     RELEASE,
     RELEASED,
     SOLD_OUT,
     TRANSFER,
     TRANSFERRED,
+    UNCHANGED,
     UNKNOWN_SKU,
     VERSION_MISMATCH,
     Hold,
@@ -107,18 +110,33 @@ class Decision(NamedTuple):
     hold: Hold
     units: int
 
+    @property
+    def command_id(self) -> str | None:
+        """The command that it is about; None for what came of time."""
+        if self.fact == UNCHANGED:
+            return self.hold.unchanged[-1].command_id
+        return None if self.fact == NOTED else self.hold.steps[-1].command_id
+
 
 def decide(command: Command, case: Case) -> Decision | None:
-    """The next hold; None when the command changes nothing, since it was carried out already or cannot be."""
+    """The next hold; None when nothing is to be told of it: it was decided already, or there is nothing to change."""
     hold = case.hold
     if command["action"] == HOLD:
         return _hold(command, case) if _may_begin(command, case) else None
     change = CHANGES.get(command["action"])
-    if hold is None or change is None or hold.has_expired(case.now_ms) or len(hold.steps) >= STEPS_MAX:
+    if hold is None or change is None or hold.has_expired(case.now_ms) or hold.coordinated != command["coordinated"]:
         return None
-    if hold.answers(command["command_id"]) or hold.coordinated != command["coordinated"]:
+    if hold.knows(command["command_id"]):
         return None
-    return change(command, hold, case)
+    decision = change(command, hold, case) if len(hold.steps) < STEPS_MAX else None
+    if decision is None and not command["coordinated"]:  # a coordinator asks a line until it is done
+        return unchanged(command, hold, case.now_ms)
+    return decision
+
+
+def unchanged(command: Command, hold: Hold, now_ms: int) -> Decision:
+    """A storefront's command that is refused, or has nothing to do: its repeat is to be told the same."""
+    return Decision(UNCHANGED, keep(hold, told(command, hold, now_ms)), 0)
 
 
 def expire(hold: Hold, now_ms: int) -> Decision | None:

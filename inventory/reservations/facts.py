@@ -1,4 +1,4 @@
-"""Facts, as records of ReservationFact.4.avsc, and what they make of holds and rows.
+"""Facts, as records of ReservationFact.5.avsc, and what they make of holds and rows.
 
 A fact holds the whole line as it is after it, so that holds, and with the counts of suppliers the rows, come of facts
 alone. Both the worker that decides and a replay that only reads apply them here, so that neither can differ.
@@ -12,8 +12,22 @@ import msgspec
 
 from inventory.reservations.decide import Decision
 from inventory.reservations.reserved import moved
+from inventory.reservations.unchanged import keep
 from schemas.keys import hold_key, order_key
-from schemas.reservations import BEGUN, HELD, NO_SKU, NOTED, REFUSED, Hold, Line, Part, Question, Step
+from schemas.reservations import (
+    BEGUN,
+    HELD,
+    NO_SKU,
+    NOTED,
+    REFUSED,
+    UNCHANGED,
+    Hold,
+    Line,
+    Part,
+    Question,
+    Step,
+    Unchanged,
+)
 from schemas.rows import Count, PackedRow, decode_source, encode
 
 PRESENT = b"\x01"  # the value of a key that says it all; not empty, for that would be a row that is not there
@@ -25,7 +39,7 @@ Fact = dict[str, Any]
 class Origin(NamedTuple):
     """Where a decision came from. `command_offset`, `step_offset`: of what asked for it; none for what came of time.
 
-    `update_offset`: of what closed it. `next_update`: an offset of the updates, see ReservationFact.4.avsc.
+    `update_offset`: of what closed it. `next_update`: an offset of the updates, see ReservationFact.5.avsc.
     """
 
     number: int
@@ -67,6 +81,7 @@ def fact_of(decision: Decision, origin: Origin) -> Fact:
         "supplier_id": hold.supplier_id,
         "location_id": hold.location_id,
         "preferred_locations": hold.preferred_locations,
+        "unchanged": msgspec.structs.asdict(hold.unchanged[-1]) if decision.fact == UNCHANGED else None,
     }
 
 
@@ -93,7 +108,7 @@ def hold_after(before: Hold | None, fact: Fact) -> Hold:
     if begins(fact):
         before = None
     steps = [] if before is None else before.steps
-    if fact["fact"] != NOTED:
+    if fact["fact"] not in (NOTED, UNCHANGED):
         steps = [*steps, Step(fact["fact"], fact["decided_at"], fact["units"], fact["command_id"] or None)]
     after = Hold(
         fact["sku"],
@@ -116,7 +131,10 @@ def hold_after(before: Hold | None, fact: Fact) -> Hold:
         fact["supplier_id"],
         fact["location_id"],
         fact["preferred_locations"],
+        [] if before is None else before.unchanged,
     )
+    if fact["unchanged"] is not None:
+        after = keep(after, Unchanged(**fact["unchanged"]))
     if after.is_open or after.ended_at is not None:
         return after
     return msgspec.structs.replace(after, ended_at=fact["decided_at"])
@@ -127,7 +145,7 @@ def row_after(row: PackedRow, before: Hold | None, after: Hold) -> bool:
 
     What a hold of the same id had that was forgotten when this one began stays reserved, as it does without this one.
     """
-    if len(after.steps) == 1:
+    if len(after.steps) == 1 and not after.unchanged:
         before = None
     touched = {part.source for hold in (before, after) if hold is not None for part in hold.parts}
     counts: dict[str, Count | None] = {}

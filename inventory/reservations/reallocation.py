@@ -13,9 +13,9 @@ from typing import NamedTuple
 from inventory.availability import Availability, availability
 from inventory.policies import DEFAULT_CHANNEL, Policies, Rules
 from inventory.reservations.allocation import Wanted, obtainable
-from inventory.reservations.coordinate import command_of
 from inventory.reservations.decide import STEPS_MAX, Case, Command, Decision, LineAsked, transferred
 from inventory.reservations.parts import Fits, units_of
+from inventory.reservations.questions import command_of
 from schemas.keys import source_key
 from schemas.reservations import HELD, MOVED, NO_SKU, TRANSFER, Hold, Line, Question
 from schemas.rows import StockRow

@@ -7,7 +7,7 @@ nobody asked for.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -16,13 +16,14 @@ from typing import Any, NamedTuple
 from api.reservations import ids
 from api.reservations.routes import ACTIONS
 from schemas.keys import partition_of
-from schemas.reservations import COMMITTED, EXTENDED, FULFILLED, HELD, REFUSED, RELEASED, Hold
+from schemas.reservations import COMMITTED, EXTENDED, FULFILLED, HELD, REFUSED, RELEASED, UNCHANGED, Hold
 from tests.linearizability.calls import RESERVE
 from tests.linearizability.history import Attempt, Look, Record, Stocked
 from tests.reservations import holds_by
 
 FIRST = (HELD, REFUSED)
 FACTS = {"commit": COMMITTED, "release": RELEASED, "fulfil": FULFILLED, "extend": EXTENDED}
+KEPT = 16  # refused changes of a reservation, whose repeats are told the same
 Fact = Mapping[str, Any]
 
 
@@ -95,10 +96,11 @@ def check(evidence: Evidence) -> Findings:
 
 
 def _log(evidence: Evidence) -> Iterator[str]:
-    """Facts are numbered without a gap; a reservation begins once; no command is carried out twice."""
+    """Facts are numbered without a gap; a reservation begins once; no command is carried out twice, or once refused."""
     numbers: dict[int, int] = defaultdict(int)
     begun: Counter[str] = Counter()
     carried_out: Counter[tuple[str, str]] = Counter()
+    refused: dict[str, deque[str]] = defaultdict(lambda: deque(maxlen=KEPT))
     for fact in evidence.facts:
         partition = partition_of(fact["sku"].encode(), evidence.partitions)
         if fact["number"] != numbers[partition]:
@@ -109,7 +111,11 @@ def _log(evidence: Evidence) -> Iterator[str]:
             begun[own_id] += 1
         elif not begun[own_id]:
             yield f"{own_id} is {fact['fact']} before it was made"
-        if fact["command_id"]:
+        if fact["command_id"] in refused[own_id]:
+            yield f"{fact['command_id']} of {own_id} is {fact['fact']}, and it was refused before"
+        if fact["fact"] == UNCHANGED:
+            refused[own_id].append(fact["command_id"])
+        elif fact["command_id"]:
             carried_out[own_id, fact["command_id"]] += 1
     yield from (f"{own_id} was made {times} times" for own_id, times in begun.items() if times > 1)
     for (own_id, command), times in carried_out.items():
@@ -207,7 +213,7 @@ def _asked_for(evidence: Evidence) -> Iterator[str]:
     actions = {fact: action for action, fact in FACTS.items()}
     for fact in evidence.facts:
         own_id, command = fact["reservation_id"], fact["command_id"]
-        if fact["sku"] not in skus or not command or (own_id, command) in named:
+        if fact["sku"] not in skus or not command or (own_id, command) in named or fact["fact"] == UNCHANGED:
             continue
         of = (fact["sku"], RESERVE) if fact["fact"] in FIRST else (own_id, actions[fact["fact"]])
         without[of] -= 1

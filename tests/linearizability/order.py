@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from api.reservations import ids
 from api.reservations.routes import ACTIONS
-from schemas.reservations import EXPIRED
+from schemas.reservations import EXPIRED, UNCHANGED
 from tests.linearizability.calls import RESERVE
 from tests.linearizability.conservation import FACTS, FIRST, Fact
 from tests.linearizability.history import Attempt, Decided, Record
@@ -22,6 +22,8 @@ def order(facts: Iterable[Fact], records: Iterable[Record]) -> Iterator[Decided]
     named, unnamed = _asked(records)
     skus = {one.sku for one in (*named.values(), *unnamed.values())}
     for fact in facts:
+        if fact["fact"] == UNCHANGED:
+            continue
         own_id, command = fact["reservation_id"], fact["command_id"]
         action = RESERVE if fact["fact"] in FIRST else ACTION_OF[fact["fact"]]
         asked = named.get((own_id, command)) or unnamed.get((own_id, action))

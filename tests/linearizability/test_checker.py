@@ -108,6 +108,8 @@ def given_back(call: int, between: tuple[int, int], key: str) -> Attempt:
 
 A, B, C, D = (0, 10), (20, 30), (40, 50), (60, 70)
 WHOLE = (0, 70)
+NOT_YET: dict[str, Any] = {"code": "INVALID_STATE", "state": HELD, "open": 1}
+"""Why what is not committed cannot be shipped."""
 SMALL: dict[str, tuple[str, list[Attempt]]] = {
     "one has the last unit": (OK, [reserved(1, A, "a"), refused(2, B, "b")]),
     "two have the last unit": (ILLEGAL, [reserved(1, A, "a"), reserved(2, B, "b")]),
@@ -204,12 +206,57 @@ SMALL: dict[str, tuple[str, list[Attempt]]] = {
             change(2, C, "a", "fulfil", status=409, told={"code": "INVALID_STATE", "state": COMMITTED, "open": 1}),
         ],
     ),
-    "a first attempt comes when its repeat has been refused": (
+    "a repeat is told why the first attempt was refused, which nobody heard of": (
         OK,
         [
             reserved(1, A, "a"),
             change(2, (12, 13), "a", "fulfil"),
-            change(2, (14, 15), "a", "fulfil", status=409, told={"code": "INVALID_STATE", "state": HELD, "open": 1}),
+            changed(3, B, "a", "commit", COMMITTED, (1, 0)),
+            change(2, C, "a", "fulfil", status=409, told=NOT_YET),
+        ],
+    ),
+    "what was refused is told so ever after": (
+        OK,
+        [
+            reserved(1, A, "a"),
+            change(2, (12, 13), "a", "fulfil", key="k", status=409, told=NOT_YET),
+            changed(3, B, "a", "commit", COMMITTED, (1, 0)),
+            change(4, C, "a", "fulfil", key="k", status=409, told=NOT_YET),
+        ],
+    ),
+    "what was refused is told so ever after, also if nobody heard of it": (
+        OK,
+        [
+            reserved(1, A, "a"),
+            change(2, (12, 13), "a", "fulfil", key="k"),
+            changed(3, B, "a", "commit", COMMITTED, (1, 0)),
+            change(4, C, "a", "fulfil", key="k", status=409, told=NOT_YET),
+        ],
+    ),
+    "what was refused is carried out by a repeat": (
+        ILLEGAL,
+        [
+            reserved(1, A, "a"),
+            change(2, (12, 13), "a", "fulfil", key="k", status=409, told=NOT_YET),
+            changed(3, B, "a", "commit", COMMITTED, (1, 0)),
+            changed(4, C, "a", "fulfil", "FULFILLED", (0, 1), key="k"),
+        ],
+    ),
+    "what was refused is refused for another reason": (
+        ILLEGAL,
+        [
+            reserved(1, A, "a"),
+            change(2, (12, 13), "a", "fulfil", key="k", status=409, told=NOT_YET),
+            given_back(3, B, "a"),
+            change(4, C, "a", "fulfil", key="k", status=409, told=NOT_YET | {"state": RELEASED, "open": 0}),
+        ],
+    ),
+    "a first attempt comes when its repeat has been refused, and is carried out": (
+        ILLEGAL,
+        [
+            reserved(1, A, "a"),
+            change(2, (12, 13), "a", "fulfil"),
+            change(2, (14, 15), "a", "fulfil", status=409, told=NOT_YET),
             changed(3, B, "a", "commit", COMMITTED, (1, 0)),
             changed(4, C, "a", "commit", "FULFILLED", (0, 1)),
         ],

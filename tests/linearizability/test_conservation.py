@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from schemas.reservations import COMMITTED, HELD, RELEASED
+from schemas.reservations import COMMITTED, HELD, RELEASED, UNCHANGED
 from tests.linearizability.conservation import Evidence, Row, check, last_told
 from tests.linearizability.history import Attempt
 from tests.linearizability.imagined import DOOR, SKU, Clients, Writer
@@ -44,8 +44,15 @@ def a_lost_fact(evidence: Evidence) -> str:
 
 
 def a_lost_release(evidence: Evidence) -> str:
-    drop(evidence, a_fact(evidence, RELEASED))
+    last = {fact["reservation_id"]: fact for fact in evidence.facts}  # what is refused later tells of it too
+    drop(evidence, next(dict(fact) for fact in last.values() if fact["fact"] == RELEASED))
     return "are taken by the log"
+
+
+def a_refused_command_that_is_carried_out(evidence: Evidence) -> str:
+    fact = dict(next(fact for fact in evidence.facts if fact["fact"] == UNCHANGED))
+    evidence.facts.append(fact | {"number": len(evidence.facts), "fact": COMMITTED, "unchanged": None})
+    return "it was refused before"
 
 
 def an_answer_that_is_not_in_the_log(evidence: Evidence) -> str:
@@ -110,7 +117,13 @@ def a_reservation_that_no_read_tells(evidence: Evidence) -> str:
 
 HARM: list[Callable[[Evidence], str]] = [
     *(a_lost_fact, a_lost_release, an_answer_that_is_not_in_the_log, a_command_carried_out_twice),
-    *(a_reservation_made_twice, a_fact_that_nobody_asked_for, a_change_before_its_beginning, a_unit_too_many),
+    *(
+        a_refused_command_that_is_carried_out,
+        a_reservation_made_twice,
+        a_fact_that_nobody_asked_for,
+        a_change_before_its_beginning,
+        a_unit_too_many,
+    ),
     *(a_unit_too_few_reserved, a_hold_that_differs, a_reservation_told_otherwise, a_reservation_that_no_read_tells),
 ]
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from inventory.reservations.decide import Decision, expire
 from schemas.reservations import COMMITTED, HELD, REFUSED, RELEASED, Hold
 from tests.linearizability.calls import RESERVE, Asked
@@ -123,6 +125,21 @@ class RefusalTakenBack(Wrong):
         super().carry_out(asked, now_ms)
 
 
+class RefusedChangeIsDecidedAnew(Wrong):
+    """The repeat of a change that was refused, or had nothing to do, is told another thing than the first one."""
+
+    def carry_out(self, asked: Asked, now_ms: int) -> None:
+        own_id = reservation_of(asked)
+        hold = self.holds.get(own_id)
+        first = None if hold is None else hold.unchanged_by(self.command(asked)["command_id"])
+        if hold is not None and first is not None:
+            is_other = (first.state, first.open) != (hold.state, hold.open_units)
+            if is_other and self.plant():
+                kept = [one for one in hold.unchanged if one != first]
+                self.holds[own_id] = replace(hold, unchanged=kept)
+        super().carry_out(asked, now_ms)
+
+
 class RepeatGetsMore(Wrong):
     """A repeat of a call that reserved is told another quantity than the first one."""
 
@@ -168,5 +185,5 @@ class StaleRepeat(Wrong):
 
 WRONG = [
     *(DoubledUnit, LostRelease, LostCommit, LapsedTooEarly, PromisedBeforeItIsTaken, DoneAgain, RefusalTakenBack),
-    *(RepeatGetsMore, StaleRepeat),
+    *(RefusedChangeIsDecidedAnew, RepeatGetsMore, StaleRepeat),
 ]

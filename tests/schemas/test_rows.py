@@ -34,6 +34,7 @@ SHAPES: dict[type[msgspec.Struct], dict[str, Any]] = {
     reservations.Hold: HOLD,
     reservations.Part: field(HOLD, "parts")["items"],
     reservations.Step: field(HOLD, "steps")["items"],
+    reservations.Unchanged: field(HOLD, "unchanged")["items"],
     reservations.Line: LINE,
     reservations.Question: field(LINE, "asked")["items"],
 }

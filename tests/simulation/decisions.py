@@ -75,7 +75,7 @@ class Decisions:
         told = {(hold.sku, hold.reservation_id): _hold_in_words(hold) for hold in holds}
         several = {("", name): each for name, each in ledger.several.reservations.items()}
         lines = {
-            name: [each.state, each.fact["parts"], each.created_at, each.fact["expires_at"], each.steps]
+            name: [each.state, each.fact["parts"], each.created_at, each.fact["expires_at"], each.steps, each.unchanged]
             for name, each in (ledger.lines | several).items()
         }
         if told != lines:
@@ -213,7 +213,7 @@ class _Turn:
             self._ledger.take(self._waiting.pop(), one, None)
         elif one is not None and one.command is not None:
             row = self._row(one.command["sku"])
-            if self._ledger.was_possible(one.command, self._now_ms, row):
+            if self._ledger.is_owed(one.command, self._now_ms, row):
                 raise Wrong(f"partition {self._number}: nothing came of {one.command}")
 
     def notes(self, asked: dict[int, Asked]) -> None:
@@ -282,7 +282,8 @@ def _in_words(row: StockRow) -> dict[str, list[list[Any]]]:
 def _hold_in_words(hold: Hold) -> list[Any]:
     parts = [{name: getattr(part, name) for name in part.__struct_fields__} for part in hold.parts]
     steps = [[step.fact, step.at, step.units, step.command_id] for step in hold.steps]
-    return [hold.state, parts, hold.created_at, hold.expires_at, steps]
+    unchanged = [{name: getattr(one, name) for name in one.__struct_fields__} for one in hold.unchanged]
+    return [hold.state, parts, hold.created_at, hold.expires_at, steps, unchanged]
 
 
 def _folded(position: Position) -> int:

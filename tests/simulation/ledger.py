@@ -13,7 +13,8 @@ from tests.simulation.asking import Asked
 from tests.simulation.auditor import Row
 from tests.simulation.closings import Closing, Closings, Hold, Name, units_of, where
 from tests.simulation.lines import Fact, Line, at_their_time, fits, is_open, is_target, open_more
-from tests.simulation.several import Several, Unlawful, has_lapsed
+from tests.simulation.several import Several
+from tests.simulation.unchanged import Unlawful, has_lapsed, is_known, keep
 
 LATE_MS = 43_200_000  # a line is held within half a day, or not at all
 
@@ -52,6 +53,10 @@ class Ledger:
             line = Line(fact, fact["decided_at"])
         elif line is None:
             raise Unlawful(f"{fact} is about nothing")
+        elif fact["fact"] == "UNCHANGED":
+            self._unchanged(fact, command, line, row)
+            line.fact = fact
+            return
         else:
             self._changed(fact, command, line, row)
         line.fact = fact
@@ -154,6 +159,17 @@ class Ledger:
         if fact["state"] != ended:
             raise Unlawful(f"{fact} ends as {fact['state']}, expected {ended}")
 
+    def _unchanged(self, fact: Fact, command: dict[str, Any] | None, line: Line, row: Row | None) -> None:
+        """Refused, or nothing to do: it could not be done, is told for the first time, and leaves all as it was."""
+        same = [fact[name] == line.fact[name] for name in ("state", "parts", "expires_at", "coordinated")]
+        if command is None or command["coordinated"] or not all(same) or not self.is_owed(command, self._clock, row):
+            raise Unlawful(f"{fact} came of {command}, and before was {line.fact}, with {line.unchanged}")
+        if has_lapsed(line.fact, self._clock) or self.was_possible(command, self._clock, row):
+            raise Unlawful(f"{fact} came of {command}, which could be done to {line.fact}")
+        open_units, there = units_of(line.parts)["open"], units_of(line.parts, command["location_id"])
+        units = {"FULFIL": there["open"] + there["told"], "RELEASE": there["open"]}.get(command["action"], 0)
+        keep(line.unchanged, fact, command, (open_units, units, len(line.steps)))
+
     def closings(self, update: dict[str, Any], now_ms: int) -> list[Closing]:
         """What an accepted change that ships for an order must do."""
         return self._closings.due(
@@ -250,8 +266,17 @@ class Ledger:
             raise Unlawful(f"{name} is forgotten at {now_ms}, and is kept for {retention_ms} ms after {ended_at}")
         return ended_at
 
+    def is_owed(self, command: dict[str, Any], now_ms: int, row: Row | None) -> bool:
+        """Whether a command that left no fact should have left one."""
+        if command["action"] in ("HOLD", "ANSWER") or command["coordinated"]:
+            return self.was_possible(command, now_ms, row)
+        if not command["sku"]:
+            return self.several.is_owed(command)
+        line = self.lines.get((command["sku"], command["reservation_id"]))
+        return line is not None and not line.fact["coordinated"] and not is_known(command, line)
+
     def was_possible(self, command: dict[str, Any], now_ms: int, row: Row | None) -> bool:
-        """Whether a command that left no fact could have been carried out."""
+        """Whether a command could be carried out."""
         if command["action"] == "ANSWER" or (command["coordinated"] and not command["sku"]):
             return False  # what is known by it, or asked of lines, is looked at in the end
         if not command["sku"]:
@@ -259,7 +284,7 @@ class Ledger:
         line = self.lines.get((command["sku"], command["reservation_id"]))
         if command["action"] == "HOLD":
             return (line is None or _is_former(line, command)) and not _is_late(command, now_ms)
-        if line is None or any(step[3] == command["command_id"] for step in line.steps):
+        if line is None or is_known(command, line):
             return False
         if has_lapsed(line.fact, now_ms) or line.fact["coordinated"] != command["coordinated"]:
             return False

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.simulation.closings import where
-from tests.simulation.several import Unlawful
+from tests.simulation.unchanged import Unlawful
 
 Fact = dict[str, Any]
 SLOW = {"bolt": 30_000}  # ms by which counts of a supplier know of sales later, by its policy
@@ -20,6 +20,7 @@ class Line:
     fact: Fact
     created_at: int
     steps: list[list[Any]] = field(default_factory=list)
+    unchanged: list[Fact] = field(default_factory=list)
     ended_at: int | None = None
 
     def note_end(self) -> None:

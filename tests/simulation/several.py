@@ -10,18 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.simulation.closings import units_of
+from tests.simulation.unchanged import Unlawful, has_lapsed, is_known, keep
 
 Fact = dict[str, Any]
 Command = dict[str, Any]
-
-
-class Unlawful(AssertionError):
-    """A fact that may not be; the message says which, and why."""
-
-
-def has_lapsed(fact: Fact, now_ms: int) -> bool:
-    """Whether what a fact tells has lapsed since."""
-    return fact["state"] in ("HELD", "PENDING") and fact["expires_at"] is not None and fact["expires_at"] <= now_ms
 
 
 @dataclass
@@ -33,6 +25,7 @@ class Reservation:
     created_at: int
     ended_at: int | None = None
     steps: list[list[Any]] = field(default_factory=list)
+    unchanged: list[Fact] = field(default_factory=list)
 
     @property
     def state(self) -> str:
@@ -57,9 +50,13 @@ class Several:
             self._lapsed(fact, known)
         elif command["action"] == "ANSWER" or command["coordinated"]:
             self._heard(fact, command, known)
+        elif fact["fact"] == "UNCHANGED":
+            self._unchanged(fact, command, known)
         else:
             self._changed(fact, command, known)
-        if fact["fact"] != "NOTED":
+        if fact["unchanged"] is not None:
+            keep(known.unchanged, fact, command, (_open(fact), 0, len(known.steps)))
+        if fact["fact"] not in ("NOTED", "UNCHANGED"):
             known.steps.append([fact["fact"], fact["decided_at"], fact["units"], fact["command_id"] or None])
         if known.ended_at is None and fact["state"] not in ("PENDING", "HELD", "COMMITTED"):
             known.ended_at = fact["decided_at"]
@@ -82,13 +79,14 @@ class Several:
 
     def _heard(self, fact: Fact, command: Command, known: Reservation) -> None:
         """All or nothing, unless less will do."""
-        if fact["fact"] in ("NOTED", "TRANSFERRED", "CLOSED"):
+        if fact["fact"] in ("NOTED", "TRANSFERRED", "CLOSED", "UNCHANGED"):
             waits = known.state == "PENDING" and all(line["state"] for line in fact["lines"])
             if fact["state"] != _settled(known.state, fact) or waits:
                 raise Unlawful(f"{fact} leaves {known.fact} undecided, or changes it")
             told = command["answer"] and (command["answer"]["units"], command["command_id"])
             if fact["fact"] == "CLOSED" and (fact["units"], fact["command_id"]) != told:
                 raise Unlawful(f"{fact} closes what {command} does not tell")
+            self._transferred(fact, command, known)
             return
         enough = [line["held"] >= line["quantity"] or known.asked["allow_partial"] for line in fact["lines"]]
         expected = "HELD" if all(enough) and any(line["held"] for line in fact["lines"]) else "REFUSED"
@@ -98,6 +96,22 @@ class Several:
             raise Unlawful(f"{fact} came of answers, expected {expected}; before was {known.fact}")
         if has_lapsed(known.fact, fact["decided_at"]) or (expected == "REFUSED" and _open(fact)):
             raise Unlawful(f"{fact} came too late, or keeps what is to be given back")
+
+    def _transferred(self, fact: Fact, command: Command, known: Reservation) -> None:
+        """Each transfer that a storefront has asked for is told as done, or as refused, by its line's answer."""
+        answered = _transfers(known.fact) - _transfers(fact)
+        told = {fact["command_id"]} if fact["fact"] in ("TRANSFERRED", "UNCHANGED") else set()
+        units = command["answer"]["units"] if command["answer"] is not None else 0
+        if answered - told or (fact["fact"] == "UNCHANGED" and (answered != told or units)):
+            raise Unlawful(f"{fact} came of {command}, and before was {known.fact}")
+
+    def _unchanged(self, fact: Fact, command: Command, known: Reservation) -> None:
+        """Refused, or nothing to do: it could not be done, and is told for the first time."""
+        same = [fact[name] == known.fact[name] for name in ("state", "expires_at", "lines")]
+        if not all(same) or not self.is_owed(command) or self.was_possible(command, fact["decided_at"]):
+            raise Unlawful(f"{fact} came of {command}, and before was {known.fact}")
+        if has_lapsed(known.fact, fact["decided_at"]):
+            raise Unlawful(f"{fact} was decided by what had lapsed")
 
     def _changed(self, fact: Fact, command: Command, known: Reservation) -> None:
         if not self.was_possible(command, fact["decided_at"]):
@@ -131,15 +145,19 @@ class Several:
             raise Unlawful(f"{name} is forgotten, and is {known}")
         return known.ended_at
 
+    def is_owed(self, command: Command) -> bool:
+        """Whether a storefront's command has to be told of."""
+        known = self.reservations.get(command["reservation_id"])
+        if command["action"] == "HOLD" or known is None:
+            return command["action"] == "HOLD" and known is None
+        return command["command_id"] not in _waiting(known.fact) and not is_known(command, known)
+
     def was_possible(self, command: Command, now_ms: int) -> bool:
         """Whether a storefront's command could be carried out."""
         known = self.reservations.get(command["reservation_id"])
         if command["action"] == "HOLD":
             return known is None
-        if known is None or has_lapsed(known.fact, now_ms):
-            return False
-        waiting = [question["command_id"] for line in known.fact["lines"] for question in line["asked"]]
-        if command["command_id"] in waiting or any(step[3] == command["command_id"] for step in known.steps):
+        if known is None or has_lapsed(known.fact, now_ms) or not self.is_owed(command):
             return False
         states = {"COMMIT": ("HELD",), "EXTEND": ("HELD",), "FULFIL": ("COMMITTED",)}
         if known.state not in states.get(command["action"], ("HELD", "COMMITTED")):
@@ -152,6 +170,16 @@ class Several:
             return len(command["lines"]) == 1 and any(_line_open(line) for line in asked)
         named = _named(known.fact, command)
         return bool(named) and all(_can(line, each, command["action"]) for line, each in named)
+
+
+def _waiting(fact: Fact) -> dict[str, str]:
+    """The ids of what lines were asked and have not answered, each with what it asks."""
+    return {question["command_id"]: question["action"] for line in fact["lines"] for question in line["asked"]}
+
+
+def _transfers(fact: Fact) -> set[str]:
+    """Those of transfers that a storefront asks for."""
+    return {name for name, action in _waiting(fact).items() if action == "TRANSFER" and not name.startswith("moved:")}
 
 
 def _settled(state: str, fact: Fact) -> str:

@@ -64,12 +64,16 @@ def _hold_waits(simulation: Simulation, number: int, holds: list[Hold]) -> str:
 
 
 def _kept_too_long(simulation: Simulation, number: int, hold: Hold) -> bool:
-    """Whether it should have been forgotten; what waited for a line's answer, from that answer on."""
+    """Whether it should have been forgotten.
+
+    What waited for a line's answer, from that answer on; what was refused a change, from that on, for a transaction
+    forgets no hold that it writes.
+    """
     if hold.ended_at is None:
         return False
     retention_ms = simulation.scenario.retention_ms
     late_from = simulation.clock.now_ms() - retention_ms // 100 - LATE_MS
-    if hold.ended_at + retention_ms >= late_from or not hold.lines:
+    if hold.ended_at + retention_ms >= late_from or not (hold.lines or hold.unchanged):
         return hold.ended_at + retention_ms < late_from
     key = keys.hold_key(hold.sku, hold.reservation_id)
     written = [r.timestamp for r in simulation.cluster.log(STOCK.name, number).records if r.key == key]

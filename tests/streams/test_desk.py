@@ -9,7 +9,20 @@ import pytest
 
 from inventory.policies import Policies
 from schemas.keys import hold_key
-from schemas.reservations import ASK_AGAIN_MS, COMMIT, EXPIRED, HELD, HOLD, NO_SKU, PENDING, Hold, Line, Part, Question
+from schemas.reservations import (
+    ASK_AGAIN_MS,
+    COMMIT,
+    EXPIRED,
+    HELD,
+    HOLD,
+    NO_SKU,
+    PENDING,
+    UNCHANGED,
+    Hold,
+    Line,
+    Part,
+    Question,
+)
 from schemas.rows import encode
 from state.database import Resources
 from state.store import PartitionStore
@@ -58,4 +71,5 @@ def test_a_hold_that_has_lapsed_is_ended_before_anything_is_decided_by_it(store:
     asked = command(COMMIT, reservation_id="r2", command_id="c")
     desk.fetch([asked], [], [])
     desk.carry_out(asked, 0)
-    assert [fact["fact"] for _, fact in desk.facts] == [EXPIRED]
+    assert [fact["fact"] for _, fact in desk.facts] == [EXPIRED, UNCHANGED]
+    assert (desk.facts[1][1]["state"], desk.facts[1][1]["unchanged"]["state"]) == (EXPIRED, EXPIRED)

@@ -11,7 +11,7 @@ from confluent_kafka import Producer
 from inventory.availability import availability
 from inventory.policies import Policies
 from schemas import keys
-from schemas.reservations import COMMITTED, EXPIRED, HELD, HOLD, REFUSED, RELEASED, Hold
+from schemas.reservations import COMMITTED, EXPIRED, HELD, HOLD, REFUSED, RELEASED, UNCHANGED, Hold
 from schemas.rows import StockRow, encode
 from schemas.topics import COMMANDS, RESERVATIONS, STOCK
 from streams.assembly import Engine
@@ -105,6 +105,28 @@ def test_a_command_that_comes_twice_is_carried_out_once(deployment: Deployment) 
     seen = deployment.stock()
     assert [s.fact for s in seen.holds["r1"].steps] == [HELD, COMMITTED, "FULFILLED"]
     assert seen.holds["r1"].open_units == 3
+    check(seen, deployment)
+
+
+def test_a_repeat_of_a_refused_change_gets_the_first_answer_from_the_next_worker_too(deployment: Deployment) -> None:
+    ship = dict(command("FULFIL", reservation_id="r1", command_id="ship-1", quantity=0))
+    commit = dict(command("COMMIT", reservation_id="r1", command_id="commit", quantity=0))
+    engine, identity = stocked(deployment, 9)
+    asked = deployment.ask([hold(1, 4), ship, ship])
+    drive(engine, lambda: decided(deployment, asked))
+    first = deployment.stock().holds["r1"].unchanged
+    assert [(one.command_id, one.state, one.open, one.there) for one in first] == [("ship-1", HELD, 4, 4)]
+    crash(engine, deployment, "w", "again")
+    engine, identity_again = deployment.engine("again")
+    drive(engine, ready(engine, PARTITIONS), timeout_s=30)
+    asked += deployment.ask([commit, ship])
+    drive(engine, lambda: decided(deployment, asked))
+    engine.processor.close()
+    identity.release()
+    identity_again.release()
+    seen = deployment.stock()
+    assert (seen.holds["r1"].state, seen.holds["r1"].open_units, seen.holds["r1"].unchanged) == (COMMITTED, 4, first)
+    assert [fact["fact"] for fact in deployment.facts()] == [HELD, UNCHANGED, COMMITTED]
     check(seen, deployment)
 
 

@@ -18,7 +18,7 @@ from inventory.reservations.facts import Origin, fact_of, hold_after, keys_of, r
 from inventory.reservations.shipments import Shipment, close
 from schemas.codec import Codec
 from schemas.registry import FileRegistry
-from schemas.reservations import ANSWER, NO_SKU, NOTED, Hold
+from schemas.reservations import ANSWER, NO_SKU, NOTED, UNCHANGED, Hold
 from schemas.rows import PackedRow, StockRow, decode_packed_row, decode_row, encode, encode_row
 from schemas.topics import COMMANDS
 from stockweave.clients import CLIENT_LOGGER
@@ -180,8 +180,9 @@ class Worker:
         name = hold.sku, hold.reservation_id
         before = self.holds.get(name)
         if hold.lines and decision.fact != NOTED:
-            command_id = hold.steps[-1].command_id
-        fact = fact_of(decision, Origin(self._facts, command_id, offset, hold.steps[-1].at))
+            command_id = decision.command_id
+        at_ms = hold.unchanged[-1].at if decision.fact == UNCHANGED else hold.steps[-1].at
+        fact = fact_of(decision, Origin(self._facts, command_id, offset, at_ms))
         self._facts += 1
         after = self.holds[name] = hold_after(before, fact)
         records = records_of(before, after)

@@ -90,7 +90,7 @@ class Shops:
 
     def _fact(self, decision: Decision, before: Hold | None, command_id: str | None) -> Hold:
         if decision.fact != "NOTED":
-            command_id = decision.hold.steps[-1].command_id
+            command_id = decision.command_id
         fact = fact_of(decision, Origin(self.facts, command_id, None, self.now_ms))
         self.facts += 1
         after = hold_after(before, fact)

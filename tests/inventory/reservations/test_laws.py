@@ -11,7 +11,7 @@ from inventory.reservations.decide import Command
 from inventory.reservations.facts import Fact, hold_after, records_of, row_after
 from inventory.reservations.reserved import of_holds
 from schemas.policies import Policy
-from schemas.reservations import ACTIONS, EXPIRED, HELD, HOLD, REFUSED, RELEASED, Hold
+from schemas.reservations import ACTIONS, EXPIRED, HELD, HOLD, REFUSED, RELEASED, UNCHANGED, Hold
 from schemas.rows import Open, decode_source
 from tests.inventory.reservations.builders import NOW, command
 from tests.inventory.reservations.shop import SOURCES, Counted, Shop, counted, stock
@@ -98,7 +98,9 @@ def test_a_hold_that_lapsed_gives_its_units_back_before_anything_is_decided() ->
     shop.now_ms += 1_000
     assert shop.ask(command(reservation_id="r2", command_id="c2")) is not None
     assert [fact["fact"] for fact in shop.facts] == [HELD, EXPIRED, HELD]
-    assert shop.ask(command("COMMIT", command_id="c3", quantity=0)) is None
+    refused = shop.ask(command("COMMIT", command_id="c3", quantity=0))
+    assert refused is not None
+    assert (refused.fact, refused.hold.state) == (UNCHANGED, EXPIRED)
 
 
 def test_a_request_that_was_decided_is_not_decided_again() -> None:

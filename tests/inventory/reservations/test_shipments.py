@@ -24,6 +24,7 @@ from schemas.reservations import (
     HELD,
     RELEASE,
     RELEASED,
+    UNCHANGED,
     Hold,
     Step,
 )
@@ -108,7 +109,9 @@ def test_all_that_the_shop_fulfils_at_once_are_the_units_that_the_supplier_told_
     shop.ask(command("FULFIL", command_id="f", quantity=0))
     hold = shop.holds["r1"]
     assert (hold.state, told_by_shop(hold), told_by_supplier(hold), hold.steps[-1].units) == (FULFILLED, 4, 3, 4)
-    assert shop.ask(command("FULFIL", command_id="again", quantity=1)) is None
+    refused = shop.ask(command("FULFIL", command_id="again", quantity=1))
+    assert refused is not None
+    assert refused.fact == UNCHANGED
     assert shop.available() == 6
 
 
@@ -120,7 +123,9 @@ def test_what_has_been_given_back_is_not_shipped_and_what_has_left_is_not_given_
     [decision] = shop.ship(shipment(NORTH, 9, NOW + 1))
     assert decision.units == 3
     assert shop.holds["r1"].state == FULFILLED
-    assert shop.ask(command("RELEASE", command_id="y", quantity=1)) is None
+    refused = shop.ask(command("RELEASE", command_id="y", quantity=1))
+    assert refused is not None
+    assert refused.fact == UNCHANGED
     assert shop.available() == 1, "9 units left, whatever was sold of them"
     assert shop.ship(shipment(NORTH, 1, NOW + 2)) == []
 

@@ -22,6 +22,15 @@ type done struct {
 	units int64
 }
 
+// kept is a change that had no effect, by its key, and how the reservation stood then: what its repeats are told too.
+// A reservation keeps 16 of them; here it keeps all.
+type kept struct {
+	key   int
+	state uint8
+	open  int64
+	asked int64 // units
+}
+
 // reservation is how one stands.
 type reservation struct {
 	state    uint8
@@ -33,6 +42,7 @@ type reservation struct {
 	out      int64 // left
 	facts    int   // steps so far
 	done     []done
+	kept     []kept
 }
 
 const chunk = 32
@@ -133,8 +143,13 @@ func (r *reservation) equal(other *reservation) bool {
 	}
 	if r.state != other.state || r.lapses != other.lapses || r.content != other.content || r.first != other.first ||
 		r.open != other.open || r.out != other.out || r.facts != other.facts ||
-		len(r.done) != len(other.done) {
+		len(r.done) != len(other.done) || len(r.kept) != len(other.kept) {
 		return false
+	}
+	for i, one := range r.kept {
+		if other.kept[i] != one {
+			return false
+		}
 	}
 	for i, one := range r.done {
 		if other.done[i] != one {
@@ -153,10 +168,37 @@ func (r *reservation) carriedOut(key int) (int64, bool) {
 	return 0, false
 }
 
+func (r *reservation) keptOf(key int) (kept, bool) {
+	for _, one := range r.kept {
+		if one.key == key {
+			return one, true
+		}
+	}
+	return kept{}, false
+}
+
+// keeping gives the reservation with a change that has no effect on it; in the order of their keys, for no answer tells
+// which was first.
+func (r *reservation) keeping(key int, units int64) *reservation {
+	next := *r
+	next.kept = append(append(make([]kept, 0, len(r.kept)+1), r.kept...), kept{key, r.state, r.open, units})
+	for i := len(next.kept) - 1; i > 0 && next.kept[i].key < next.kept[i-1].key; i-- {
+		next.kept[i], next.kept[i-1] = next.kept[i-1], next.kept[i]
+	}
+	return &next
+}
+
+// isKnown: whether a change was decided before.
+func (r *reservation) isKnown(key int) bool {
+	_, carriedOut := r.carriedOut(key)
+	_, is := r.keptOf(key)
+	return carriedOut || is
+}
+
 // after gives what a change makes of a reservation, with the fact that says so and its units; "": it has no effect.
 // units 0: all that are open.
 func (r *reservation) after(action string, key int, units int64) (*reservation, string, int64) {
-	if _, already := r.carriedOut(key); already {
+	if r.isKnown(key) {
 		return r, "", 0
 	}
 	next, told := *r, ""

@@ -50,6 +50,7 @@ type preparation struct {
 	seen     map[int]*record // the last look, by reservation
 	contents map[string]int
 	keys     map[string]int
+	repeated map[int]bool // whether several calls were made with the key of a change
 	touches  map[int][]touch
 	made     []porcupine.Operation
 	endNs    int64
@@ -60,11 +61,12 @@ func prepare(of *window) (*preparation, error) {
 	p := &preparation{
 		window: of, numbers: map[string]int{}, byID: map[string]int{}, byOrder: map[string]int{},
 		ids: map[int]string{}, lefts: map[int]int64{}, seen: map[int]*record{}, contents: map[string]int{}, keys: map[string]int{},
-		touches: map[int][]touch{},
+		repeated: map[int]bool{}, touches: map[int][]touch{},
 	}
 	if err := p.name(); err != nil {
 		return nil, err
 	}
+	p.findRepeated()
 	if err := p.putLapses(); err != nil {
 		return nil, err
 	}
@@ -135,6 +137,18 @@ func (p *preparation) name() error {
 	return nil
 }
 
+// findRepeated looks for keys of changes with which there are several calls.
+func (p *preparation) findRepeated() {
+	asked := map[int]bool{}
+	for _, one := range p.calls {
+		if number, known := p.byID[one.Reservation]; known && one.Action != "reserve" {
+			key := p.keyOf(one, number)
+			p.repeated[key] = asked[key]
+			asked[key] = true
+		}
+	}
+}
+
 // learn takes what an answer to a call that reserves tells of what was decided, which no other may contradict.
 func (p *preparation) learn(number int, one *call) error {
 	if one.Status == 201 {
@@ -195,8 +209,8 @@ func (p *preparation) putLapses() error {
 	return nil
 }
 
-// planned says when a call was decided. Of a refused change that was within the attempt that was answered: had one before
-// been carried out, that would have been told. A call that was never answered was decided if its reservation is there.
+// planned says when a call was decided: by any of its attempts, for what the first one to come was told the others are told
+// too, also if it was refused. A call that was never answered was decided if its reservation is there.
 func (p *preparation) planned(one *call) (plan, error) {
 	if one.Action == "reserve" {
 		return p.plannedReserve(one, p.byOrder[one.Order])
@@ -211,9 +225,6 @@ func (p *preparation) planned(one *call) (plan, error) {
 	planned := plan{one, number, nil, p.lateOf(one, number)}
 	if one.answered {
 		planned.decided = &interval{one.first, one.Returned}
-		if one.Status >= 400 {
-			planned.decided.from = one.last
-		}
 	}
 	return planned, nil
 }
@@ -242,12 +253,15 @@ func (p *preparation) plannedReserve(one *call, number int) (plan, error) {
 	return plan{one, number, decided, nil}, nil
 }
 
-// lateOf says when an attempt at a change may have been carried out of which nothing is known, though its call ended.
-// Where another attempt was answered, that can only be a fulfilment that was refused for want of a commit: whatever
-// else is refused is so for ever. And it has come only if the story has such a step since.
+// lateOf says when an attempt at a change may have been decided of which nothing is known, though its call ended. Where
+// another attempt was answered, it has no effect any more. It was carried out only if the story has such a step since; that
+// it was refused matters only to a repeat, which is told so.
 func (p *preparation) lateOf(one *call, number int) *interval {
-	if !one.doubtful || (one.answered && !(one.Action == "fulfil" && one.Status == 409)) {
+	if !one.doubtful || one.answered {
 		return nil
+	}
+	if p.repeated[p.keyOf(one, number)] {
+		return &interval{one.first, never}
 	}
 	story := p.story(number)
 	if story == nil {

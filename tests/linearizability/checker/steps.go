@@ -55,8 +55,11 @@ func (o *step) take(s *state) (bool, *state) {
 		if s.over {
 			return true, s
 		}
-		next, effect := o.change(s)
-		return effect, next
+		if s.of(o.number).isKnown(o.key) {
+			return false, s // it is decided, and comes to nothing
+		}
+		next, _ := o.change(s)
+		return next != s, next
 	case lapse:
 		return o.lapse(s)
 	case arrive:
@@ -83,21 +86,22 @@ func (o *step) decide(s *state) (bool, *state) {
 	if effect {
 		return !o.idle && o.call.Status < 400, next
 	}
-	return o.fits(s) && o.mayBeNothing(s.of(o.number)), s
+	return o.fits(s) && o.mayBeNothing(next.of(o.number)), next
 }
 
 // mayBeNothing: whether a call may have had no effect on a reservation as it is, by what was answered.
 func (o *step) mayBeNothing(r *reservation) bool {
-	if _, already := r.carriedOut(o.key); already || o.call.Status != 200 {
+	if _, already := r.carriedOut(o.key); already {
 		return true
 	}
-	switch o.call.Action {
-	case "commit":
-		return r.state == committed || r.state == fulfilled
-	case "release":
-		return r.state == held || r.state == committed || r.state == released // fewer units than asked for, or none
-	}
-	return false
+	first, _ := r.keptOf(o.key)
+	return (o.call.Status == 200) == (first.asked == o.call.Quantity && o.hadNothingToDo(first.state))
+}
+
+// hadNothingToDo: whether the call succeeds without an effect in a state.
+func (o *step) hadNothingToDo(state uint8) bool {
+	return (o.call.Action == "commit" && (state == committed || state == fulfilled)) ||
+		(o.call.Action == "release" && state == released)
 }
 
 func (o *step) reserve(s *state) (bool, *state) {
@@ -120,12 +124,15 @@ func (o *step) reserve(s *state) (bool, *state) {
 	return !o.call.answered || o.reserved(now), next
 }
 
-// change carries a change out, if it can be; false: it has no effect.
+// change carries a change out, if it can be; false: it has no effect, which is kept.
 func (o *step) change(s *state) (*state, bool) {
 	before := s.of(o.number)
 	now, fact, units := before.after(o.call.Action, o.key, o.call.Quantity)
 	if fact == "" {
-		return s, false
+		if before.state == absent || before.isKnown(o.key) {
+			return s, false
+		}
+		return s.with(o.number, before.keeping(o.key, o.call.Quantity), 0), false
 	}
 	if !o.tells(before.facts, fact, units) {
 		return s, false
@@ -187,7 +194,7 @@ func (o *step) reserved(r *reservation) bool {
 	return len(said.Lines) == 1 && said.Lines[0].Reserved == r.first && said.Lines[0].Quantity == r.quantity
 }
 
-// sees: whether an answer tells the reservation as it stands.
+// sees: whether an answer tells the reservation as it stands, or as it stood when the call was refused.
 func (o *step) sees(r *reservation) bool {
 	said := o.call.Told
 	if o.call.Action == "reserve" {
@@ -198,17 +205,16 @@ func (o *step) sees(r *reservation) bool {
 	}
 	asked := o.call.Quantity
 	units, carriedOut := r.carriedOut(o.key)
-	same := (o.call.Action == "commit" && (r.state == committed || r.state == fulfilled)) ||
-		(o.call.Action == "release" && r.state == released)
+	first, _ := r.keptOf(o.key)
 	switch {
-	case carriedOut && asked != 0 && asked != units:
+	case (carriedOut && asked != 0 && asked != units) || (!carriedOut && asked != first.asked):
 		return o.call.Status == 409 && said.Code == "IDEMPOTENCY_CONFLICT"
-	case carriedOut || same:
+	case carriedOut || o.hadNothingToDo(first.state):
 		return o.call.Status == 200 && stands(r, said)
-	case r.state == expired:
+	case first.state == expired:
 		return o.call.Status == 409 && said.Code == "EXPIRED" && said.State == "EXPIRED"
 	}
-	return o.call.Status == 409 && said.Code == "INVALID_STATE" && said.State == named[r.state] && said.Open == r.open
+	return o.call.Status == 409 && said.Code == "INVALID_STATE" && said.State == named[first.state] && said.Open == first.open
 }
 
 // stands: whether what is told of a reservation is what it is. The short answer tells only whether it may lapse.
