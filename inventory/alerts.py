@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from inventory.availability import Availability, availability
 from inventory.policies import DEFAULT_CHANNEL, Policies, Rules
+from inventory.pools import as_one
 from schemas import alerts
 from schemas.policies import CHANNEL, DEFAULT, SKU, SUM, Policy
 from schemas.rows import PackedRow, StockRow, decode_packed_row, encode
@@ -108,7 +109,8 @@ def evaluate(row: StockRow, rules: Rules, now_ms: int, before: State) -> tuple[S
         state, previous = (alerts.LEVELS[each - IN_STOCK] for each in (now, was))
         crossings.append(Crossing(KINDS[was, now], state, previous, answer.available))
     if oversold != before.oversold:
-        crossings += _of_sources(row, answer, before.oversold, oversold)
+        changed = {key: _speaking(key, row, rules, now_ms) for key in sorted(set(before.oversold) ^ set(oversold))}
+        crossings += _of_sources(row, answer, changed, oversold)
     return after, crossings
 
 
@@ -138,11 +140,23 @@ def _told_at(key: str, told: tuple[str, ...], rules: Rules) -> str:
     return key if pool is None else next((other for other in told if rules.source(other).pool == pool), key)
 
 
-def _of_sources(row: StockRow, answer: Availability, before: tuple[str, ...], after: tuple[str, ...]) -> list[Crossing]:
+def _speaking(key: str, row: StockRow, rules: Rules, now_ms: int) -> str:
+    """The source whose number counts: of a pool the view that speaks, wherever it is told."""
+    one = as_one(row, rules, now_ms) if rules.pooled else None
+    if one is None or key not in one.silent:
+        return key
+    pool = rules.source(key).pool
+    return next(other for other in one.row.sources if rules.source(other).pool == pool)
+
+
+def _of_sources(
+    row: StockRow, answer: Availability, changed: Mapping[str, str], after: tuple[str, ...]
+) -> list[Crossing]:
+    """`changed`: by the source at which it is told, the one whose number counts."""
     units = {key: (part.number, part.reserved) for key, part in zip(row.sources, answer.parts, strict=True)}
     crossings = []
-    for key in sorted(set(before) ^ set(after)):
-        on_hand, held = units.get(key, (None, 0))
+    for key, speaks in changed.items():
+        on_hand, held = units.get(speaks, (None, 0))
         said = OVERSOLD if key in after else NO_LONGER_OVERSOLD
         crossings.append(Crossing(*said, answer.available, key, on_hand, held))
     return crossings

@@ -220,6 +220,14 @@ def test_a_pool_is_oversold_as_one_and_told_once_at_the_view_that_spoke() -> Non
     assert (told[0].on_hand, told[0].held) == (3, 4)
 
 
+def test_that_a_pool_has_enough_again_is_told_where_it_was_oversold_and_of_the_view_that_speaks_then() -> None:
+    held = {ERP: [Open(2, "default")], WMS: [Open(2, "default")]}
+    of = row(held, erp=counted(3, 70), wms=counted(9, 60))
+    state, [crossing] = evaluate(of, policies().rules("s"), NOW, State(IN_STOCK, (ERP,)))
+    assert (state.oversold, crossing.kind, crossing.source) == ((), OVERSOLD_RISK_CLEARED, ERP)
+    assert (crossing.on_hand, crossing.held) == (9, 4)
+
+
 def test_a_pool_is_oversold_by_what_it_has_where_the_view_that_speaks_says_more() -> None:
     of = row({ERP: [Open(9, "default")]}, erp=counted(10, 90, (5, 1)), wms=counted(8, 10))
     state, crossings = evaluate(of, policies().rules("s"), NOW, State(IN_STOCK))

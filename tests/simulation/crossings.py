@@ -24,6 +24,7 @@ from schemas.registry import FileRegistry
 from schemas.rows import Position, decode_position, decode_row, encode
 from schemas.topics import ALERTS, STOCK
 from tests.simulation.kafka.log import Record
+from tests.simulation.pools import Stock, Taken
 from tests.simulation.words import row_in_words
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ KINDS = {
     "OUT_OF_STOCK IN_STOCK": "BACK_IN_STOCK", "OUT_OF_STOCK LOW": "BACK_IN_STOCK",
 }  # fmt: skip
 
-Decisions = dict[str, dict[str, int]]
+Decisions = dict[str, dict[str, Any]]
 """What policies decide, by scope."""
 
 Alerts = list[dict[str, Any]]
@@ -74,20 +75,22 @@ class Version:
 class Found:
     """What the rule says of a row.
 
-    `oversold`: on hand and held, by source. `timed`: a source has a limit of its own to its age.
+    `oversold`: sources that are told to be. `stocks`: all, by what each source describes. `timed`: a source has a limit
+    of its own to its age.
     """
 
     level: str
     available: int
     low_units: int
-    oversold: dict[str, tuple[int, int]]
+    oversold: list[str]
+    stocks: dict[str, Stock]
     timed: bool
 
     @property
     def state(self) -> tuple[int, list[str]]:
         """As a row keeps it."""
         number = LEVELS.index(self.level) + (4 if self.timed else 0) + (8 if self.oversold else 0)
-        return number, sorted(self.oversold)
+        return number, self.oversold
 
 
 class Crossings:
@@ -97,7 +100,9 @@ class Crossings:
         self._simulation = simulation
         self._skus = skus
         self._rng = rng
-        self._decided: list[Decisions] = [{}]  # by revision
+        self._pools = simulation.scenario.pools
+        of_pools: Decisions = {scope: {"pool": name} for scope, name in self._pools.declared.items()}
+        self._decided: list[Decisions] = [of_pools]  # by revision
         partitions = range(simulation.scenario.partitions)
         self._written: list[list[Record]] = [[] for _ in partitions]
         self._noted = [0 for _ in partitions]
@@ -109,7 +114,10 @@ class Crossings:
         """Somebody decides something else."""
         rng = self._rng
         scope = rng.choice(("default", "default", f"sku:sku-{rng.randrange(self._skus)}"))
-        fields = {"safety_units": rng.choice((None, None, 10, 40)), "low_stock_units": rng.choice((None, 0, 5, 30, 60))}
+        fields: dict[str, Any] = {
+            "safety_units": rng.choice((None, None, 10, 40)),
+            "low_stock_units": rng.choice((None, 0, 5, 30, 60)),
+        }
         fields["stale_after_ms"] = rng.choice((None, None, None, HOUR_MS, 200_000))
         if fields["low_stock_units"] is not None and rng.random() < 0.6:
             fields["low_stock_cleared_units"] = fields["low_stock_units"] + rng.randint(1, 20)
@@ -118,9 +126,7 @@ class Crossings:
 
     def policies(self) -> Policies:
         """As a worker hears of them now."""
-        decided = {
-            scope: Policy(scope, 1, **cast("dict[str, Any]", fields)) for scope, fields in self._decided[-1].items()
-        }
+        decided = {scope: Policy(scope, 1, **fields) for scope, fields in self._decided[-1].items()}
         return Policies(decided, len(self._decided) - 1)
 
     def evaluated(self, folded: FoldedPart, revision: int) -> None:
@@ -139,7 +145,7 @@ class Crossings:
     def waits(self, rows: Iterable[bytes], now_ms: int) -> str:
         """A row that has crossed and does not say so yet, in words."""
         for row in map(Version.of, rows):
-            found = self._rule(row, len(self._decided) - 1, now_ms, row.level)
+            found = self._rule(row, len(self._decided) - 1, now_ms, row)
             if found.state != (row.alert, row.oversold):
                 return f"{row.sku} is {found}, and says {row.alert} {row.oversold}"
         return ""
@@ -194,8 +200,7 @@ class Crossings:
 
     def _crossed(self, number: int, before: Version | None, row: Version, revisions: set[int], at: int) -> list[Alerts]:
         """The alerts of one new version of a row."""
-        was = None if before is None else before.level
-        by_revision = {revision: self._rule(row, revision, at, was) for revision in sorted(revisions)}
+        by_revision = {revision: self._rule(row, revision, at, before) for revision in sorted(revisions)}
         fitting = {r: found for r, found in by_revision.items() if found.state == (row.alert, row.oversold)}
         if not fitting:
             raise Wrong(
@@ -203,27 +208,27 @@ class Crossings:
             )
         if before is None or not before.level:
             return [[]]
-        return [_alerts(before, row, found, revision, at) for revision, found in fitting.items()]
+        return [self._alerts(before, found, revision, at) for revision, found in fitting.items()]
 
-    def _rule(self, row: Version, revision: int, now_ms: int, was: str | None) -> Found:
+    def _rule(self, row: Version, revision: int, now_ms: int, before: Version | None) -> Found:
         if not row.sources:
-            return Found("", 0, 0, {}, timed=False)  # it is held, and nobody has said anything of it yet
+            return Found("", 0, 0, [], {}, timed=False)  # it is held, and nobody has said anything of it yet
         decided = self._decided[revision]
         of_sku, of_all = decided.get(f"sku:{row.sku}", {}), decided.get("default", {})
         stale_after_ms = of_sku.get("stale_after_ms", of_all.get("stale_after_ms"))
         low = of_sku if "low_stock_units" in of_sku else of_all
         low_units = low.get("low_stock_units", 0)
-        total, oversold = 0, {}
-        for where, source in row.sources.items():
-            held = sum(entry.units for entry in row.reserved.get(where, ()) if not _known(entry, source))
-            limit = stale_after_ms if source["stale_after_ms"] is None else source["stale_after_ms"]
-            times = [delta[1] for delta in source["deltas"]] + [source.get("floor_at") or 0]
-            times += [source["count"][2]] if source["count"] is not None else []
-            if limit is None or now_ms - max(times) <= limit:
-                total += max(0, source["on_hand"] - held)
-            if 0 < held > source["on_hand"]:
-                oversold[where] = source["on_hand"], held
-        available = max(0, total - of_sku.get("safety_units", of_all.get("safety_units", 0)))
+        taken: list[Taken] = [
+            (where, entry.units, entry.committed_at, entry.fulfilled_at)
+            for where, entries in row.reserved.items()
+            for entry in entries
+        ]
+        stocks = self._pools.stocks(row.sources, taken, now_ms, stale_after_ms)
+        told = {} if before is None else {self._pools.stock_of(where): where for where in before.oversold}
+        oversold = sorted(told.get(name, s.speaks) for name, s in stocks.items() if 0 < s.held > s.number)
+        total, was = sum(stock.free for stock in stocks.values()), None if before is None else before.level
+        safety_units = of_sku.get("safety_units", of_all.get("safety_units")) or 0
+        available = max(0, total - safety_units)
         level = "IN_STOCK"
         if available == 0:
             level = "OUT_OF_STOCK"
@@ -232,35 +237,27 @@ class Crossings:
         ):
             level = "LOW"
         timed = any(source["stale_after_ms"] is not None for source in row.sources.values())
-        return Found(level, available, low_units, oversold, timed)
+        return Found(level, available, low_units, oversold, stocks, timed)
 
-
-def _alerts(before: Version, row: Version, found: Found, revision: int, at: int) -> Alerts:
-    """Those between a version and the next, as records but for their ids."""
-    alert: dict[str, Any] = {
-        "sku": row.sku, "available": found.available, "at": at, "supplier_id": None, "location_id": None,
-        "on_hand": None, "held": None, "low_stock_units": found.low_units or None, "policy_revision": revision,
-    }  # fmt: skip
-    alerts = []
-    if before.level != found.level:
-        kind = KINDS[f"{before.level} {found.level}"]
-        alerts.append(alert | {"kind": kind, "state": found.level, "previous": before.level})
-    for where in sorted(set(before.oversold) ^ set(found.oversold)):
-        supplier, location = where.split("\x1f")
-        said = {"kind": "OVERSOLD_RISK_CLEARED", "state": "COVERED", "previous": "OVERSOLD"}
-        if where in found.oversold:
-            said = {"kind": "OVERSOLD_RISK", "state": "OVERSOLD", "previous": "COVERED"}
-        source = row.sources[where]
-        held = sum(entry.units for entry in row.reserved.get(where, ()) if not _known(entry, source))
-        of_source = {"supplier_id": supplier, "location_id": location, "on_hand": source["on_hand"], "held": held}
-        alerts.append(alert | of_source | said)
-    return alerts
-
-
-def _known(entry: Any, source: dict[str, Any]) -> bool:
-    """Whether a source's number has left out by itself what is reserved."""
-    since = entry.committed_at if source["basis"] == "AVAILABLE" else entry.fulfilled_at
-    return source["count"] is not None and since is not None and bool(source["count"][2] >= since)
+    def _alerts(self, before: Version, found: Found, revision: int, at: int) -> Alerts:
+        """Those between a version and the next, as records but for their ids."""
+        alert: dict[str, Any] = {
+            "sku": before.sku, "available": found.available, "at": at, "supplier_id": None, "location_id": None,
+            "on_hand": None, "held": None, "low_stock_units": found.low_units or None, "policy_revision": revision,
+        }  # fmt: skip
+        alerts = []
+        if before.level != found.level:
+            kind = KINDS[f"{before.level} {found.level}"]
+            alerts.append(alert | {"kind": kind, "state": found.level, "previous": before.level})
+        for where in sorted(set(before.oversold) ^ set(found.oversold)):
+            supplier, location = where.split("\x1f")
+            said = {"kind": "OVERSOLD_RISK_CLEARED", "state": "COVERED", "previous": "OVERSOLD"}
+            if where in found.oversold:
+                said = {"kind": "OVERSOLD_RISK", "state": "OVERSOLD", "previous": "COVERED"}
+            stock = found.stocks[self._pools.stock_of(where)]
+            of_source = {"supplier_id": supplier, "location_id": location, "on_hand": stock.number, "held": stock.held}
+            alerts.append(alert | of_source | said)
+        return alerts
 
 
 def _check_chain(sku: str, told: list[dict[str, Any]]) -> None:

@@ -19,7 +19,8 @@ from tests.simulation.asking import Asked
 from tests.simulation.closings import Name
 from tests.simulation.kafka.log import Record
 from tests.simulation.ledger import Ledger
-from tests.simulation.lines import SLOW, Fact
+from tests.simulation.lines import Fact
+from tests.simulation.pools import SLOW
 from tests.simulation.workload import FACTS
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Decisions:
         self._removed: list[list[Record]] = [[] for _ in partitions]
         self._noted = [0 for _ in partitions]
         self._holds: dict[Name, Hold] = {}
+        self.held_of_pools = [0 for _ in partitions]  # as the ledger counts them
 
     def look(self) -> None:
         """Note the positions that were written since the last look, and the holds that were removed."""
@@ -64,6 +66,7 @@ class Decisions:
             _sums(number, decoded, holds, at.forgotten_to)
             return
         ledger = self._ledger(number, at)
+        self.held_of_pools[number] = ledger.held_of_pools
         for sku, row in decoded.items():
             expected = ledger.reserved(
                 sku, cast("Any", self._simulation.auditor.predict(number, _folded(at)).rows[sku])
@@ -101,7 +104,8 @@ class Decisions:
         facts = self.facts(number)
         if [fact["number"] for fact in facts] != list(range(len(facts))) or at.facts != len(facts):
             raise Wrong(f"partition {number}: facts {[f['number'] for f in facts]}, and the position has {at.facts}")
-        ledger, rolling, steps = Ledger(), self._simulation.auditor.roll(number), self._steps(number)
+        ledger, rolling = Ledger(self._simulation.scenario.pools), self._simulation.auditor.roll(number)
+        steps = self._steps(number)
         if not facts and not self.asked[number]:
             return ledger
         before = Position({}, {})

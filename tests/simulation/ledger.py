@@ -6,6 +6,7 @@ stock as it was allow, and no other was possible; what is reserved of a row is t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.simulation.asking import Asked
 from tests.simulation.auditor import Row
 from tests.simulation.closings import Closing, Closings, Hold, Name, units_of, where
 from tests.simulation.lines import Fact, Line, at_their_time, fits, is_open, is_target, open_more
+from tests.simulation.pools import Pools, Stock, Taken
 from tests.simulation.several import Several
 from tests.simulation.unchanged import Unlawful, has_lapsed, is_known, keep
 
@@ -20,9 +22,11 @@ LATE_MS = 43_200_000  # a line is held within half a day, or not at all
 
 
 class Ledger:
-    """Of one partition."""
+    """Of one partition. `pools`: that policies declare; `held_of_pools`: how often a hold was given by one."""
 
-    def __init__(self) -> None:
+    def __init__(self, pools: Pools) -> None:
+        self._pools = pools
+        self.held_of_pools = 0
         self.lines: dict[Name, Line] = {}
         self.several = Several()
         self._former: list[Line] = []  # forgotten, but for what rows have of them
@@ -93,7 +97,7 @@ class Ledger:
         lapsed = [n for n, each in self.lines.items() if n[0] == fact["sku"] and has_lapsed(each.fact, self._clock)]
         if lapsed:
             raise Unlawful(f"{fact} was decided beside {lapsed}, which had lapsed")
-        free = {} if row is None else self.free(row, fact["sku"], fact["decided_at"])
+        free = {} if row is None else _free(self._stocks(row, fact["sku"], fact["decided_at"]))
         fits = {
             source: units
             for source, units in free.items()
@@ -113,6 +117,7 @@ class Ledger:
         for part in fact["parts"]:
             if part["quantity"] > fits.get(where(part), 0):
                 raise Unlawful(f"{fact} takes more of {where(part)!r} than {fits} have")
+        self.held_of_pools += any(self._pools.of(where(part)) is not None for part in fact["parts"])
         if any(fact[name] != command[name] for name in ("supplier_id", "location_id", "preferred_locations")):
             raise Unlawful(f"{fact} forgets what it has to come from: {command}")
         lapses = None if command["coordinated"] else fact["decided_at"] + command["expires_in_ms"]
@@ -152,7 +157,7 @@ class Ledger:
             expected["open"] -= units - both
         if after != expected or units <= 0 or (name == "EXPIRED" and after["open"]):
             raise Unlawful(f"{fact} leaves {after} of {before}, expected {expected}")
-        at_their_time(fact, line, name)
+        at_their_time(fact, line, name, self._pools)
         ended = {"EXPIRED": "EXPIRED", "COMMITTED": "COMMITTED", "EXTENDED": "HELD"}.get(name)
         if ended is None:
             ended = was if after["open"] else ("RELEASED" if not fact["parts"] else "FULFILLED")
@@ -197,7 +202,7 @@ class Ledger:
         now, to, units = fact["decided_at"], command["to_location"], fact["units"]
         if line.state not in ("HELD", "COMMITTED") or has_lapsed(line.fact, now) or fact["state"] != line.state:
             raise Unlawful(f"{fact} was transferred of what was {line.fact}")
-        movable, free = self._movable(command, line), self._free_there(command, row, now)
+        movable, free = self._movable(command, line), self._free_there(command, line, row, now)
         if fact["fact"] != "TRANSFERRED" or not 0 < units <= min(movable, free):
             raise Unlawful(f"{fact} moves {units} of {movable}, and {free} were free at {to}")
         if units != (command["quantity"] or movable):
@@ -217,17 +222,23 @@ class Ledger:
         if line.state not in ("HELD", "COMMITTED") or has_lapsed(line.fact, fact["decided_at"]) or row is None:
             raise Unlawful(f"{fact} was moved of what was {line.fact}")
         more, units = open_more(line, fact), fact["units"]
-        left, come = ({source: abs(n) for source, n in more.items() if n * sign > 0} for sign in (-1, 1))
+        come = {source: n for source, n in more.items() if n > 0}
+        left = Counter[str]()
+        for source, n in more.items():
+            left[self._pools.stock_of(source)] -= min(n, 0)
+        left = +left
         if units <= 0 or list(left.values()) != [units] or sum(come.values()) != units:
             raise Unlawful(f"{fact} has moved {more}")
-        lacks, free = self.lacking(row, fact["sku"]), self.free(row, fact["sku"], fact["decided_at"])
+        stocks = self._stocks(row, fact["sku"], fact["decided_at"])
+        lacks, free = _lacking(stocks), _free(stocks)
         may = all(n <= free.get(source, 0) and fits(fact, source) for source, n in come.items())
-        if not may or any(n > lacks.get(source, 0) for source, n in left.items()):
+        if not may or any(n > lacks.get(stock, 0) for stock, n in left.items()):
             raise Unlawful(f"{fact} has moved {more}, and {lacks} are lacking, {free} are free")
 
     def movable(self, row: Row, sku: str, now_ms: int) -> list[Fact]:
         """The lines of which something can be moved out of a source that lacks it."""
-        lacks, free = self.lacking(row, sku), self.free(row, sku, now_ms)
+        stocks = self._stocks(row, sku, now_ms)
+        lacks, free = _lacking(stocks), _free(stocks)
         return [
             line.fact
             for (of, name), line in self.lines.items()
@@ -235,21 +246,23 @@ class Ledger:
             and line.state in ("HELD", "COMMITTED")
             and not has_lapsed(line.fact, now_ms)
             and (not line.fact["coordinated"] or self.several.is_open(name, now_ms))
-            and any(is_open(part) and where(part) in lacks for part in line.parts)
+            and any(is_open(part) and self._pools.stock_of(where(part)) in lacks for part in line.parts)
             and any(units > 0 and fits(line.fact, source) for source, units in free.items())
         ]
 
     def _movable(self, command: dict[str, Any], line: Line) -> int:
-        return sum(
-            part["quantity"]
-            for part in line.parts
-            if is_open(part)
-            and not is_target(command, where(part))
-            and command["location_id"] in (None, part["location_id"])
-        )
+        return sum(part["quantity"] for part in line.parts if _leaves(command, part))
 
-    def _free_there(self, command: dict[str, Any], row: Row | None, now_ms: int) -> int:
-        free = {} if row is None else self.free(row, command["sku"], now_ms)
+    def _free_there(self, command: dict[str, Any], line: Line, row: Row | None, now_ms: int) -> int:
+        """Units that a transfer may have; what it moves is given back first, which matters within a pool."""
+        if row is None:
+            return 0
+        left, rest = command["quantity"] or self._movable(command, line), []
+        for part in line.parts:
+            units = min(left, part["quantity"]) if _leaves(command, part) else 0
+            left -= units
+            rest.append(part | {"quantity": part["quantity"] - units})
+        free = _free(self._stocks(row, command["sku"], now_ms, (line, rest)))
         return sum(units for source, units in free.items() if is_target(command, source))
 
     def forget(self, name: Name, now_ms: int, retention_ms: int) -> int:
@@ -292,7 +305,7 @@ class Ledger:
             if command["command_id"].startswith("moved:"):
                 return row is not None and line.fact in self.movable(row, command["sku"], now_ms)
             units, movable = command["quantity"], self._movable(command, line)
-            enough = 0 < (units or movable) <= min(movable, self._free_there(command, row, now_ms))
+            enough = 0 < (units or movable) <= min(movable, self._free_there(command, line, row, now_ms))
             return line.state in ("HELD", "COMMITTED") and enough
         if command["action"] == "EXPIRE":
             return line.state in ("HELD", "COMMITTED")
@@ -303,31 +316,19 @@ class Ledger:
         states = ("COMMITTED",) if command["action"] == "FULFIL" else ("HELD", "COMMITTED")
         return line.state in states and 0 < (command["quantity"] or units) <= units
 
-    def free(self, row: Row, sku: str, now_ms: int) -> dict[str, int]:
-        """Units that can be held, by source, fresh ones alone."""
-        free = {}
-        for key, source in row["sources"].items():
-            times = [delta[1] for delta in source["deltas"]] + [source.get("floor_at") or 0]
-            times += [source["count"][2]] if source["count"] is not None else []
-            stale = source["stale_after_ms"] is not None and now_ms - max(times) > source["stale_after_ms"]
-            free[key] = 0 if stale else max(0, source["on_hand"] - self._taken(sku, key, source))
-        return free
-
-    def lacking(self, row: Row, sku: str) -> dict[str, int]:
-        """Units that are held of a source beyond what it has."""
-        lacks = {
-            key: self._taken(sku, key, source) - max(0, source["on_hand"]) for key, source in row["sources"].items()
-        }
-        return {key: units for key, units in lacks.items() if units > 0}
-
-    def _taken(self, sku: str, key: str, source: Row) -> int:
-        """Units of a source that holds have, and its number does not know of."""
-        return sum(
-            part["quantity"]
+    def _stocks(
+        self, row: Row, sku: str, now_ms: int, instead: tuple[Line, list[dict[str, Any]]] | None = None
+    ) -> dict[str, Stock]:
+        """What a row's stocks have; `instead`: a line, and the parts that it is to have."""
+        of, parts = instead or (None, [])
+        taken: list[Taken] = [
+            (where(part), part["quantity"], part["committed_at"], part["fulfilled_at"])
             for line in self._ever()
-            for part in (line.parts if line.fact["sku"] == sku else ())
-            if where(part) == key and not _known(part, source)
-        )
+            if line.fact["sku"] == sku
+            for part in (parts if line is of else line.fact["parts"])
+            if not part["closed"]
+        ]
+        return self._pools.stocks(row["sources"], taken, now_ms)
 
     def _ever(self) -> Iterator[Line]:
         yield from self._former
@@ -360,11 +361,17 @@ def _is_late(command: dict[str, Any], now_ms: int) -> bool:
     return bool(command["coordinated"]) and now_ms - command["received_at"] >= LATE_MS
 
 
-def _known(part: dict[str, Any], source: Row) -> bool:
-    """Whether the source's number has left these units out by itself."""
-    if part["closed"]:
-        return True
-    if source["count"] is None:
-        return False
-    since = part["committed_at"] if source["basis"] == "AVAILABLE" else part["fulfilled_at"]
-    return since is not None and bool(source["count"][2] >= since)
+def _leaves(command: dict[str, Any], part: dict[str, Any]) -> bool:
+    """Whether a transfer may take units of a part."""
+    there = command["location_id"] in (None, part["location_id"])
+    return is_open(part) and there and not is_target(command, where(part))
+
+
+def _free(stocks: dict[str, Stock]) -> dict[str, int]:
+    """Units that can be held, by the source that gives them."""
+    return {stock.speaks: stock.free for stock in stocks.values()}
+
+
+def _lacking(stocks: dict[str, Stock]) -> dict[str, int]:
+    """Units that are held of a stock beyond what it has."""
+    return {name: stock.lacks for name, stock in stocks.items() if stock.lacks > 0}

@@ -73,6 +73,6 @@ class Report:
         commits = tally.reached["commit_transaction"]
         work = (
             f"{tally.events:,} updates, {tally.commands:,} commands, {tally.alerts:,} alerts, {commits:,} commits, "
-            f"{crashes:,} crashes"
+            f"{crashes:,} crashes; {tally.pooled:,} seeds with pools, {tally.held_of_pools:,} holds of them"
         )
         return "\n".join([*lines, met, f"{work}; {least}", self.line(), *map(str, self.failures)])

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import structlog
 
+from tests.simulation.scenario import Scenario
 from tests.simulation.schedule import Action, drawn
-from tests.simulation.world import Scenario, Simulation, Tally
+from tests.simulation.world import Simulation, Tally
 
 LENGTH = 110  # actions of a schedule
 FAULTS_MIN = 5
@@ -38,7 +39,7 @@ def scheduled(seed: int) -> tuple[Scenario, list[Action]]:
     scenario = Scenario.drawn(rng)
     workers = [f"worker-{n}" for n in range(scenario.workers)]
     actions = drawn(rng, workers, ["api"], LENGTH, tears=scenario.tears)
-    return scenario.with_retention(rng), actions
+    return scenario.with_retention(rng).with_pools(rng), actions
 
 
 def play(seed: int, scenario: Scenario, actions: list[Action], faults_min: int = 0) -> Tally:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.simulation.run import play, quietly, scheduled
+from tests.simulation.scenario import Scenario
 from tests.simulation.schedule import Action
-from tests.simulation.world import Scenario
 
 SMALL = Scenario(
     partitions=1,

@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from msgspec.structs import replace
+
 from api.ends import Ends
 from api.generation import GenerationView
 from api.partition import ViewPartition
@@ -32,7 +34,7 @@ from tests.simulation.crossings import ALERT
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.kafka.consumer import SimulatedConsumer
 from tests.simulation.kafka.producer import SimulatedProducer
-from tests.simulation.lines import SLOW
+from tests.simulation.pools import SLOW, Pools
 from tests.simulation.process import Process
 from tests.simulation.workload import CODEC, FACTS
 
@@ -43,7 +45,6 @@ GROUP = "stockweave"
 CHORES_EVERY = 8  # turns of the loop
 PASS_S = 1.0  # half of the lag of compaction there
 ROWS_MAX = 2  # looked at for alerts at a time, so that a pass takes some looks
-POLICIES = Policies({f"supplier:{s}": Policy(f"supplier:{s}", 1, netting_delay_ms=ms) for s, ms in SLOW.items()})
 LAWFUL_ENDS = re.compile(
     r"failed for good: (_FENCED|_STATE)"
     r"|Kafka lost the end of"
@@ -89,7 +90,8 @@ class SimulatedWorker:
         heard = [simulation.crossings.policies()]
         alerts = Alerts(ALERT, lambda: heard[-1], simulation.clock.now_ms)
         processor = self._processor(alerts)
-        decider = Decider(COMMANDS_CODEC, FACTS, lambda: POLICIES)
+        policies = decided_by(scenario.pools)
+        decider = Decider(COMMANDS_CODEC, FACTS, lambda: policies)
         limits = Limits(scenario.horizon_ms, scenario.entries_max)
         folder = Folder(CODEC, limits, scenario.partitions, decider, alerts)
         while True:
@@ -207,6 +209,14 @@ class SimulatedView:
     def _died(self) -> None:
         self.disk.die()
         self.view, self.stopping = None, False
+
+
+def decided_by(pools: Pools) -> Policies:
+    """The policies by which reservations are decided."""
+    by_scope = {scope: Policy(scope, 1, pool=name) for scope, name in pools.declared.items()}
+    for scope, slow_ms in ((f"supplier:{name}", ms) for name, ms in SLOW.items()):
+        by_scope[scope] = replace(by_scope.get(scope, Policy(scope, 1)), netting_delay_ms=slow_ms)
+    return Policies(by_scope, 1)
 
 
 def topics(partitions: int) -> dict[str, Deployed]:

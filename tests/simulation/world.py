@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from schemas.keys import partition_of
 from schemas.topics import ALERTS, COMMANDS, STOCK, UPDATES
@@ -16,12 +16,11 @@ from tests.simulation.crossings import Crossings
 from tests.simulation.decisions import Decisions
 from tests.simulation.kafka.cluster import Cluster, State
 from tests.simulation.process import Clock
+from tests.simulation.scenario import DAY_MS, LONG_MS, Scenario
 from tests.simulation.schedule import Action
 from tests.simulation.worker import GROUP, SimulatedView, SimulatedWorker, topics
 from tests.simulation.workload import Told, told
 
-DAY_MS = 86_400_000
-LONG_MS = 30 * DAY_MS
 ROUNDS_MAX = 300
 STUCK_ROUNDS = 30
 TURN_STEPS = 120
@@ -34,59 +33,16 @@ LAST_POLICIES = 3  # changes at the end of a run
 MARKERS_SOON = 0.6  # the chance that Kafka writes one, and another one, between two actions
 
 
-@dataclass(frozen=True)
-class Scenario:
-    """The sizes of a run: few of everything, so that things meet.
-
-    `trims`: the log of updates loses its beginning; `tears`: Kafka loses markers of transactions; `retention_ms`: how
-    long holds are kept after their end.
-    """
-
-    partitions: int
-    workers: int
-    skus: int
-    events: int
-    batch_events_max: int
-    row_cache_bytes: int
-    horizon_ms: int
-    entries_max: int
-    commands: int = 60
-    trims: bool = False
-    tears: bool = True
-    retention_ms: int = LONG_MS
-
-    @classmethod
-    def drawn(cls, rng: random.Random) -> Scenario:
-        """Of a seed."""
-        return cls(
-            partitions=rng.choice((1, 2, 2, 3)),
-            workers=rng.choice((1, 2, 2, 3)),
-            skus=rng.randint(2, 10),
-            events=rng.randint(200, 240),
-            batch_events_max=rng.choice((1, 5, 20, 1_000)),
-            row_cache_bytes=rng.choice((0, 1_500, 6_000, 1 << 20)),
-            horizon_ms=rng.choice((8_000, 20_000, 10 * DAY_MS)),
-            entries_max=rng.choice((2, 5, 256)),
-            commands=rng.choice((0, 0, 20, 60)),
-            trims=rng.random() < 0.3,
-            tears=rng.random() < 0.4,
-        )
-
-    def with_retention(self, rng: random.Random) -> Scenario:
-        """How long holds are kept is drawn last, so that the rest of a seed is what it was before they were forgotten.
-
-        Most are kept for so little that many of a run are forgotten in it, and asked for again.
-        """
-        return replace(self, retention_ms=rng.choice((LONG_MS, DAY_MS, DAY_MS)))
-
-
 class Finding(AssertionError):
     """Something that must hold does not."""
 
 
 @dataclass
 class Tally:
-    """What was injected and met."""
+    """What was injected and met.
+
+    `pooled`: runs with pools; `held_of_pools`: holds that one gave, where the ledger looks at each.
+    """
 
     faults: Counter[str] = field(default_factory=Counter)
     reached: Counter[str] = field(default_factory=Counter)
@@ -94,6 +50,8 @@ class Tally:
     events: int = 0
     commands: int = 0
     alerts: int = 0
+    pooled: int = 0
+    held_of_pools: int = 0
 
     def add(self, other: Tally) -> None:
         """Of another run."""
@@ -103,6 +61,8 @@ class Tally:
         self.events += other.events
         self.commands += other.commands
         self.alerts += other.alerts
+        self.pooled += other.pooled
+        self.held_of_pools += other.held_of_pools
 
 
 class Simulation:
@@ -337,6 +297,8 @@ class Simulation:
         checks.at_rest(self)
         self._outlive_holds()
         self.tally.alerts = sum(len(log.records) for log in self.cluster.topics[ALERTS.name])
+        self.tally.pooled = int(bool(self.scenario.pools.declared))
+        self.tally.held_of_pools = sum(self.decisions.held_of_pools)
         if self.cluster.torn:
             for worker in self.workers:
                 worker.process.kill()
