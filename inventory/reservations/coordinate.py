@@ -126,7 +126,9 @@ def hear(hold: Hold, command: Command, now_ms: int) -> Coordinated | None:
     ids = [question.command_id for question in line.asked]
     if command["command_id"] not in ids:
         if command["command_id"].startswith(SHIPPED):
-            return _shipped(hold, line, command, now_ms)
+            return _unasked(hold, line, command, now_ms, CLOSED)
+        if hold.is_open and answer["units"] and _is_transfer(command) and not hold.answers(command["command_id"]):
+            return _unasked(hold, line, command, now_ms, TRANSFERRED)  # asked twice, it was refused at first
         return _left_behind(hold, line, answer, now_ms)
     if command["command_id"] != ids[0]:
         return None  # Kafka lost what was asked before it, or what came of that; all is asked again, in its order
@@ -165,8 +167,8 @@ def _left_behind(hold: Hold, line: Line, answer: Answer, now_ms: int) -> Coordin
     return Coordinated(Decision(NOTED, replace(hold, lines=asked.lines()), 0), asked.sent)
 
 
-def _shipped(hold: Hold, line: Line, command: Command, now_ms: int) -> Coordinated | None:
-    """A line says of its own accord that units have left; if it was asked something, its answer will say the rest."""
+def _unasked(hold: Hold, line: Line, command: Command, now_ms: int, fact: str) -> Coordinated | None:
+    """A line tells what nobody waits for, as that units have shipped; its answer to what it was asked says the rest."""
     answer = command["answer"]
     if answer is None or not line.state or answer["steps"] <= line.steps:
         return None  # it is known, or of a line of before that this one takes the place of
@@ -174,7 +176,11 @@ def _shipped(hold: Hold, line: Line, command: Command, now_ms: int) -> Coordinat
     heard = _settled(_with_line(hold, after if line.asked else _as_told(after, answer)), now_ms)
     if len(hold.steps) >= STEPS_MAX:
         return Coordinated(Decision(NOTED, heard, 0), [])
-    return _done(heard, CLOSED, now_ms, answer["units"], command["command_id"])
+    return _done(heard, fact, now_ms, answer["units"], command["command_id"])
+
+
+def _is_transfer(command: Command) -> bool:
+    return command["to_location"] is not None or command["command_id"].startswith(MOVED)
 
 
 def _as_told(line: Line, answer: Answer) -> Line:
