@@ -92,16 +92,14 @@ class Pools:
             own = sources.get(each[0])
             if own is None or not _counted_since(own, each[3]):  # else its source has forgotten it
                 of_stock.setdefault(self.stock_of(each[0]), []).append(each)
-        return {
-            name: _stock(of_name, of_stock.get(name, []), _stale(of_name, now_ms, stale_after_ms))
-            for name, of_name in views.items()
-        }
+        stale = {key for key, source in sources.items() if _is_stale(source, now_ms, stale_after_ms)}
+        return {name: _stock(of_name, of_stock.get(name, []), stale) for name, of_name in views.items()}
 
 
 def _stock(views: dict[str, Source], taken: list[Taken], stale: set[str]) -> Stock:
     if len(views) == 1:
         [(key, source)] = views.items()
-        return Stock(key, source["on_hand"], _unknown(source, taken), bool(stale))
+        return Stock(key, source["on_hand"], _unknown(source, taken) if taken else 0, key in stale)
     heard = {key: source for key, source in views.items() if key not in stale} or views
     heard = {key: source for key, source in heard.items() if source["count"] is not None} or heard
     _, speaks = max((_told_at(source), key) for key, source in heard.items())
@@ -148,13 +146,9 @@ def _counted_since(source: Source, at: int | None) -> bool:
     return at is not None and source["count"] is not None and bool(source["count"][2] >= at)
 
 
-def _stale(views: dict[str, Source], now_ms: int, stale_after_ms: int | None) -> set[str]:
-    stale = set()
-    for key, source in views.items():
-        limit = stale_after_ms if source["stale_after_ms"] is None else source["stale_after_ms"]
-        if limit is not None and now_ms - _told_at(source) > limit:
-            stale.add(key)
-    return stale
+def _is_stale(source: Source, now_ms: int, stale_after_ms: int | None) -> bool:
+    limit = stale_after_ms if source["stale_after_ms"] is None else source["stale_after_ms"]
+    return limit is not None and now_ms - _told_at(source) > limit
 
 
 def _told_at(source: Source) -> int:

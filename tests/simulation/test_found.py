@@ -61,6 +61,19 @@ def test_dead_letters_that_kafka_left_hanging_are_seen_after_the_next_start_of_t
     )
 
 
+@pytest.mark.parametrize("seed", [943])
+def test_a_transfer_that_a_line_carries_out_when_it_is_asked_once_more_is_known_to_its_reservation(seed: int) -> None:
+    """It takes the whole of a drawn schedule, and a pool for which another view speaks meanwhile."""
+    with quietly():
+        play(seed, *scheduled(seed))
+
+
+@pytest.mark.parametrize("seed", [232, 289])
+def test_that_a_pool_is_oversold_no_more_is_told_of_all_of_it(seed: int) -> None:
+    with quietly():
+        play(seed, *scheduled(seed))
+
+
 @pytest.mark.parametrize("seed", [1209])
 def test_alerts_that_kafka_left_hanging_are_seen_after_the_next_start_of_their_worker(seed: int) -> None:
     """It takes the whole of a drawn schedule."""
