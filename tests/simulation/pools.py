@@ -84,6 +84,15 @@ class Pools:
         self, sources: Mapping[str, Source], taken: Iterable[Taken], now_ms: int, stale_after_ms: int | None = None
     ) -> dict[str, Stock]:
         """All stocks of a row, by name. `stale_after_ms`: of sources that have no limit of their own."""
+        stale = {key for key, source in sources.items() if _is_stale(source, now_ms, stale_after_ms)}
+        if not self.declared:  # each by itself, as below, in less time
+            taken = list(taken)
+            return {
+                key: Stock(key, source["on_hand"], _unknown(source, [t for t in taken if t[0] == key]), key in stale)
+                if taken
+                else Stock(key, source["on_hand"], 0, key in stale)
+                for key, source in sources.items()
+            }
         views: dict[str, dict[str, Source]] = {}
         for key, source in sources.items():
             views.setdefault(self.stock_of(key), {})[key] = source
@@ -92,7 +101,6 @@ class Pools:
             own = sources.get(each[0])
             if own is None or not _counted_since(own, each[3]):  # else its source has forgotten it
                 of_stock.setdefault(self.stock_of(each[0]), []).append(each)
-        stale = {key for key, source in sources.items() if _is_stale(source, now_ms, stale_after_ms)}
         return {name: _stock(of_name, of_stock.get(name, []), stale) for name, of_name in views.items()}
 
 
