@@ -64,17 +64,14 @@ def _hold_waits(simulation: Simulation, number: int, holds: list[Hold]) -> str:
 
 
 def _kept_too_long(simulation: Simulation, number: int, hold: Hold) -> bool:
-    """Whether it should have been forgotten.
+    """Whether it should have been forgotten; from when it was last written on, for what is written is not forgotten.
 
-    What waited for a line's answer, from that answer on; what was refused a change, from that on, for a transaction
-    forgets no hold that it writes.
+    After its end that may be for a line's answer, a change that was refused, or units that a supplier tells of.
     """
-    if hold.ended_at is None:
-        return False
     retention_ms = simulation.scenario.retention_ms
     late_from = simulation.clock.now_ms() - retention_ms // 100 - LATE_MS
-    if hold.ended_at + retention_ms >= late_from or not (hold.lines or hold.unchanged):
-        return hold.ended_at + retention_ms < late_from
+    if hold.ended_at is None or hold.ended_at + retention_ms >= late_from:
+        return False
     key = keys.hold_key(hold.sku, hold.reservation_id)
     written = [r.timestamp for r in simulation.cluster.log(STOCK.name, number).records if r.key == key]
     return max(written, default=0) < late_from
