@@ -109,8 +109,8 @@ def evaluate(row: StockRow, rules: Rules, now_ms: int, before: State) -> tuple[S
         state, previous = (alerts.LEVELS[each - IN_STOCK] for each in (now, was))
         crossings.append(Crossing(KINDS[was, now], state, previous, answer.available))
     if oversold != before.oversold:
-        changed = {key: _speaking(key, row, rules, now_ms) for key in sorted(set(before.oversold) ^ set(oversold))}
-        crossings += _of_sources(row, answer, changed, oversold)
+        one = as_one(row, rules, now_ms) if rules.pooled else None
+        crossings += _of_sources(row, answer, before.oversold, oversold, {} if one is None else one.speaks)
     return after, crossings
 
 
@@ -140,23 +140,14 @@ def _told_at(key: str, told: tuple[str, ...], rules: Rules) -> str:
     return key if pool is None else next((other for other in told if rules.source(other).pool == pool), key)
 
 
-def _speaking(key: str, row: StockRow, rules: Rules, now_ms: int) -> str:
-    """The source whose number counts: of a pool the view that speaks, wherever it is told."""
-    one = as_one(row, rules, now_ms) if rules.pooled else None
-    if one is None or key not in one.silent:
-        return key
-    pool = rules.source(key).pool
-    return next(other for other in one.row.sources if rules.source(other).pool == pool)
-
-
 def _of_sources(
-    row: StockRow, answer: Availability, changed: Mapping[str, str], after: tuple[str, ...]
+    row: StockRow, answer: Availability, before: tuple[str, ...], after: tuple[str, ...], speaks: Mapping[str, str]
 ) -> list[Crossing]:
-    """`changed`: by the source at which it is told, the one whose number counts."""
+    """`speaks`: by a source at which it may be told, the other one of its pool whose number counts."""
     units = {key: (part.number, part.reserved) for key, part in zip(row.sources, answer.parts, strict=True)}
     crossings = []
-    for key, speaks in changed.items():
-        on_hand, held = units.get(speaks, (None, 0))
+    for key in sorted(set(before) ^ set(after)):
+        on_hand, held = units.get(speaks.get(key, key), (None, 0))
         said = OVERSOLD if key in after else NO_LONGER_OVERSOLD
         crossings.append(Crossing(*said, answer.available, key, on_hand, held))
     return crossings

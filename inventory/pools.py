@@ -54,12 +54,14 @@ class View(NamedTuple):
 class Joined(NamedTuple):
     """A row in which each pool is one source, that of the view that speaks.
 
-    `silent`: the other views, by key. `at_most`: by key, what the pool has where the view that speaks says more.
-    `some_stale`: a view is; else it would make no difference if none were.
+    `silent`: the other views, by key. `speaks`: by each of those keys, that of the view that speaks. `at_most`: by key,
+    what the pool has where the view that speaks says more. `some_stale`: a view is; else it would make no difference if
+    none were.
     """
 
     row: StockRow
     silent: dict[str, View]
+    speaks: dict[str, str]
     at_most: dict[str, int]
     some_stale: bool
 
@@ -71,6 +73,7 @@ def as_one(row: StockRow, rules: Rules, now_ms: int) -> Joined | None:
     """
     sources, reserved = dict(row.sources), dict(row.reserved)
     silent: dict[str, View] = {}
+    spoken_for: dict[str, str] = {}
     at_most: dict[str, int] = {}
     joined = some_stale = False
     for keys in _pools(row, rules):
@@ -83,7 +86,7 @@ def as_one(row: StockRow, rules: Rules, now_ms: int) -> Joined | None:
         speaks = _speaking(counting)
         for view in views:
             if view is not speaks:
-                silent[view.key] = view
+                silent[view.key], spoken_for[view.key] = view, speaks.key
                 del sources[view.key]
         for key in keys:
             reserved.pop(key, None)
@@ -97,7 +100,9 @@ def as_one(row: StockRow, rules: Rules, now_ms: int) -> Joined | None:
         some_stale = some_stale or any(view.stale for view in counting)
     if not joined:
         return None
-    return Joined(msgspec.structs.replace(row, sources=sources, reserved=reserved), silent, at_most, some_stale)
+    return Joined(
+        msgspec.structs.replace(row, sources=sources, reserved=reserved), silent, spoken_for, at_most, some_stale
+    )
 
 
 def _pools(row: StockRow, rules: Rules) -> Iterable[list[str]]:
