@@ -86,11 +86,11 @@ def of_change(command: Mapping[str, Any], hold: Hold | None, now_ms: int) -> Rep
     """
     if hold is None:
         return unknown(command["reservation_id"])
-    units = command["quantity"]
-    for step in hold.steps:
-        if step.command_id == command["command_id"]:
-            return _conflict(hold, step.units, units) if units not in (0, step.units) else Reply(200, reservation(hold))
-    first, units = hold.unchanged_by(command["command_id"]), units_asked(command)
+    command_id, units = command["command_id"], command["quantity"]
+    if hold.answers(command_id):
+        done = hold.units_of(command_id)
+        return _conflict(hold, done, units) if units not in (0, done) else Reply(200, reservation(hold))
+    first, units = hold.unchanged_by(command_id), units_asked(command)
     if first is not None and first.quantity != units:
         return _conflict(hold, first.quantity, units)
     return _of_unchanged(command, hold, first or told_now(command, hold, now_ms))
