@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import math
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -130,14 +131,13 @@ class Pump(mode.Service):
 
     async def _move_batches(self, engine: Engine) -> None:
         processor = engine.processor
-        loop = asyncio.get_running_loop()
-        drain_until = float("inf")
+        drain_until_s = math.inf
         batch: Batch | None = None
         while True:
             batch = batch or await self._on_kafka_thread(processor.poll)
             idle = batch is None
             if batch is not None:
-                work = Work(batch, self._kafka, partial(self._turn, engine), loop.create_future())
+                work = Work(batch, self._kafka, partial(self._turn, engine), asyncio.get_running_loop().create_future())
                 await self._send(work)
                 turned = await (await work.turning)
                 if turned.is_off:
@@ -151,14 +151,15 @@ class Pump(mode.Service):
                 engine.standby.retire(await self._on_kafka_thread(processor.adopt, generation))
             if _is_restoring(processor):
                 await self._on_kafka_thread(processor.restore, idle)
-            if time.monotonic() >= self._chores_s:
-                self._chores_s = time.monotonic() + CHORES_EVERY_S
+            now_s = time.monotonic()
+            if now_s >= self._chores_s:
+                self._chores_s = now_s + CHORES_EVERY_S
                 await self._do_chores(engine)
                 if idle:
                     await self._on_kafka_thread(processor.settle)
             if self._stopping.is_set():
-                drain_until = min(drain_until, loop.time() + DRAIN_S)
-                if loop.time() >= drain_until or (idle and await self._on_kafka_thread(processor.has_folded_all)):
+                drain_until_s = min(drain_until_s, now_s + DRAIN_S)
+                if now_s >= drain_until_s or (idle and await self._on_kafka_thread(processor.has_folded_all)):
                     break
 
     async def _do_chores(self, engine: Engine) -> None:

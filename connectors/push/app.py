@@ -36,12 +36,11 @@ _TOO_LARGE = "send a batch in parts, or as NDJSON"
 _STOPPING = "the service is stopping; send what was not read again"
 
 
-def _never() -> bool:
-    return False
-
-
 def create_app(
-    settings: Settings, publisher: Publisher, clock: Clock | None = None, gives_way: Callable[[], bool] = _never
+    settings: Settings,
+    publisher: Publisher,
+    clock: Clock | None = None,
+    gives_way: Callable[[], bool] = lambda: False,
 ) -> web.Application:
     """The application.
 
