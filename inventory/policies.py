@@ -21,8 +21,9 @@ class SourceRules(NamedTuple):
 
     `excluded`: it does not count. `stale_after_ms`: unless the source has a limit of its own; None: never stale.
     `stale_floor_units`: what counts of it at most once it is stale. `safety_units`, `safety_percent`: held back of it.
-    `netting_delay_ms`: how much later than a commit or a fulfilment a count must be observed to know of it.
-    `pool`: the stock that it describes, maybe as others do; None: one of its own. As slow as the slowest source of it.
+    `netting_delay_ms`: how much later than a commit or a fulfilment a count must be observed to know of it; of a pool,
+    at least what those that declare it say.
+    `pool`: the stock that it describes, maybe as others do; None: one of its own.
     """
 
     supplier: str
@@ -78,6 +79,19 @@ class Rules:
         if known is None:
             known = self._sources[key] = self._made(key)
         return known
+
+    def netting_delay_ms(self, key: str, beside: Iterable[str]) -> int:
+        """How much later than a sale of a source's units any count of their stock must be observed to know of it.
+
+        Args:
+            key: the source.
+            beside: all sources of the row. A pool is as slow as its slowest view among them.
+        """
+        own = self.source(key)
+        if own.pool is None:
+            return own.netting_delay_ms
+        views = (view for each in beside if (view := self.source(each)).pool == own.pool)
+        return max((own.netting_delay_ms, *(view.netting_delay_ms for view in views)))
 
     def _made(self, key: str) -> SourceRules:
         supplier, _, location = key.partition(SOURCE_SEPARATOR)

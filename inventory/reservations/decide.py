@@ -209,8 +209,8 @@ def _known_from(part: Part, hold: Hold, case: Case) -> int:
     It is decided here, once, and not where rows are read: so rows stay what facts and counts make of them, whatever
     becomes of the policies.
     """
-    delay_ms = case.policies.rules(hold.sku, hold.channel).source(part.source).netting_delay_ms if part.source else 0
-    return nets_at(case.now_ms, delay_ms)
+    rules, sources = case.policies.rules(hold.sku, hold.channel), () if case.row is None else case.row.sources
+    return nets_at(case.now_ms, rules.netting_delay_ms(part.source, sources) if part.source else 0)
 
 
 def _extend(command: Command, hold: Hold, case: Case) -> Decision | None:

@@ -193,6 +193,23 @@ def test_a_pool_is_as_slow_as_its_slowest_source() -> None:
     assert [by.rules("s").source(key).netting_delay_ms for key in (ERP, WMS, SHOP)] == [7, 7, 2]
 
 
+@pytest.mark.parametrize(
+    ("sources", "delays"), [((ERP, WMS, SHOP), [7, 7, 2]), ((ERP, SHOP), [2, 7, 2]), ((), [2, 7, 2])]
+)
+def test_a_pool_that_a_location_declares_is_as_slow_as_the_sources_that_it_has(
+    sources: tuple[str, ...], delays: list[int]
+) -> None:
+    by = Policies(
+        {
+            "location:berlin": Policy("location:berlin", 1, pool="main"),
+            "location:paris": Policy("location:paris", 1, pool="other"),
+            "supplier:wms": Policy("supplier:wms", 1, netting_delay_ms=7),
+            "default": Policy("default", 1, netting_delay_ms=2),
+        }
+    )
+    assert [by.rules("s").netting_delay_ms(key, sources) for key in (ERP, WMS, SHOP)] == delays
+
+
 def test_a_row_without_views_of_one_stock_is_not_touched() -> None:
     assert as_one(row(erp=counted(10, 20), shop=counted(3, 5)), policies().rules("s"), NOW) is None
     joined = as_one(row(erp=counted(10, 20), wms=counted(3, 5)), policies().rules("s"), NOW)

@@ -157,7 +157,8 @@ class Ledger:
             expected["open"] -= units - both
         if after != expected or units <= 0 or (name == "EXPIRED" and after["open"]):
             raise Unlawful(f"{fact} leaves {after} of {before}, expected {expected}")
-        at_their_time(fact, line, name, self._pools)
+        sources = {} if row is None else row["sources"]
+        at_their_time(fact, line, name, lambda source: self._pools.slow_ms(source, sources))
         ended = {"EXPIRED": "EXPIRED", "COMMITTED": "COMMITTED", "EXTENDED": "HELD"}.get(name)
         if ended is None:
             ended = was if after["open"] else ("RELEASED" if not fact["parts"] else "FULFILLED")

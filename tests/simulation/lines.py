@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from tests.simulation.closings import where
-from tests.simulation.pools import Pools
 from tests.simulation.unchanged import Unlawful
 
 Fact = dict[str, Any]
@@ -62,12 +62,12 @@ def fits(fact: Fact, source: str) -> bool:
     return fact["supplier_id"] in (None, supplier) and fact["location_id"] in (None, location)
 
 
-def at_their_time(fact: Fact, line: Line, name: str, pools: Pools) -> None:
-    """Each time that is new is that from which on counts of its source know."""
+def at_their_time(fact: Fact, line: Line, name: str, slow_ms: Callable[[str], int]) -> None:
+    """Each time that is new is that from which on counts of its source know, by how slow they are."""
     for what in ("committed_at", "fulfilled_at"):
         before, after = (_by_time(parts, what) for parts in (line.parts, fact["parts"]))
         for source, at in after - before:
-            if at is not None and at != -(-(fact["decided_at"] + pools.slow_ms(source)) // 1_000) * 1_000:
+            if at is not None and at != -(-(fact["decided_at"] + slow_ms(source)) // 1_000) * 1_000:
                 raise Unlawful(f"{fact} has units of {source!r} {what} {at}")
             if at is not None and (what == "committed_at") != (name == "COMMITTED"):
                 raise Unlawful(f"{fact} has other {what} than {line.fact}")

@@ -18,7 +18,7 @@ Taken = tuple[str, int, int | None, int | None]
 """What a hold has: of which source, units, and from when on counts know of its commit and of its shipment."""
 
 SLOW = {"bolt": 30_000}  # ms by which counts of a supplier know of sales later, by its policy
-SHARES = {True: 1 / 2, False: 1 / 6}  # of the runs with and without reservations, in which policies declare pools
+SHARES = {True: 1 / 4, False: 1 / 8}  # of the runs with and without reservations, in which policies declare pools
 DRAWN: tuple[dict[str, str], ...] = (
     {"location:default": "main"},
     {"location:default": "south", "location:north": "north"},
@@ -70,10 +70,11 @@ class Pools:
         """What a source describes: its pool, or a stock of its own."""
         return self.of(source) or source
 
-    def slow_ms(self, source: str) -> int:
-        """By how much later counts of a source know: a pool is as slow as the slowest of those that declare it."""
+    def slow_ms(self, source: str, sources: Iterable[str]) -> int:
+        """By how much later counts of a source know: a pool is as slow as the slowest of it, and that declares it."""
         pool = self.of(source)
-        slow = [SLOW.get(source.partition("\x1f")[0], 0)]
+        views = [each for each in sources if pool is not None and self.of(each) == pool]
+        slow = [SLOW.get(each.partition("\x1f")[0], 0) for each in (source, *views)]
         for scope, declared in self.declared.items() if pool is not None else ():
             kind, _, name = scope.partition(":")
             if declared == pool and kind == "supplier":

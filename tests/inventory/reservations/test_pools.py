@@ -88,6 +88,25 @@ def test_a_view_that_does_not_speak_has_nothing_to_give() -> None:
     assert (shop.holds["r1"].state, shop.holds["r1"].left) == ("REFUSED", 0)
 
 
+@pytest.mark.parametrize(
+    "declared_by", ["supplier:erp supplier:wms", "location:berlin", "supplier:erp location:berlin"]
+)
+def test_a_sale_comes_off_every_view_until_the_slowest_knows_of_it_whoever_declares_the_pool(declared_by: str) -> None:
+    wms = source_key("wms", "berlin")
+    shop = Shop(stock({ERP: 10, wms: 9}, 1))
+    declared = {scope: Policy(scope, 1, pool="main") for scope in declared_by.split()}
+    slow = Policy("supplier:wms", 1, pool="main" if "supplier:wms" in declared else None, netting_delay_ms=30_000)
+    shop.policies = Policies(declared | {slow.scope: slow}, 1)
+    shop.count(ERP, 10, NOW - 10, 1)
+    shop.ask(command(quantity=6))
+    change(shop, "COMMIT")
+    assert sources_of(shop) == [(ERP, 6)]
+    shop.count(wms, 10, NOW + 5_000, 1)
+    assert shop.available() == 4, "it has not heard of the sale yet"
+    shop.count(wms, 4, NOW + 31_000, 1)
+    assert shop.available() == 4, "and now it has"
+
+
 # -- in whatever order
 
 
