@@ -91,7 +91,7 @@ class Ledger:
         if line is not None:
             if not _is_former(line, command):
                 raise Unlawful(f"{fact}: it was decided before, {line.fact}")
-            self._former.append(line)
+            self._former.append(self.lines.pop((fact["sku"], fact["reservation_id"])))  # what is held of it counts once
         if _is_late(command, fact["decided_at"]):
             raise Unlawful(f"{fact} is the line of what is over since long")
         lapsed = [n for n, each in self.lines.items() if n[0] == fact["sku"] and has_lapsed(each.fact, self._clock)]
