@@ -1,0 +1,134 @@
+"""XML of any size: one element a row, each field of it by XPath, in memory that does not grow with the document.
+
+Invariant: every row's element is a row, and has its bytes as XML. Nothing outside the document is fetched, and no
+entity of its own is expanded. Used by the kinds that read bodies and files.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import Annotated, Any, Literal, cast
+
+import pyarrow as pa
+from lxml import etree
+from pydantic import BaseModel, ConfigDict, Field
+
+from connectors.formats.rows import Rows
+from stockweave.errors import Rejected
+
+ROWS_AT_ONCE = 2_000
+
+
+class XmlConfig(BaseModel):
+    """How the document is written.
+
+    `row`: the name of a row's element, `{namespace}name` where it has one; `namespaces`: by their prefix in paths.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    format: Literal["xml"] = "xml"
+    row: Annotated[str, Field(min_length=1)]
+    namespaces: dict[str, str] = {}
+
+
+def read(blocks: Iterable[bytes], config: XmlConfig, paths: Sequence[str]) -> Iterator[Rows]:
+    """Rows of a document.
+
+    Args:
+        blocks: its bytes, in pieces of any size.
+        config: which elements are rows.
+        paths: XPath expressions, each from its row's element on; one that begins with a slash names what stands above
+            the rows, or before the first of them.
+
+    Raises:
+        Rejected: it is not XML, or a path is no XPath.
+    """
+    fields = {path: _compiled(path, tuple(sorted(config.namespaces.items()))) for path in paths}
+    parser = etree.XMLPullParser(
+        events=("end",), tag=config.row, resolve_entities=False, no_network=True, huge_tree=False, remove_comments=True
+    )
+    number = 0
+    held: list[etree._Element] = []
+    for block in blocks:
+        try:
+            parser.feed(block)
+            held += _ended(parser)
+        except etree.XMLSyntaxError as error:
+            raise Rejected("malformed_xml", f"the document is not XML ({error}); mend it at the supplier") from None
+        if len(held) >= ROWS_AT_ONCE:
+            yield _rows(held, number, fields)
+            number += len(held)
+            _forget(held)
+    try:
+        parser.close()
+        held += _ended(parser)
+    except etree.XMLSyntaxError as error:
+        raise Rejected("malformed_xml", f"the document breaks off ({error}); fetch it again") from None
+    if held:
+        yield _rows(held, number, fields)
+
+
+def _ended(parser: etree.XMLPullParser) -> list[etree._Element]:
+    """The rows that have come to their end."""
+    return [cast("etree._Element", element) for _, element in parser.read_events()]
+
+
+def _rows(elements: Sequence[etree._Element], first: int, fields: dict[str, etree.XPath]) -> Rows:
+    columns = {
+        path: pa.array([_text(field, element, path) for element in elements], pa.string())
+        for path, field in fields.items()
+    }
+    originals = [etree.tostring(element, with_tail=False) for element in elements]
+    return Rows(columns, pa.array(range(first, first + len(elements)), pa.int64()), originals.__getitem__, [])
+
+
+def _text(field: etree.XPath, row: etree._Element, path: str) -> str | None:
+    """What lies there as a text: an element's own, an attribute's, or what the path works out."""
+    try:
+        found: Any = field(row)
+    except etree.XPathEvalError as error:
+        raise _no_path(path, error) from None
+    if isinstance(found, list):
+        if len(found) > 1:
+            raise Rejected(
+                "invalid_path", f"{path!r} finds {len(found)} places in a row; name one of them, as [1]", path
+            )
+        if not found:
+            return None
+        found = found[0]
+    if isinstance(found, etree._Element):
+        return "".join(map(str, found.itertext()))
+    if isinstance(found, bool):
+        return "true" if found else "false"
+    if isinstance(found, float):
+        if not math.isfinite(found):
+            return None
+        return str(int(found)) if found == int(found) else repr(found)
+    return str(found)
+
+
+def _forget(held: list[etree._Element]) -> None:
+    """Let go of rows, and of what groups them; what else stands before them a path may still name."""
+    for element in held:
+        element.clear(keep_tail=True)  # type: ignore[call-arg]  # its stubs are older
+    last: etree._Element | None = held[-1]
+    while last is not None and (parent := last.getparent()) is not None:
+        for before in list(last.itersiblings(last.tag, preceding=True)):
+            parent.remove(before)
+        last = parent
+    held.clear()
+
+
+@lru_cache(maxsize=1_024)
+def _compiled(path: str, namespaces: tuple[tuple[str, str], ...]) -> etree.XPath:
+    try:
+        return etree.XPath(path, namespaces=dict(namespaces), smart_strings=False)
+    except (etree.XPathSyntaxError, ValueError) as error:
+        raise _no_path(path, error) from None
+
+
+def _no_path(path: str, error: Exception) -> Rejected:
+    return Rejected("invalid_path", f"{path!r} is no XPath here ({error}); send one such as qty or @sku", path)
