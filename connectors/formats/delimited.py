@@ -74,14 +74,15 @@ def read(blocks: Iterable[bytes], config: DelimitedConfig, paths: Sequence[str])
             cells = _cells(first, config)
             names = cells if config.header else [f"column{n}" for n in range(1, len(cells) + 1)]
             rest = rest if config.header else block
-            _check_columns(names, paths)
+            check_columns(names, paths)
         if rest.strip(b"\n"):
             rows = _rows(rest, config, names, paths, number)
             number += len(rows.numbers) + len(rows.broken)
             yield rows
 
 
-def _check_columns(names: Sequence[str], paths: Sequence[str]) -> None:
+def check_columns(names: Sequence[str], paths: Sequence[str]) -> None:
+    """Raises `Rejected` for a path that names no column, or several."""
     for path in paths:
         if names.count(path) != 1:
             there = "more than once" if path in names else "not"
