@@ -12,15 +12,17 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from itertools import repeat
 from operator import itemgetter
 from types import TracebackType
-from typing import NamedTuple, NoReturn, Self
+from typing import NoReturn, Protocol, Self
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 from prometheus_client import Histogram
 
-from schemas.codec import Codec, Record
+from connectors.parcel import IN_DOUBT, REFUSED, Parcel, Receipt, finish
+from schemas.codec import Record
 from stockweave.clients import CLIENT_LOGGER, Config, client_config
 from stockweave.errors import Fatal, Rejected, Retriable
 from stockweave.metrics import PUBLISH_SECONDS
@@ -28,99 +30,26 @@ from stockweave.metrics import PUBLISH_SECONDS
 log = structlog.get_logger(__name__)
 
 Headers = list[tuple[str, str | bytes | None]]
-Reported = Callable[["Parcel"], None]
 
 QUEUED_MAX = 20_000  # updates in librdkafka's queue, over all senders: the bound on memory
 GRACE_S = 0.5  # how long a lone write waits for a Kafka that is away: long enough for a reconnect
 PROBE_S = 1.0
 USED_S = 1.0  # as long after something was sent, more may come at any moment
 OVERDUE_S = 10.0  # past the delivery timeout, after which a parcel can only be stuck
-REFUSED = "refused_by_kafka"
-IN_DOUBT = "in_doubt"
-
-_REFUSALS = {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD}
-
-
-class Receipt(NamedTuple):
-    """Where an update lies in Kafka."""
-
-    topic: str
-    partition: int
-    offset: int
-
-
-class Failure(NamedTuple):
-    """An update that was not acknowledged. `place`: in its parcel, from 0; `reason`: `REFUSED` or `IN_DOUBT`."""
-
-    place: int
-    reason: str
-    detail: str
 
 
 class InDoubt(Retriable):
     """Kafka may or may not have the update. Sending it again with the same update id is safe."""
 
 
-class Parcel:
-    """Updates that went to Kafka together.
-
-    `offsets`: the highest acknowledged one by partition; `failures`: what was not acknowledged, in the order of the
-    parcel. Both are complete once `done` is.
-
-    Args:
-        values: as they went.
-        reported: takes the parcel once all reports are in (poll thread).
-        settled: called once its outcome is complete.
-    """
-
-    def __init__(self, values: list[bytes], reported: Reported, settled: Callable[[Parcel], None]) -> None:
-        self.offsets: dict[int, int] = {}
-        self.failures: list[Failure] = []
-        self.began_s = time.perf_counter()
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._values = values
-        self._reported = reported
-        self._settled = settled
-        self._expected = len(values)  # set by the loop's thread
-        self._counted = 0  # set by the poll thread alone
-        self._failed: list[tuple[bytes, KafkaError]] = []
-
-    def on_delivery(self, error: KafkaError | None, message: Message) -> None:
-        """Count one report (poll thread). Reports of a partition come in the order of its offsets."""
-        if error is None:
-            self.offsets[message.partition()] = message.offset()  # type: ignore[index, assignment]
-        else:
-            self._failed.append((message.value(), error))  # type: ignore[arg-type]
-        self._counted += 1
-        if self._counted == self._expected:
-            self._reported(self)
-
-    def refuse(self, value: bytes, error: KafkaError) -> None:
-        """Count one that the client did not take, and that gets no report (loop's thread)."""
-        self._failed.append((value, error))
-        self._expected -= 1
-        if self._counted == self._expected:
-            self.done.get_loop().call_soon(self.finish)
-
-    def finish(self) -> None:
-        """All reports are in (loop's thread)."""
-        if self.done.done():
-            return  # both threads may have seen the last count
-        if self._failed:
-            places: dict[bytes, list[int]] = {}
-            for place, value in enumerate(self._values):
-                places.setdefault(value, []).append(place)
-            self.failures = sorted(_failure(places[value].pop(), error) for value, error in self._failed)
-        self.done.set_result(None)
-        self._settled(self)
-
-    @property
-    def fatal(self) -> KafkaError | None:
-        """The error after which the producer is of no more use, if there was one."""
-        return next((error for _, error in self._failed if error.fatal()), None)
-
-
 BY_SKU = itemgetter("sku")
+
+
+class Encoder(Protocol):
+    """What makes the value of a record: a `schemas.codec.Codec`, for one."""
+
+    def encode(self, record: Record, /) -> bytes:
+        """The value."""
 
 
 class Publisher:
@@ -140,7 +69,7 @@ class Publisher:
         self,
         bootstrap_servers: str,
         topic: str,
-        codec: Codec,
+        codec: Encoder,
         timeout_ms: int = 10_000,
         linger_ms: float = 2,
         seconds: Histogram = PUBLISH_SECONDS,
@@ -240,13 +169,31 @@ class Publisher:
         """
         self._used_s = self._loop.time()
         await self._admit(len(updates), patience_s)
-        encode, produce, topic, key_of = self._codec.encode, self._producer.produce, self.topic, self._key_of
+        encode, key_of = self._codec.encode, self._key_of
         values = [encode(update) for update in updates]
+        return self._produced(values, map(key_of, updates), repeat(headers))
+
+    async def send_encoded(
+        self,
+        values: Sequence[bytes],
+        keys: Sequence[str | bytes],
+        headers: Iterable[Headers | None] = repeat(None),
+        patience_s: float = GRACE_S,
+    ) -> Parcel:
+        """`send` what is encoded already, each with its key and its headers; raises as it does."""  # fmt: skip
+        self._used_s = self._loop.time()
+        await self._admit(len(values), patience_s)
+        return self._produced(values, keys, headers)
+
+    def _produced(
+        self, values: Sequence[bytes], keys: Iterable[str | bytes], headers: Iterable[Headers | None]
+    ) -> Parcel:
+        produce, topic = self._producer.produce, self.topic
         parcel = Parcel(values, self._reported.append, self._on_settled)
         report = parcel.on_delivery
-        for update, value in zip(updates, values, strict=True):
+        for value, key, each in zip(values, keys, headers):  # noqa: B905 - of headers there may be no end
             try:
-                produce(topic, value, key_of(update), -1, report, None, 0, headers)
+                produce(topic, value, key, -1, report, None, 0, each)
             except KafkaException as error:
                 parcel.refuse(value, error.args[0])
         return parcel
@@ -313,7 +260,7 @@ class Publisher:
         if self._reported:
             reported = self._reported.copy()
             self._reported.clear()
-            self._loop.call_soon_threadsafe(_finish, reported)
+            self._loop.call_soon_threadsafe(finish, reported)
 
     def _miss(self, parcel: Parcel) -> None:
         self._break("deliveries are not reported any more")
@@ -360,11 +307,6 @@ class Publisher:
         return None
 
 
-def _finish(parcels: Iterable[Parcel]) -> None:
-    for parcel in parcels:
-        parcel.finish()
-
-
 def _config(bootstrap_servers: str, timeout_ms: int, linger_ms: float) -> Config:
     return client_config(bootstrap_servers) | {
         "acks": "all",
@@ -378,14 +320,3 @@ def _config(bootstrap_servers: str, timeout_ms: int, linger_ms: float) -> Config
         "queue.buffering.max.messages": QUEUED_MAX + 1,  # `_admit` holds the bound; the client never refuses
         "queue.buffering.max.kbytes": 512 << 10,
     }
-
-
-def _failure(place: int, error: KafkaError) -> Failure:
-    if error.code() in _REFUSALS:
-        return Failure(place, REFUSED, f"was refused by Kafka ({error.str()}); make it smaller")
-    return Failure(
-        place,
-        IN_DOUBT,
-        f"is in doubt: Kafka did not acknowledge it ({error.str()}); send it again with the same updateId, "
-        "a repeat is recognised",
-    )

@@ -96,11 +96,18 @@ ALERTS = Topic(
     "Out of stock, back, low, oversold: told once, when it becomes so.", _days(30) | LARGE, folded=True,
 )  # fmt: skip
 DEAD_LETTERS = Topic(
-    "inventory.dead-letters", "as received", None, RAW, "workers", "engineers",
+    "inventory.dead-letters", "as received", None, RAW, "workers, connectors", "engineers",
     "What could not be used: the original bytes, with position and reason in the headers.", KEPT | LARGE,
 )  # fmt: skip
+FEEDS = Topic(
+    "inventory.feeds", "supplier/feed", None, JSON, "connectors", "connectors",
+    "How far each feed has been read (connectors/runner/progress.py); whoever has a partition runs its feeds.",
+    COMPACTED, partitions=8,
+)  # fmt: skip
 
-CATALOGUE = (UPDATES, COMMANDS, RESERVATIONS, STOCK, GENERATIONS, RESERVATION_STEPS, POLICIES, ALERTS, DEAD_LETTERS)
+CATALOGUE = (
+    UPDATES, COMMANDS, RESERVATIONS, STOCK, GENERATIONS, RESERVATION_STEPS, POLICIES, ALERTS, DEAD_LETTERS, FEEDS,
+)  # fmt: skip
 
 FOLDED_SOURCES = (UPDATES,)
 """The topics that a worker consumes, folded into `STOCK`."""

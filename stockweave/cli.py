@@ -35,6 +35,8 @@ checkpoint_app = typer.Typer(help="Rows and positions in files: made, listed, go
 app.add_typer(checkpoint_app, name="checkpoint")
 policies_app = typer.Typer(help="How availability is computed: looked at, tried, changed.", no_args_is_help=True)
 app.add_typer(policies_app, name="policies")
+connectors_app = typer.Typer(help="Suppliers' feeds: checked, tried, run.", no_args_is_help=True)
+app.add_typer(connectors_app, name="connectors")
 
 DataDir = Annotated[Path | None, typer.Option(help="Where state is kept between runs.", show_default="data")]
 Jobs = Annotated[int | None, typer.Option(min=1, max=256, help="Processes to fold with.", show_default="one per core")]
@@ -50,6 +52,7 @@ PolicyFile = Annotated[
 Replace = Annotated[
     bool, typer.Option("--replace", help="Of each scope named, what is not named is no longer decided; else it stays.")
 ]
+FeedsPath = Annotated[Path, typer.Argument(help="A folder with one YAML file a supplier, or one such file.")]
 ApiPort = Annotated[int | None, typer.Option(min=0, max=65535, help="Of the HTTP API.", show_default="8080")]
 
 
@@ -284,6 +287,41 @@ def policies_history(scope: Scope = None, data_dir: DataDir = None, json: Json =
     settings = _settings(data_dir=data_dir)
     configure_logs("policies", level=logging.WARNING)
     history(settings, scope, json=json)
+
+
+@connectors_app.command("check")
+def connectors_check(path: FeedsPath) -> None:
+    """Say what is wrong with suppliers' files, each fault with its line; exit code 65 if anything is."""
+    from connectors.kinds import kinds
+    from connectors.preview import check
+
+    check(path, kinds())
+
+
+@connectors_app.command("try")
+def connectors_try(
+    path: FeedsPath,
+    feed: Annotated[str, typer.Argument(help="supplier/feed.")],
+    rows: Annotated[int, typer.Option(min=1, max=10_000, help="So many of its first rows.")] = 10,
+    json: Json = False,
+) -> None:
+    """Read the beginning of a feed, and print what would come of it. Changes nothing, and needs no Kafka."""
+    from connectors.kinds import kinds
+    from connectors.preview import preview
+
+    configure_logs("connectors", level=logging.WARNING)
+    preview(path, kinds(), feed, rows, json=json)
+
+
+@connectors_app.command("run")
+def connectors_run(path: FeedsPath) -> None:
+    """Read suppliers' feeds into Kafka until told to stop. Start more for more: they share the feeds."""
+    settings = _with_kafka(_settings())
+    configure_logs("connectors")
+    from connectors.kinds import kinds
+    from connectors.runner.process import main as run
+
+    run(settings, path, kinds())
 
 
 @app.command()

@@ -1,18 +1,21 @@
 """Every metric of every process, each once: its name, its labels and what it tells.
 
-A module constant a metric, so that a misspelt one fails the type check. Labels are bounded: never a SKU or a supplier.
+A module constant a metric, so that a misspelt one fails the type check. Labels are bounded: never a SKU, nor a
+supplier who pushes; feeds are, for they are configured.
 With PROMETHEUS_MULTIPROC_DIR set, the processes of one machine are read together at the API's /metrics.
 """
 
 from __future__ import annotations
 
+import errno
 import sys
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram, start_http_server
 from prometheus_client.metrics import MetricWrapperBase
 
 from schemas.alerts import KINDS
 from schemas.rows import OUTCOMES
+from stockweave.errors import Fatal
 
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _EVENTS = (1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
@@ -56,6 +59,25 @@ PUSHED_ACCEPTED, PUSHED_REJECTED, PUSHED_IN_DOUBT = map(PUSHED_UPDATES.labels, (
 PUBLISH_SECONDS = Histogram(
     "stockweave_publish_seconds",
     "From the hand-over of updates to Kafka to their acknowledgement; of one update, or of a chunk of a batch.",
+    buckets=_SECONDS,
+)
+
+# -- connectors
+
+FEEDS_RUNNING = Gauge("stockweave_feeds_running", "Feeds that this process runs.", multiprocess_mode="livesum")
+FEED_POLLS = Counter("stockweave_feed_polls", "Polls of a feed that were ended, by result.", ["feed", "result"])
+FEED_POLLED_AT = Gauge(
+    "stockweave_feed_polled_at_seconds",
+    "When a feed was last read without a failure; seconds since the epoch.",
+    ["feed"],
+    multiprocess_mode="max",
+)
+FEED_ROWS = Counter(
+    "stockweave_feed_rows", "Rows of a feed that Kafka has, by what became of them.", ["feed", "result"]
+)
+FEED_SECONDS = Histogram(
+    "stockweave_feed_publish_seconds",
+    "From the hand-over of a feed's rows to Kafka to their acknowledgement; of some thousands at once.",
     buckets=_SECONDS,
 )
 
@@ -128,6 +150,26 @@ COMMAND_PUBLISH_SECONDS = Histogram(
     "From the hand-over of commands to Kafka to their acknowledgement; of one command, or of a batch.",
     buckets=_SECONDS,
 )
+
+
+def serve(host: str, port: int) -> None:
+    """Answer /metrics from a thread of its own.
+
+    Raises:
+        Fatal: the port or the address cannot be had.
+    """
+    try:
+        start_http_server(port, addr=host)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise Fatal(
+                f"port {port} on {host} is in use, and the metrics need it: stop what listens there, or choose another "
+                "with STOCKWEAVE_METRICS_PORT"
+            ) from error
+        raise Fatal(
+            f"metrics cannot be served on {host}:{port}: {error.strerror}; mend STOCKWEAVE_METRICS_HOST or "
+            "STOCKWEAVE_METRICS_PORT"
+        ) from error
 
 
 def markdown() -> str:

@@ -7,14 +7,13 @@ by `faust -A streams.app worker`; the settings come from the environment either 
 from __future__ import annotations
 
 import asyncio
-import errno
 from typing import Any
 
 import faust
 from faust.app import BootStrategy
-from prometheus_client import start_http_server
 
-from stockweave.errors import Fatal, StockweaveError
+from stockweave import metrics
+from stockweave.errors import StockweaveError
 from stockweave.settings import Settings
 from streams.assembly import Engine, connect
 from streams.identity import Identity
@@ -90,7 +89,7 @@ class UpdatesPump(Pump):
             Fatal: the port or the address cannot be had.
         """
         if settings.metrics_port is not None:
-            _serve_metrics(settings.metrics_host, settings.metrics_port)
+            metrics.serve(settings.metrics_host, settings.metrics_port)
         self._began = True
 
     async def on_stop(self) -> None:
@@ -100,21 +99,6 @@ class UpdatesPump(Pump):
 
     def _connect(self) -> Engine:
         return connect(settings, self._identity)
-
-
-def _serve_metrics(host: str, port: int) -> None:
-    try:
-        start_http_server(port, addr=host)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise Fatal(
-                f"port {port} on {host} is in use, and the worker's metrics need it: stop what listens there, or "
-                "choose another with STOCKWEAVE_METRICS_PORT"
-            ) from error
-        raise Fatal(
-            f"metrics cannot be served on {host}:{port}: {error.strerror}; mend STOCKWEAVE_METRICS_HOST or "
-            "STOCKWEAVE_METRICS_PORT"
-        ) from error
 
 
 def main() -> None:

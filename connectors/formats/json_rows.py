@@ -131,7 +131,7 @@ def _rows(found: Sequence[object], first: int, paths: Sequence[str], original: C
         else:
             detail = str(row) if isinstance(row, _Malformed) else "the row is not an object; mend where records are"
             broken.append(Broken(first + place, original(place), detail))
-    columns = {path: pa.array([_text(_field(path), found[place]) for place in places], pa.string()) for path in paths}
+    columns = {path: pa.array([_text(field(path), found[place]) for place in places], pa.string()) for path in paths}
     numbers = pa.array([first + place for place in places], pa.int64())
     return Rows(columns, numbers, lambda row: original(places[row]), broken)
 
@@ -145,7 +145,7 @@ def _text(path: jsonpath.JSONPath, row: object) -> str | None:
 
 
 @cache
-def _field(path: str) -> jsonpath.JSONPath:
+def field(path: str) -> jsonpath.JSONPath:
     """Where a field is; raises `Rejected` if that is no JSONPath, or may be several places."""
     try:
         found = compiled(path)

@@ -7,7 +7,7 @@ entity of its own is expanded. Used by the kinds that read bodies and files.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Annotated, Any, Literal, cast
 
@@ -46,7 +46,7 @@ def read(blocks: Iterable[bytes], config: XmlConfig, paths: Sequence[str]) -> It
     Raises:
         Rejected: it is not XML, or a path is no XPath.
     """
-    fields = {path: _compiled(path, tuple(sorted(config.namespaces.items()))) for path in paths}
+    fields = {path: field(path, config.namespaces) for path in paths}
     parser = etree.XMLPullParser(
         events=("end",), tag=config.row, resolve_entities=False, no_network=True, huge_tree=False, remove_comments=True
     )
@@ -120,6 +120,11 @@ def _forget(held: list[etree._Element]) -> None:
             parent.remove(before)
         last = parent
     held.clear()
+
+
+def field(path: str, namespaces: Mapping[str, str]) -> etree.XPath:
+    """Where a field is; raises `Rejected` if that is no XPath."""
+    return _compiled(path, tuple(sorted(namespaces.items())))
 
 
 @lru_cache(maxsize=1_024)

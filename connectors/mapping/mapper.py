@@ -19,6 +19,7 @@ from connectors.mapping.rules import Mapping, QuantityRule, Receipt, TextRule, T
 from inventory.stock import COUNT, DELTA, FROM_FUTURE, FUTURE_MS_MAX, WITHDRAWN
 from schemas.keys import ID_CHARACTERS_MAX, plain_ids
 
+NUMBER_DIGITS = 10  # of a row, in an id that is made of it
 KINDS, BASES = (COUNT, DELTA, WITHDRAWN), ("ON_HAND", "AVAILABLE")
 RECEIPT = pa.struct([("expected_at", pa.int64()), ("quantity", pa.int64())])
 UPDATES = pa.schema(
@@ -36,11 +37,10 @@ class Read(NamedTuple):
     """What rows were read from, and when.
 
     `origin`: of a file, a name of its content; of a poll, the start of the request, zero-padded, so that of two polls
-    the later one has the greater text. `first`: the number of the first row in it. Times in ms since the epoch, UTC.
+    the later one has the greater text. Times in ms since the epoch, UTC.
     """
 
     origin: str
-    first: int
     observed_at: int
     received_at: int
 
@@ -79,8 +79,9 @@ class Mapper:
         self._order_ref = None if mapping.order_ref is None else self._text("order_ref", mapping.order_ref, False)
         self._incoming = [self._receipt(i, receipt) for i, receipt in enumerate(mapping.incoming)]
 
-    def map(self, found: Found, count: int, read: Read) -> Mapped:
-        """The updates of `count` rows."""
+    def map(self, found: Found, numbers: pa.Int64Array, read: Read) -> Mapped:
+        """The updates of rows. `numbers`: of each among all rows of what it was read from."""
+        count = len(numbers)
         faults: dict[int, list[Fault]] = {}
 
         def column(reader: Reader | None, otherwise: Any, kind: pa.DataType) -> pa.Array:  # noqa: ANN401
@@ -100,7 +101,7 @@ class Mapper:
             "sku": column(self._sku, None, text),
             "supplier_id": pa.repeat(self._supplier_id, count),
             "location_id": column(self._location, None, text),
-            "update_id": self._made_ids(read, count) if self._update_id is None else column(self._update_id, "", text),
+            "update_id": _made_ids(read, numbers) if self._update_id is None else column(self._update_id, "", text),
             "kind": kind,
             "quantity": quantity,
             "observed_at": observed_at,
@@ -180,12 +181,6 @@ class Mapper:
             return nothing
         return pc.if_else(pc.fill_null(pc.equal(kind, COUNT), False), pa.scalar(seconds * 1_000, pa.int64()), nothing)
 
-    def _made_ids(self, read: Read, count: int) -> pa.Array:
-        """Made of where a row stood: a later row, and a later reading, has the greater id."""
-        prefix = read.origin[: ID_CHARACTERS_MAX - 11]
-        numbers = pa.array([f"{n:010}" for n in range(read.first, read.first + count)], pa.string())
-        return pc.binary_join_element_wise(prefix, numbers, ":")
-
     def _text(self, field: str, rule: TextRule, required: bool = True) -> Reader:
         return Reader(
             field, rule, reading.text(rule), pa.string(), required, are_values=None if rule.upper else plain_ids
@@ -203,3 +198,9 @@ class Mapper:
             self._time(f"{name}.expected_at", receipt.expected_at, False),
             self._units(f"{name}.quantity", receipt.quantity, False),
         )
+
+
+def _made_ids(read: Read, numbers: pa.Int64Array) -> pa.Array:
+    """Made of where a row stood: a later row, and a later reading, has the greater id."""
+    prefix = read.origin[: ID_CHARACTERS_MAX - NUMBER_DIGITS - 1]
+    return pc.binary_join_element_wise(prefix, pc.utf8_lpad(numbers.cast(pa.string()), NUMBER_DIGITS, "0"), ":")

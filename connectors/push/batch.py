@@ -16,7 +16,8 @@ from typing import IO, NamedTuple, TypeVar
 import orjson
 from pydantic import ValidationError
 
-from connectors.publisher import IN_DOUBT, Headers, Parcel, Publisher
+from connectors.parcel import IN_DOUBT, Parcel
+from connectors.publisher import Headers, Publisher
 from connectors.push.models import InventoryUpdate
 from connectors.push.validation import Fault, faults_of, record_of
 from schemas.codec import Record

@@ -16,7 +16,8 @@ from confluent_kafka import KafkaError
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from connectors import publisher as publisher_module
-from connectors.publisher import IN_DOUBT, InDoubt, Publisher
+from connectors.parcel import IN_DOUBT
+from connectors.publisher import InDoubt, Publisher
 from schemas.codec import Codec
 from schemas.registry import FileRegistry
 from schemas.topics import UPDATES

@@ -10,7 +10,7 @@ from connectors.mapping.mapper import Mapped, Mapper, Read
 from connectors.mapping.rules import Mapping
 
 NOW_MS = 1_790_000_000_000
-READ = Read("1790000000000", 0, NOW_MS - 1_000, NOW_MS)
+READ = Read("1790000000000", NOW_MS - 1_000, NOW_MS)
 SIMPLE: dict[str, Any] = {"version": 1, "sku": "code", "quantity": "stock"}
 
 
@@ -23,8 +23,10 @@ def mapper(**fields: Any) -> Mapper:
     return Mapper(Mapping.model_validate(SIMPLE | fields), "acme", "stock")
 
 
-def mapped(rows: list[dict[str, str | None]], read: Read = READ, **fields: Any) -> Mapped:
+def mapped(rows: list[dict[str, str | None]], first: int = 0, **fields: Any) -> Mapped:
     one = mapper(**fields)
     return one.map(
-        {**dict.fromkeys(one.mapping.paths, pa.nulls(len(rows), pa.string())), **columns(rows)}, len(rows), read
+        {**dict.fromkeys(one.mapping.paths, pa.nulls(len(rows), pa.string())), **columns(rows)},
+        pa.array(range(first, first + len(rows)), pa.int64()),
+        READ,
     )

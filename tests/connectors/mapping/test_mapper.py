@@ -16,7 +16,7 @@ from inventory.stock import StockUpdate, refusal
 from schemas.codec import Codec
 from schemas.registry import FileRegistry
 from stockweave.errors import Rejected
-from tests.connectors.mapping.mapped import NOW_MS, READ, mapped, mapper
+from tests.connectors.mapping.mapped import NOW_MS, mapped, mapper
 
 TEXTS = st.one_of(
     st.none(),
@@ -66,7 +66,7 @@ def test_a_row_is_mapped_the_same_alone_and_among_others(rows: list[dict[str, st
     together = mapped(rows, **EVERYTHING)
     by_row = dict(zip(together.rows.to_pylist(), together.updates.to_pylist(), strict=True))
     for row, cells in enumerate(rows):
-        alone = mapped([cells], READ._replace(first=row), **EVERYTHING)
+        alone = mapped([cells], row, **EVERYTHING)
         assert alone.updates.to_pylist() == ([by_row[row]] if row in by_row else [])
         assert list(alone.faults.values()) == ([together.faults[row]] if row in together.faults else [])
 
@@ -139,7 +139,7 @@ def test_words_of_a_supplier_stand_for_units_as_they_are() -> None:
 
 def test_reading_a_file_again_makes_the_same_ids_and_a_later_row_or_poll_a_greater_one() -> None:
     rows: list[dict[str, str | None]] = [{"code": "a", "stock": "1"}, {"code": "a", "stock": "2"}]
-    first, again = mapped(rows), mapped(rows[1:], READ._replace(first=1))
+    first, again = mapped(rows), mapped(rows[1:], 1)
     later = mapped(rows, Read("1790000060000", 0, NOW_MS, NOW_MS))
     ids = first.updates["update_id"].to_pylist()
     assert again.updates["update_id"].to_pylist() == ids[1:]

@@ -1,0 +1,102 @@
+"""All suppliers of a folder, one YAML file each: checked whole, so that a fault is told before anything runs.
+
+Called by `stockweave connectors check`, at the start of `run`, and whenever a file changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from connectors.budget import Limits
+from connectors.configuration.models import FeedConfig, SupplierConfig, model_of
+from connectors.configuration.yaml_file import Parsed
+from connectors.documents import Kind
+from stockweave.errors import Rejected
+
+PATTERNS = ("*.yaml", "*.yml")
+
+
+class Feed(NamedTuple):
+    """A feed of a supplier."""
+
+    supplier: str
+    name: str
+    config: FeedConfig
+
+    @property
+    def whole_name(self) -> str:
+        """Of all suppliers' feeds, its own."""
+        return f"{self.supplier}/{self.name}"
+
+
+class Loaded(NamedTuple):
+    """What the files say. `faults`: each a line, `file:line: place: what is wrong and the remedy`."""
+
+    feeds: dict[str, Feed]
+    limits: dict[str, Limits]
+    faults: list[str]
+
+
+def load(folder: Path, kinds: Mapping[str, Kind]) -> Loaded:
+    """The suppliers of a folder, or of one file; those without a fault, and all faults."""
+    feeds: dict[str, Feed] = {}
+    limits: dict[str, Limits] = {}
+    faults: list[str] = []
+    model = model_of(kinds)
+    files = [folder] if folder.is_file() else sorted(file for each in PATTERNS for file in folder.glob(each))
+    if not files:
+        faults.append(f"{folder}: there is no YAML file in it; write one for each supplier")
+    for file in files:
+        try:
+            config = read(file, model)
+        except Rejected as why:
+            faults += str(why).splitlines()
+            continue
+        if config.supplier in limits:
+            faults.append(f"{file}:1: supplier: {config.supplier} has another file already; put all of it into one")
+            continue
+        limits[config.supplier] = config.limits
+        of_supplier = [Feed(config.supplier, name, each) for name, each in config.feeds.items()]
+        feeds.update((feed.whole_name, feed) for feed in of_supplier)
+    return Loaded(feeds, limits, faults)
+
+
+def read(file: Path, model: type[SupplierConfig]) -> SupplierConfig:
+    """One file.
+
+    Raises:
+        Rejected: with a line for each fault.
+    """
+    try:
+        text = file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Rejected("invalid_yaml", f"{file}: cannot be read ({error}); mend it") from None
+    try:
+        parsed = Parsed(text)
+    except Rejected as why:
+        raise Rejected(why.reason, f"{file}:{why}") from None
+    try:
+        return model.model_validate(parsed.value)
+    except ValidationError as error:
+        faults = [_line(file, parsed, each) for each in error.errors(include_url=False, include_input=False)]
+        raise Rejected("invalid_configuration", "\n".join(faults)) from None
+
+
+_SAID = {
+    "missing": "is missing; add it",
+    "extra_forbidden": "is no option here; remove it, or mend its spelling",
+    "model_type": "is no mapping; write its options below it",
+    "dict_type": "is no mapping; write its entries below it",
+}
+
+
+def _line(file: Path, parsed: Parsed, fault: ErrorDetails) -> str:
+    place = fault["loc"]
+    said = _SAID.get(fault["type"], fault["msg"])
+    name = ".".join(map(str, place)) or "the file"
+    return f"{file}:{parsed.line(place)}: {name}: {said}"

@@ -1,0 +1,103 @@
+"""One supplier's file: its limits and its feeds. The source of a feed is checked by its own kind. Used by `load`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Members
+from typing import Annotated, Any, Self, Union
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from connectors.budget import Limits
+from connectors.documents import Kind, SourceConfig
+from connectors.formats.reader import Format, check_path
+from connectors.mapping.mapper import Mapper
+from connectors.mapping.rules import Mapping
+from inventory.stock import DELTA
+from schemas.keys import id_problem
+from stockweave.errors import Rejected
+
+FeedName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
+Seconds = Annotated[float, Field(ge=0.1, le=7 * 86_400)]
+
+
+class Poll(BaseModel):
+    """When a feed is read: `every_s` to begin with.
+
+    More often while it changes, and while a count of at most `low_units` was read, up to every `fastest_s`; less while
+    it does not, down to every `slowest_s`. Both are `every_s` unless given: then it is a fixed rhythm.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    every_s: Seconds = 60.0
+    fastest_s: Seconds | None = None
+    slowest_s: Seconds | None = None
+    low_units: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _is_ordered(self) -> Self:
+        if not (self.fastest_s or self.every_s) <= self.every_s <= (self.slowest_s or self.every_s):
+            raise PydanticCustomError("order", "needs fastest_s <= every_s <= slowest_s; mend them")
+        return self
+
+
+class FeedConfig(BaseModel):
+    """One feed: where from, how it is written, what it means."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    source: SourceConfig
+    format: Format
+    poll: Poll = Poll()
+    mapping: Mapping
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        for name, rule in self.mapping.rules():
+            if rule.path is not None:
+                _said(name, lambda path=rule.path: check_path(self.format, path))
+        _said("mapping", lambda: Mapper(self.mapping, "supplier", "feed"))
+        kind = self.mapping.kind
+        may_be_delta = DELTA in (kind.constant, kind.default, *kind.values.values()) or kind.path is not None
+        if may_be_delta and self.mapping.update_id is None and not self.source.is_content_named:
+            raise PydanticCustomError(
+                "update_id",
+                "mapping.update_id: changes that are read again need an id of the supplier's; name its path",
+            )
+        return self
+
+
+class SupplierConfig(BaseModel):
+    """One supplier."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    supplier: str
+    limits: Limits = Limits()
+    feeds: Annotated[dict[FeedName, FeedConfig], Field(min_length=1)]
+
+    @field_validator("supplier")
+    @classmethod
+    def _is_id(cls, given: str) -> str:
+        if problem := id_problem(given):
+            raise PydanticCustomError("id", "{problem}", {"problem": problem})
+        return given
+
+
+def model_of(kinds: Members[str, Kind]) -> type[SupplierConfig]:
+    """`SupplierConfig`, whose sources are of these kinds."""
+    models = tuple(kind.config for kind in kinds.values())
+    source: Any = models[0] if len(models) == 1 else Annotated[Union[models], Field(discriminator="kind")]  # noqa: UP007
+    feed: Any = create_model("Feed", __base__=FeedConfig, source=(source, ...))
+    feeds: Any = Annotated[dict[FeedName, feed], Field(min_length=1)]
+    return create_model("Supplier", __base__=SupplierConfig, feeds=(feeds, ...))
+
+
+def _said(name: str, check: Any) -> None:  # noqa: ANN401 - any check
+    """What a check rejects, as pydantic tells it."""
+    try:
+        check()
+    except Rejected as why:
+        said = str(why) if str(why).startswith(f"{why.field}:") else f"{name}: {why}"
+        raise PydanticCustomError(why.reason, "{said}", {"said": f"mapping.{said}"}) from None

@@ -1,0 +1,1 @@
+"""Feeds that are files: a folder, or a server that has one."""

@@ -1,0 +1,144 @@
+"""Reads each file of a folder once, the oldest first, however the folder is reached.
+
+Invariant: a file is read when it has stopped to change, and again only when its size or its time of change is another.
+What of the folder was read is the feed's state, so a file that goes is forgotten. Used by `local` and `sftp`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fnmatch
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Annotated, ClassVar, Literal, NamedTuple, Protocol
+
+from pydantic import Field
+
+from connectors.documents import Document, SourceConfig, State, Surroundings
+
+READ = "read"
+"""In the state: by name, what of the files that are there was read."""
+
+
+class Entry(NamedTuple):
+    """A file. `changed_ms`: since the epoch, as its folder has it."""
+
+    name: str
+    size: int
+    changed_ms: int
+
+    @property
+    def print(self) -> str:
+        """What tells it from its former or later self."""
+        return f"{self.size}:{self.changed_ms}"
+
+
+class Folder(Protocol):
+    """A way to a folder; its calls raise Retriable when it cannot be reached."""
+
+    async def entries(self) -> list[Entry]:
+        """The files that are there."""
+        ...
+
+    def blocks(self, name: str) -> AsyncIterator[bytes]:
+        """A file's bytes."""
+        ...
+
+    async def move(self, name: str, to: str) -> None:
+        """Into another folder, beside this one or below it."""
+        ...
+
+    async def delete(self, name: str) -> None:
+        """For good."""
+        ...
+
+    async def news(self) -> None:
+        """Returns when something has changed there; never, where nobody tells."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of it."""
+        ...
+
+
+class FilesConfig(SourceConfig):
+    """What all folders have in common.
+
+    `path`: of the folder; `pattern`: names of its files, as a shell has them. `settle_s`: as long as a file has not
+    changed, it is whole. `then`: what becomes of one that was read: `leave`, `delete`, or `move` to the folder `to`.
+    """
+
+    is_content_named: ClassVar[bool] = True
+
+    path: Annotated[str, Field(min_length=1)]
+    pattern: Annotated[str, Field(min_length=1)] = "*"
+    settle_s: Annotated[float, Field(ge=0, le=3_600)] = 2.0
+    then: Literal["leave", "delete", "move"] = "leave"
+    to: Annotated[str, Field(min_length=1)] = "read"
+
+
+class FileSource:
+    """A feed of files.
+
+    Args:
+        config: checked.
+        folder: a way to it.
+        around: the clock and the budget.
+    """
+
+    def __init__(self, config: FilesConfig, folder: Folder, around: Surroundings) -> None:
+        self._config = config
+        self._folder = folder
+        self._around = around
+
+    async def read(self, state: State) -> AsyncGenerator[Document, None]:
+        """Each file that is new or another one, once it has settled."""
+        read: dict[str, str] = dict(state.get(READ, {}))
+        there = await self._list()
+        if all(read.get(entry.name) == entry.print for entry in there):
+            return
+        if self._config.settle_s:
+            await asyncio.sleep(self._config.settle_s)
+            settled = set(there)
+            there = [entry for entry in await self._list() if entry in settled]
+        names = {entry.name for entry in there}
+        read = {name: known for name, known in read.items() if name in names}
+        for entry in sorted(there, key=lambda entry: (entry.changed_ms, entry.name)):
+            if read.get(entry.name) != entry.print:
+                read = read | {entry.name: entry.print}
+                yield self._document(entry, {READ: read})
+                await self._done_with(entry)
+
+    async def news(self) -> None:
+        """As the folder tells."""
+        await self._folder.news()
+
+    async def close(self) -> None:
+        """Let go of the folder."""
+        await self._folder.close()
+
+    async def _list(self) -> list[Entry]:
+        async with self._around.budget.request():
+            entries = await self._folder.entries()
+        return [entry for entry in entries if fnmatch.fnmatchcase(entry.name, self._config.pattern)]
+
+    def _document(self, entry: Entry, after: State) -> Document:
+        now_ms = self._around.clock.now_ms()
+        return Document(
+            origin=f"{entry.changed_ms:014}-{entry.size}-{entry.name}"[:100],
+            observed_at=min(entry.changed_ms, now_ms),
+            received_at=now_ms,
+            blocks=self._blocks(entry.name),
+            after=after,
+        )
+
+    async def _blocks(self, name: str) -> AsyncIterator[bytes]:
+        async with self._around.budget.request():
+            async for block in self._folder.blocks(name):
+                yield block
+
+    async def _done_with(self, entry: Entry) -> None:
+        """Kafka has all of it."""
+        if self._config.then == "delete":
+            await self._folder.delete(entry.name)
+        elif self._config.then == "move":
+            await self._folder.move(entry.name, self._config.to)

@@ -1,0 +1,56 @@
+"""One way into every format: by its configuration, from bytes to rows. Called by the runner and by `check`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Annotated
+
+from pydantic import Field
+
+from connectors.formats import delimited, excel, json_rows, xml_rows
+from connectors.formats.delimited import DelimitedConfig
+from connectors.formats.excel import ExcelConfig
+from connectors.formats.json_rows import DocumentConfig, LinesConfig
+from connectors.formats.rows import Rows
+from connectors.formats.xml_rows import XmlConfig
+
+Format = Annotated[
+    DelimitedConfig | DocumentConfig | LinesConfig | XmlConfig | ExcelConfig, Field(discriminator="format")
+]
+
+
+def read(blocks: Iterable[bytes], config: Format, paths: Sequence[str]) -> Iterator[Rows]:
+    """Rows of a document, some at a time.
+
+    Args:
+        blocks: its bytes, in pieces of any size.
+        config: how it is written.
+        paths: what to find in each row.
+
+    Raises:
+        Rejected: it is not what the configuration says.
+    """
+    match config:
+        case DelimitedConfig():
+            return delimited.read(blocks, config, paths)
+        case DocumentConfig():
+            return json_rows.read_document(blocks, config, paths)
+        case LinesConfig():
+            return json_rows.read_lines(blocks, paths)
+        case XmlConfig():
+            return xml_rows.read(blocks, config, paths)
+        case ExcelConfig():
+            return excel.read(blocks, config, paths)
+
+
+def check_path(config: Format, path: str) -> None:
+    """Raises `Rejected` for a path that the format cannot look for, whatever a document holds."""
+    match config:
+        case DocumentConfig() | LinesConfig():
+            json_rows.field(path)
+        case XmlConfig():
+            xml_rows.field(path, config.namespaces)
+        case DelimitedConfig(columns=names) if names:
+            delimited.check_columns(names, [path])
+        case _:
+            pass

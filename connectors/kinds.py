@@ -1,0 +1,27 @@
+"""All kinds of feeds: our own, and those of packages beside us, by their entry points. Called by the command."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+
+from connectors.documents import Kind
+from connectors.files import local
+from connectors.rest import source as rest
+from stockweave.errors import Fatal
+
+GROUP = "stockweave.connectors"
+
+
+def kinds() -> dict[str, Kind]:
+    """By name.
+
+    Raises:
+        Fatal: a package names one that there is, or something that is none.
+    """
+    found = {"folder": local.KIND, "rest": rest.KIND}
+    for point in entry_points(group=GROUP):
+        kind = point.load()
+        if not isinstance(kind, Kind) or point.name in found:
+            raise Fatal(f"entry point {point.name} of {GROUP}, {point.value}, is no Kind of its own name; remove it")
+        found[point.name] = kind
+    return found

@@ -1,0 +1,128 @@
+"""Looks at feeds without Kafka: what is wrong with their files, and what their first rows would become.
+
+Called by `stockweave connectors check` and `try`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+from connectors.budget import Budget
+from connectors.configuration.load import Feed, load
+from connectors.documents import Document, Kind, Surroundings
+from connectors.formats.compression import plain
+from connectors.formats.excel import ExcelConfig
+from connectors.formats.reader import read
+from connectors.mapping.mapper import Mapper, Read
+from stockweave.errors import Rejected
+from stockweave.world import SystemClock
+
+SHOWN = ("sku", "location_id", "kind", "quantity", "basis", "observed_at", "update_id")
+BYTES_MAX = 64 << 20  # of a document that is tried
+
+
+class Tried(NamedTuple):
+    """What the first rows came to: updates, and of each row that cannot be used its number, bytes and faults."""
+
+    updates: list[dict[str, Any]]
+    faults: list[tuple[int, bytes, str]]
+
+
+def check(path: Path, kinds: Mapping[str, Kind]) -> None:
+    """Print each feed that is well.
+
+    Raises:
+        Rejected: with a line for each fault.
+    """
+    loaded = load(path, kinds)
+    for name, feed in loaded.feeds.items():
+        sys.stdout.write(f"{name}: {feed.config.source.kind}, {feed.config.format.format}: well\n")
+    if loaded.faults:
+        raise Rejected("invalid_configuration", "\n".join(["these have to be mended:", *loaded.faults]))
+
+
+def preview(path: Path, kinds: Mapping[str, Kind], name: str, rows: int, *, json: bool) -> None:
+    """Print what a feed's first rows would become.
+
+    Raises:
+        Rejected: the configuration has faults, there is no such feed, or what it reads is of no use.
+        Retriable: the supplier is away.
+    """
+    loaded = load(path, kinds)
+    if loaded.faults:
+        raise Rejected("invalid_configuration", "\n".join(["these have to be mended:", *loaded.faults]))
+    feed = loaded.feeds.get(name)
+    if feed is None:
+        raise Rejected("unknown_feed", f"there is no feed {name} in {path}; there are {', '.join(loaded.feeds)}")
+    clock = SystemClock()
+    budget = Budget(loaded.limits[feed.supplier], clock)
+    around = Surroundings(feed.config.mapping.version, clock, budget)
+    tried = asyncio.run(_tried(feed, kinds[feed.config.source.kind], around, rows))
+    if json:
+        lines = [
+            *tried.updates,
+            *({"row": n, "original": o.decode(errors="replace"), "why": w} for n, o, w in tried.faults),
+        ]
+        sys.stdout.buffer.write(b"".join(orjson.dumps(line) + b"\n" for line in lines))
+    else:
+        _show(tried, Console())
+
+
+async def _tried(feed: Feed, kind: Kind, around: Surroundings, rows: int) -> Tried:
+    source = kind.open(feed.config.source, around)
+    tried = Tried([], [])
+    try:
+        async with contextlib.aclosing(source.read({})) as documents:
+            async for document in documents:
+                await _first_rows(feed, document, rows, tried)
+                if document.rows == 0 or len(tried.updates) + len(tried.faults) >= rows:
+                    break
+    finally:
+        await source.close()
+    return tried
+
+
+async def _first_rows(feed: Feed, document: Document, rows: int, tried: Tried) -> None:
+    blocks: list[bytes] = []
+    if document.blocks is None:
+        return
+    async for block in document.blocks:
+        blocks.append(block)
+        if sum(map(len, blocks)) > BYTES_MAX:
+            break
+    config = feed.config
+    mapper = Mapper(config.mapping, feed.supplier, feed.whole_name)
+    unpacked = plain(blocks, unzip=not isinstance(config.format, ExcelConfig))
+    for found in read(unpacked, config.format, config.mapping.paths):
+        mapped = mapper.map(
+            found.columns, found.numbers, Read(document.origin, document.observed_at, document.received_at)
+        )
+        document.rows += len(found.numbers) + len(found.broken)
+        tried.updates.extend(islice(mapped.updates.to_pylist(), max(0, rows - len(tried.updates))))
+        tried.faults.extend((broken.number, broken.original, broken.detail) for broken in found.broken[:rows])
+        for row, faults in islice(mapped.faults.items(), rows):
+            why = "; ".join(fault.detail for fault in faults)
+            tried.faults.append((found.numbers[row].as_py(), found.original(row), why))
+        if len(tried.updates) + len(tried.faults) >= rows:
+            return
+
+
+def _show(tried: Tried, console: Console) -> None:
+    table = Table(*SHOWN)
+    for update in tried.updates:
+        table.add_row(*(str(update[name]) for name in SHOWN))
+    console.print(table)
+    for number, original, why in tried.faults:
+        console.print(f"row {number}: {why}\n    {original[:200].decode(errors='replace')}", markup=False)
+    if not tried.updates and not tried.faults:
+        console.print("it has no rows")

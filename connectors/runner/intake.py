@@ -1,0 +1,210 @@
+"""One document's way to Kafka: taken apart, mapped, published; what cannot be used becomes a dead letter.
+
+Invariant: what `take` has reported as done is in Kafka, each row as an update or as a dead letter, up to that row. The
+rows are read in a thread, some thousands ahead of what Kafka has; so memory does not grow with the document.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from connectors.configuration.load import Feed
+from connectors.documents import Document
+from connectors.formats.compression import plain
+from connectors.formats.excel import ExcelConfig
+from connectors.formats.reader import read
+from connectors.formats.rows import Rows
+from connectors.mapping.mapper import Mapper, Read
+from connectors.parcel import Parcel
+from connectors.publisher import InDoubt, Publisher
+from connectors.runner.letters import BYTES_MAX, Letter, headers
+from schemas.codec import Codec
+from stockweave.errors import Rejected
+
+AT_ONCE = 5_000  # updates handed to Kafka in one go: the loop is busy for some milliseconds
+LETTERS_AT_ONCE = 500
+PATIENCE_S = 30.0  # with a Kafka that is away
+
+
+class Piece(NamedTuple):
+    """Some rows, ready to be sent. `end`: the number after the last of them; `lowest`: of the counts, None if none."""
+
+    keys: list[str]
+    values: list[bytes]
+    letters: list[Letter]
+    end: int
+    lowest: int | None
+
+
+@dataclass
+class Taken:
+    """What a document came to. `lowest`: of its counts, in units."""
+
+    rows: int = 0
+    updates: int = 0
+    letters: int = 0
+    lowest: int | None = None
+
+
+class Intake:
+    """What one feed's documents go through.
+
+    Args:
+        feed: checked.
+        updates: the publisher of updates.
+        letters: that of dead letters.
+        codec: of StockUpdate.
+    """
+
+    def __init__(self, feed: Feed, updates: Publisher, letters: Publisher, codec: Codec) -> None:
+        self._format = feed.config.format
+        self._mapper = Mapper(feed.config.mapping, feed.supplier, feed.whole_name)
+        self._feed = f"{feed.whole_name}@{feed.config.mapping.version}"
+        self._key = feed.whole_name
+        self._updates = updates
+        self._letters = letters
+        self._codec = codec
+
+    async def take(self, document: Document, done: int, on_done: Callable[[int], Awaitable[None]]) -> Taken:
+        """Bring a document's rows to Kafka.
+
+        Args:
+            document: whose bytes were not read yet.
+            done: rows that Kafka has already; they are passed over.
+            on_done: awaited with the number of rows that Kafka has, each time that it is a higher one.
+
+        Raises:
+            Retriable: the supplier or Kafka is away; what was reported as done stays so.
+            Fatal: the process has to be started again.
+        """
+        if document.blocks is None:
+            return Taken()
+        taken = Taken()
+        loop = asyncio.get_running_loop()
+        blocks = _Blocks(document.blocks, loop)
+        pieces = self._pieces(document, blocks, done)
+        sent: tuple[Piece, list[Parcel]] | None = None
+        thread = ThreadPoolExecutor(1, "intake")  # of its own: it waits for a supplier, which is no other's matter
+        try:
+            while True:
+                piece = await loop.run_in_executor(thread, next, pieces, None)
+                before, sent = sent, None if piece is None else (piece, await self._sent(piece, document.origin))
+                if before is not None:
+                    await self._settle(before[0], before[1], taken, on_done)
+                if piece is None:
+                    break
+        except Rejected as why:
+            if sent is not None:
+                await self._settle(*sent, taken, on_done)
+            await self._refuse(document, blocks, why)
+            taken.letters += 1
+        finally:
+            thread.shutdown(wait=False)
+        document.rows = taken.rows
+        return taken
+
+    def _pieces(self, document: Document, blocks: _Blocks, done: int) -> Iterator[Piece]:
+        """In a thread: each step reads on."""
+        unpacked = plain(blocks, unzip=not isinstance(self._format, ExcelConfig))
+        for rows in read(unpacked, self._format, self._mapper.mapping.paths):
+            yield from self._mapped(rows, document, done)
+
+    def _mapped(self, rows: Rows, document: Document, done: int) -> Iterator[Piece]:
+        ends = [number.as_py() for number in rows.numbers[-1:]] + [rows.broken[-1].number] * bool(rows.broken)
+        if not ends or max(ends) < done:
+            return
+        mapped = self._mapper.map(
+            rows.columns, rows.numbers, Read(document.origin, document.observed_at, document.received_at)
+        )
+        letters = [Letter(b.original, b.number, "malformed_row", b.detail) for b in rows.broken if b.number >= done]
+        for row, faults in mapped.faults.items():
+            number = rows.numbers[row].as_py()
+            if number >= done:
+                detail = "; ".join(fault.detail for fault in faults)
+                letters.append(Letter(rows.original(row), number, faults[0].reason, detail))
+        new = pc.greater_equal(rows.numbers.take(mapped.rows), done)
+        updates = mapped.updates.filter(new) if done else mapped.updates
+        yield Piece(
+            updates.column("sku").to_pylist(),
+            self._codec.encode_columns(updates) if len(updates) else [],
+            letters,
+            max(ends) + 1,
+            _lowest(updates),
+        )
+
+    async def _sent(self, piece: Piece, origin: str) -> list[Parcel]:
+        parcels = []
+        for first in range(0, len(piece.values), AT_ONCE):
+            last = first + AT_ONCE
+            values, keys = piece.values[first:last], piece.keys[first:last]
+            parcels.append(await self._updates.send_encoded(values, keys, patience_s=PATIENCE_S))
+        for first in range(0, len(piece.letters), LETTERS_AT_ONCE):
+            some = piece.letters[first : first + LETTERS_AT_ONCE]
+            parcels.append(await self._sent_letters(some, origin))
+        return parcels
+
+    async def _sent_letters(self, letters: list[Letter], origin: str) -> Parcel:
+        return await self._letters.send_encoded(
+            [letter.original[:BYTES_MAX] for letter in letters],
+            [self._key] * len(letters),
+            [headers(letter, self._feed, origin) for letter in letters],
+            PATIENCE_S,
+        )
+
+    async def _settle(
+        self, piece: Piece, parcels: list[Parcel], taken: Taken, on_done: Callable[[int], Awaitable[None]]
+    ) -> None:
+        for parcel in parcels:
+            await self._updates.settle(parcel)
+            if parcel.failures:
+                _complain(parcel)
+        taken.rows, taken.updates = piece.end, taken.updates + len(piece.values)
+        taken.letters += len(piece.letters)
+        known = [units for units in (taken.lowest, piece.lowest) if units is not None]
+        taken.lowest = min(known, default=None)
+        await on_done(piece.end)
+
+    async def _refuse(self, document: Document, blocks: _Blocks, why: Rejected) -> None:
+        """What is left of the document cannot be read."""
+        letter = Letter(bytes(blocks.head), None, why.reason, str(why))
+        parcel = await self._sent_letters([letter], document.origin)
+        await self._letters.settle(parcel)
+        if parcel.failures:
+            _complain(parcel)
+
+
+class _Blocks:
+    """A document's bytes, for a thread that waits for each block while the loop gets it. `head`: how they begin."""
+
+    def __init__(self, blocks: AsyncIterator[bytes], loop: asyncio.AbstractEventLoop) -> None:
+        self._blocks = blocks
+        self._loop = loop
+        self.head = bytearray()
+
+    def __iter__(self) -> Iterator[bytes]:
+        while (block := asyncio.run_coroutine_threadsafe(self._next(), self._loop).result()) is not None:
+            if len(self.head) <= BYTES_MAX:
+                self.head += block
+            yield block
+
+    async def _next(self) -> bytes | None:
+        return await anext(self._blocks, None)
+
+
+def _lowest(updates: pa.RecordBatch) -> int | None:
+    counts = updates.column("quantity").filter(pc.equal(updates.column("kind"), "COUNT"))
+    lowest: int | None = pc.min(counts).as_py()
+    return lowest
+
+
+def _complain(parcel: Parcel) -> None:
+    """Kafka has not all of it: none of it counts as done, and it is sent again with the same ids."""
+    failure = parcel.failures[0]
+    raise InDoubt(f"{len(parcel.failures)} of a piece failed; the first {failure.detail}") from None

@@ -1,0 +1,146 @@
+"""The connectors' process: configuration, leases, publishers and feeds put together, until it is told to stop.
+
+Order at the end: the leases are given back, for which each feed ends after the rows that are on their way; then the
+publishers deliver what they have. Called by `stockweave connectors run`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Mapping
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import structlog
+import uvloop
+from watchfiles import awatch
+
+from connectors.configuration.load import Loaded, load
+from connectors.documents import Kind
+from connectors.publisher import Publisher
+from connectors.runner.leases import Event, Leases
+from connectors.runner.progress import ProgressCodec
+from connectors.runner.supervisor import Outlets, Supervisor
+from schemas.admin import Deployed, ensure_topics
+from schemas.codec import Codec
+from schemas.registry import open_registry
+from schemas.topics import DEAD_LETTERS, FEEDS, UPDATES
+from stockweave import metrics
+from stockweave.errors import Fatal, Rejected, Retriable
+from stockweave.settings import Settings
+from stockweave.world import SystemClock
+
+log = structlog.get_logger(__name__)
+
+KAFKA_WAIT_S = 60.0
+RETRY_S = 1.0
+LINGER_MS = 5.0  # nobody waits for a single update here
+BY_FEED = itemgetter("feed")
+
+
+class Reached(NamedTuple):
+    """What other services gave."""
+
+    topics: Mapping[str, Deployed]
+    updates: Codec
+
+
+def main(settings: Settings, path: Path, kinds: Mapping[str, Kind]) -> None:
+    """Run the feeds of a folder until SIGTERM or SIGINT.
+
+    Raises:
+        Rejected: the configuration has faults; each has a line.
+        Fatal: a setting is wrong, or a publisher or the leases cannot go on.
+        Retriable: Kafka, or the registry, did not come up in a minute.
+    """
+    if settings.bootstrap_servers is None:
+        raise Fatal("STOCKWEAVE_BOOTSTRAP_SERVERS is not set; set it to host:port of Kafka")
+    loaded = load(path, kinds)
+    if loaded.faults:
+        raise Rejected("invalid_configuration", "\n".join(["the connectors do not start:", *loaded.faults]))
+    if settings.metrics_port is not None:
+        metrics.serve(settings.metrics_host, settings.metrics_port)
+    uvloop.run(run(settings, path, kinds, loaded, _reach(settings, settings.bootstrap_servers)))
+
+
+async def run(
+    settings: Settings, path: Path, kinds: Mapping[str, Kind], loaded: Loaded, reached: Reached,
+    told_to_stop: asyncio.Event | None = None,
+) -> None:  # fmt: skip
+    """The loop's part of `main`. `told_to_stop`: in place of signals."""
+    servers, feeds = settings.bootstrap_servers or "", reached.topics[FEEDS.name]
+    timeout_ms = settings.publish_timeout_ms
+
+    def publisher(topic: str, codec: Any, **more: Any) -> Publisher:  # noqa: ANN401
+        return Publisher(
+            servers, reached.topics[topic].name, codec, timeout_ms, LINGER_MS, metrics.FEED_SECONDS, **more
+        )
+
+    updates = publisher(UPDATES.name, reached.updates)
+    letters = publisher(DEAD_LETTERS.name, ProgressCodec())
+    progress = publisher(FEEDS.name, ProgressCodec(), key_of=BY_FEED)
+    async with updates, letters, progress:
+        outlets = Outlets(updates, letters, progress, reached.updates)
+        supervisor = Supervisor(kinds, outlets, feeds.partitions, SystemClock())
+        await supervisor.configure(loaded)
+        loop, events = asyncio.get_running_loop(), asyncio.Queue[Event]()
+
+        def tell(event: Event) -> None:
+            loop.call_soon_threadsafe(events.put_nowait, event)
+
+        group = f"{settings.topic_prefix}stockweave-connectors"
+        leases = Leases(servers, feeds.name, group, tell)
+        hearing = asyncio.create_task(_hear(events, supervisor))
+        following = asyncio.create_task(_follow(path, kinds, supervisor))
+        watched = [asyncio.create_task(each.watch()) for each in (supervisor, updates, letters, progress)]
+        told = asyncio.create_task((told_to_stop or _signals(loop)).wait())
+        leases.start()
+        try:
+            done, _ = await asyncio.wait([told, hearing, following, *watched], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            following.cancel()
+            await leases.stop()
+            await supervisor.stop()
+            for task in (told, hearing, *watched):
+                task.cancel()
+        for task in done - {told}:
+            task.result()
+
+
+def _signals(loop: asyncio.AbstractEventLoop) -> asyncio.Event:
+    told = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    return told
+
+
+async def _hear(events: asyncio.Queue[Event], supervisor: Supervisor) -> None:
+    while True:
+        await supervisor.hear(await events.get())
+
+
+async def _follow(path: Path, kinds: Mapping[str, Kind], supervisor: Supervisor) -> None:
+    """The configuration, as its files change; what has a fault changes nothing."""
+    async for _ in awatch(path):
+        loaded = await asyncio.to_thread(load, path, kinds)
+        for fault in loaded.faults:
+            log.error("configuration_not_taken", fault=fault)
+        if not loaded.faults:
+            log.info("configuration_taken", feeds=len(loaded.feeds))
+            await supervisor.configure(loaded)
+
+
+def _reach(settings: Settings, bootstrap_servers: str) -> Reached:
+    """Topics and codec, once Kafka and the registry are up."""
+    deadline_s = time.monotonic() + KAFKA_WAIT_S
+    while True:
+        try:
+            return Reached(ensure_topics(settings, bootstrap_servers), Codec("StockUpdate", open_registry(settings)))
+        except Retriable as why:
+            if time.monotonic() > deadline_s:
+                raise
+            log.warning("connectors_wait", why=str(why))
+        time.sleep(RETRY_S)

@@ -1,0 +1,154 @@
+"""Runs the feeds that are leased to this process, each as a task of its own; follows leases and configuration.
+
+Invariant: a feed runs here only while its partition is leased to this process, and once. Its suppliers' budgets are
+shared by its feeds. Made by `process`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+import structlog
+
+from connectors.budget import Budget, Limits
+from connectors.configuration.load import Feed, Loaded
+from connectors.documents import Kind, Surroundings
+from connectors.publisher import Publisher
+from connectors.runner.feed import FeedRun
+from connectors.runner.intake import Intake
+from connectors.runner.leases import HANDOVER_S, Broken, Event, Granted, Revoked
+from connectors.runner.progress import Progress
+from schemas.codec import Codec
+from schemas.keys import partition_of
+from stockweave import metrics
+from stockweave.errors import Fatal
+from stockweave.world import Clock
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Outlets:
+    """Where things go: updates, dead letters, progress; all started."""
+
+    updates: Publisher
+    letters: Publisher
+    progress: Publisher
+    codec: Codec
+
+
+@dataclass
+class _Running:
+    run: FeedRun
+    task: asyncio.Task[None]
+    feed: Feed
+
+
+class Supervisor:
+    """All feeds of this process.
+
+    Args:
+        kinds: by name.
+        outlets: for what they read.
+        partitions: of inventory.feeds.
+        clock: for all of them.
+    """
+
+    def __init__(self, kinds: Mapping[str, Kind], outlets: Outlets, partitions: int, clock: Clock) -> None:
+        self._kinds = kinds
+        self._outlets = outlets
+        self._partitions = partitions
+        self._clock = clock
+        self._loaded = Loaded({}, {}, [])
+        self._budgets: dict[str, tuple[Limits, Budget]] = {}
+        self._progress: dict[str, Progress] = {}
+        self._leased: set[int] = set()
+        self._running: dict[str, _Running] = {}
+        self._broken: asyncio.Future[Fatal] = asyncio.get_running_loop().create_future()
+
+    async def watch(self) -> None:
+        """Raises `Fatal` when a feed, or the leases, say that the process has to be started again."""
+        raise await asyncio.shield(self._broken)
+
+    async def configure(self, loaded: Loaded) -> None:
+        """Go on with another configuration: what of it is the same runs on."""
+        self._loaded = loaded
+        await self._stop([name for name, running in self._running.items() if not self._is_same(running)])
+        self._start()
+
+    async def hear(self, event: Event) -> None:
+        """What the leases tell."""
+        match event:
+            case Granted(partition, progress):
+                self._leased.add(partition)
+                self._progress.update(progress)
+                self._start()
+            case Revoked(partitions, done):
+                self._leased.difference_update(partitions)
+                await self._stop([name for name in self._running if self._partition(name) in partitions])
+                done.set()
+            case Broken(why):
+                self._break(why)
+
+    async def stop(self) -> None:
+        """All feeds, each after the rows that are on their way."""
+        await self._stop(list(self._running))
+
+    def _start(self) -> None:
+        """What is leased, configured, and does not run."""
+        for name, feed in self._loaded.feeds.items():
+            if name in self._running or self._partition(name) not in self._leased:
+                continue
+            config = feed.config
+            around = Surroundings(config.mapping.version, self._clock, self._budget(feed.supplier))
+            source = self._kinds[config.source.kind].open(config.source, around)
+            intake = Intake(feed, self._outlets.updates, self._outlets.letters, self._outlets.codec)
+            progress = self._progress.get(name, Progress(feed=name))
+            run = FeedRun(feed, source, intake, progress, self._write, self._clock)
+            task = asyncio.create_task(run.run(), name=name)
+            task.add_done_callback(self._on_end)
+            self._running[name] = _Running(run, task, feed)
+            log.info("feed_started", feed=name, rows=progress.rows, origin=progress.origin)
+        metrics.FEEDS_RUNNING.set(len(self._running))
+
+    async def _stop(self, names: list[str]) -> None:
+        stopping = [self._running.pop(name) for name in names]
+        for each in stopping:
+            each.run.stop()
+        if stopping:
+            await asyncio.wait([each.task for each in stopping], timeout=HANDOVER_S / 2)
+        for each in stopping:
+            each.task.cancel()  # one that waits for its supplier; Kafka has what its progress says
+        await asyncio.gather(*(each.task for each in stopping), return_exceptions=True)
+        metrics.FEEDS_RUNNING.set(len(self._running))
+
+    async def _write(self, progress: Progress) -> None:
+        self._progress[progress.feed] = progress
+        await self._outlets.progress.publish(msgspec.to_builtins(progress))
+
+    def _on_end(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._break(error if isinstance(error, Fatal) else Fatal(f"feed {task.get_name()} broke: {error!r}"))
+
+    def _break(self, why: Fatal) -> None:
+        if not self._broken.done():
+            self._broken.set_result(why)
+
+    def _budget(self, supplier: str) -> Budget:
+        """One for all feeds of a supplier; it lives on as long as its limits are the same."""
+        limits = self._loaded.limits[supplier]
+        known = self._budgets.get(supplier)
+        if known is None or known[0] != limits:
+            known = self._budgets[supplier] = (limits, Budget(limits, self._clock))
+        return known[1]
+
+    def _is_same(self, running: _Running) -> bool:
+        """Whether a feed is to run as it does."""
+        feed, known = running.feed, self._budgets[running.feed.supplier]
+        return self._loaded.feeds.get(feed.whole_name) == feed and self._loaded.limits[feed.supplier] == known[0]
+
+    def _partition(self, name: str) -> int:
+        return partition_of(name.encode(), self._partitions)
