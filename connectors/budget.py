@@ -53,7 +53,7 @@ class Budget:
         """Around one request: waits for its turn."""
         async with self._under_way:
             async with self._turn:
-                while (wait_s := self._wait_s()) > 0:
+                while (wait_s := self._wait_s()) > 0:  # noqa: ASYNC110 - it is a time that is waited for
                     await asyncio.sleep(wait_s)
                 self._tokens -= 1
             yield

@@ -117,7 +117,7 @@ class Intake:
             yield from self._mapped(rows, document, done)
 
     def _mapped(self, rows: Rows, document: Document, done: int) -> Iterator[Piece]:
-        ends = [number.as_py() for number in rows.numbers[-1:]] + [rows.broken[-1].number] * bool(rows.broken)
+        ends = [number.as_py() for number in rows.numbers[-1:]] + [broken.number for broken in rows.broken[-1:]]
         if not ends or max(ends) < done:
             return
         mapped = self._mapper.map(

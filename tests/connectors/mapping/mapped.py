@@ -23,10 +23,10 @@ def mapper(**fields: Any) -> Mapper:
     return Mapper(Mapping.model_validate(SIMPLE | fields), "acme", "stock")
 
 
-def mapped(rows: list[dict[str, str | None]], first: int = 0, **fields: Any) -> Mapped:
+def mapped(rows: list[dict[str, str | None]], first: int = 0, read: Read = READ, **fields: Any) -> Mapped:
     one = mapper(**fields)
     return one.map(
         {**dict.fromkeys(one.mapping.paths, pa.nulls(len(rows), pa.string())), **columns(rows)},
         pa.array(range(first, first + len(rows)), pa.int64()),
-        READ,
+        read,
     )

@@ -140,7 +140,7 @@ def test_words_of_a_supplier_stand_for_units_as_they_are() -> None:
 def test_reading_a_file_again_makes_the_same_ids_and_a_later_row_or_poll_a_greater_one() -> None:
     rows: list[dict[str, str | None]] = [{"code": "a", "stock": "1"}, {"code": "a", "stock": "2"}]
     first, again = mapped(rows), mapped(rows[1:], 1)
-    later = mapped(rows, Read("1790000060000", 0, NOW_MS, NOW_MS))
+    later = mapped(rows, read=Read("1790000060000", NOW_MS, NOW_MS))
     ids = first.updates["update_id"].to_pylist()
     assert again.updates["update_id"].to_pylist() == ids[1:]
     assert sorted([*ids, *later.updates["update_id"].to_pylist()]) == [*ids, *later.updates["update_id"].to_pylist()]
