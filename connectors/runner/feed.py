@@ -17,7 +17,7 @@ import structlog
 
 from connectors.configuration.load import Feed
 from connectors.documents import Document, Source
-from connectors.runner.intake import Intake, Taken
+from connectors.runner.intake import Intake, Stopped, Taken
 from connectors.runner.pace import Pace
 from connectors.runner.progress import Progress
 from stockweave import metrics
@@ -27,10 +27,6 @@ from stockweave.world import Clock
 log = structlog.get_logger(__name__)
 
 Write = Callable[[Progress], Awaitable[None]]
-
-
-class Stopped(Exception):
-    """The feed is to stop here: Kafka has all that its progress says."""
 
 
 class FeedRun:
@@ -98,7 +94,10 @@ class FeedRun:
     async def _take(self, document: Document) -> Taken:
         name, is_same = self.feed.whole_name, document.origin == self._progress.origin
         taken = await self._intake.take(
-            document, self._progress.rows if is_same else 0, lambda rows: self._on_done(document, rows)
+            document,
+            self._progress.rows if is_same else 0,
+            lambda rows: self._on_done(document, rows),
+            lambda: not self._stopping.is_set(),
         )
         metrics.FEED_ROWS.labels(name, "update").inc(taken.updates)
         metrics.FEED_ROWS.labels(name, "dead_letter").inc(taken.letters)
@@ -108,8 +107,6 @@ class FeedRun:
 
     async def _on_done(self, document: Document, rows: int) -> None:
         await self._keep(msgspec.structs.replace(self._progress, origin=document.origin, rows=rows))
-        if self._stopping.is_set():
-            raise Stopped
 
     async def _keep(self, progress: Progress) -> None:
         progress = msgspec.structs.replace(progress, at_ms=self._clock.now_ms())

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -21,13 +22,14 @@ from connectors.formats.compression import plain
 from connectors.formats.excel import ExcelConfig
 from connectors.formats.reader import read
 from connectors.formats.rows import Rows
-from connectors.mapping.mapper import Mapper, Read
+from connectors.mapping.mapper import Mapped, Mapper, Read
 from connectors.parcel import Parcel
 from connectors.publisher import InDoubt, Publisher
 from connectors.runner.letters import BYTES_MAX, Letter, headers
 from schemas.codec import Codec
 from stockweave.errors import Rejected
 
+PIECE_ROWS = 20_000  # after each, progress is written
 AT_ONCE = 5_000  # updates handed to Kafka in one go: the loop is busy for some milliseconds
 LETTERS_AT_ONCE = 500
 PATIENCE_S = 30.0  # with a Kafka that is away
@@ -41,6 +43,10 @@ class Piece(NamedTuple):
     letters: list[Letter]
     end: int
     lowest: int | None
+
+
+class Stopped(Exception):
+    """The feed is to stop in the midst of a document: Kafka has all that its progress says."""
 
 
 @dataclass
@@ -72,15 +78,23 @@ class Intake:
         self._letters = letters
         self._codec = codec
 
-    async def take(self, document: Document, done: int, on_done: Callable[[int], Awaitable[None]]) -> Taken:
+    async def take(
+        self,
+        document: Document,
+        done: int,
+        on_done: Callable[[int], Awaitable[None]],
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> Taken:
         """Bring a document's rows to Kafka.
 
         Args:
             document: whose bytes were not read yet.
             done: rows that Kafka has already; they are passed over.
             on_done: awaited with the number of rows that Kafka has, each time that it is a higher one.
+            is_wanted: whether to go on.
 
         Raises:
+            Stopped: it is not wanted any more; what was sent is done.
             Retriable: the supplier or Kafka is away; what was reported as done stays so.
             Fatal: the process has to be started again.
         """
@@ -93,18 +107,20 @@ class Intake:
         sent: tuple[Piece, list[Parcel]] | None = None
         thread = ThreadPoolExecutor(1, "intake")  # of its own: it waits for a supplier, which is no other's matter
         try:
-            while True:
-                piece = await loop.run_in_executor(thread, next, pieces, None)
-                before, sent = sent, None if piece is None else (piece, await self._sent(piece, document.origin))
-                if before is not None:
-                    await self._settle(before[0], before[1], taken, on_done)
-                if piece is None:
-                    break
+            while (piece := await loop.run_in_executor(thread, next, pieces, None)) is not None:
+                if not is_wanted():
+                    raise Stopped
+                before, sent = sent, (piece, await self._sent(piece, document.origin))
+                await self._settle(before, taken, on_done)
         except Rejected as why:
-            if sent is not None:
-                await self._settle(*sent, taken, on_done)
+            await self._settle(sent, taken, on_done)
             await self._refuse(document, blocks, why)
             taken.letters += 1
+        except Stopped:
+            await self._settle(sent, taken, on_done)
+            raise
+        else:
+            await self._settle(sent, taken, on_done)
         finally:
             thread.shutdown(wait=False)
         document.rows = taken.rows
@@ -118,26 +134,21 @@ class Intake:
 
     def _mapped(self, rows: Rows, document: Document, done: int) -> Iterator[Piece]:
         ends = [number.as_py() for number in rows.numbers[-1:]] + [broken.number for broken in rows.broken[-1:]]
-        if not ends or max(ends) < done:
+        end = max(ends, default=-1) + 1
+        if end <= done:
             return
         mapped = self._mapper.map(
             rows.columns, rows.numbers, Read(document.origin, document.observed_at, document.received_at)
         )
-        letters = [Letter(b.original, b.number, "malformed_row", b.detail) for b in rows.broken if b.number >= done]
-        for row, faults in mapped.faults.items():
-            number = rows.numbers[row].as_py()
-            if number >= done:
-                detail = "; ".join(fault.detail for fault in faults)
-                letters.append(Letter(rows.original(row), number, faults[0].reason, detail))
-        new = pc.greater_equal(rows.numbers.take(mapped.rows), done)
-        updates = mapped.updates.filter(new) if done else mapped.updates
-        yield Piece(
-            updates.column("sku").to_pylist(),
-            self._codec.encode_columns(updates) if len(updates) else [],
-            letters,
-            max(ends) + 1,
-            _lowest(updates),
-        )
+        letters = sorted(_letters(rows, mapped), key=_number)
+        numbers = rows.numbers.take(mapped.rows).to_numpy()
+        for first in range(max(done, _first(rows)), end, PIECE_ROWS):
+            last = min(first + PIECE_ROWS, end)
+            a, b = np.searchsorted(numbers, (first, last))
+            updates = mapped.updates.slice(a, b - a)
+            of_piece = [letter for letter in letters if first <= _number(letter) < last]
+            values = self._codec.encode_columns(updates) if len(updates) else []
+            yield Piece(updates.column("sku").to_pylist(), values, of_piece, last, _lowest(updates))
 
     async def _sent(self, piece: Piece, origin: str) -> list[Parcel]:
         parcels = []
@@ -159,8 +170,14 @@ class Intake:
         )
 
     async def _settle(
-        self, piece: Piece, parcels: list[Parcel], taken: Taken, on_done: Callable[[int], Awaitable[None]]
+        self,
+        sent: tuple[Piece, list[Parcel]] | None,
+        taken: Taken,
+        on_done: Callable[[int], Awaitable[None]],
     ) -> None:
+        if sent is None:
+            return
+        piece, parcels = sent
         for parcel in parcels:
             await self._updates.settle(parcel)
             if parcel.failures:
@@ -196,6 +213,23 @@ class _Blocks:
 
     async def _next(self) -> bytes | None:
         return await anext(self._blocks, None)
+
+
+def _letters(rows: Rows, mapped: Mapped) -> Iterator[Letter]:
+    for broken in rows.broken:
+        yield Letter(broken.original, broken.number, "malformed_row", broken.detail)
+    for row, faults in mapped.faults.items():
+        detail = "; ".join(fault.detail for fault in faults)
+        yield Letter(rows.original(row), rows.numbers[row].as_py(), faults[0].reason, detail)
+
+
+def _first(rows: Rows) -> int:
+    """The lowest number of a row, whole or broken."""
+    return min([number.as_py() for number in rows.numbers[:1]] + [broken.number for broken in rows.broken[:1]])
+
+
+def _number(letter: Letter) -> int:
+    return letter.number or 0
 
 
 def _lowest(updates: pa.RecordBatch) -> int | None:
