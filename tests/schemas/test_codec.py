@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -37,6 +38,17 @@ def sample(**fields: Any) -> Record:
 
 def body_of(record: Record) -> bytes:
     return UPDATES.encode(record)[FRAME.size :]
+
+
+COLUMNS = pa.schema(
+    [
+        *((name, pa.string()) for name in ("sku", "supplier_id", "location_id", "update_id", "kind")),
+        *((name, pa.int64()) for name in ("quantity", "observed_at", "received_at")),
+        ("basis", pa.string()), ("order_ref", pa.string()),
+        ("incoming", pa.list_(pa.struct([("expected_at", pa.int64()), ("quantity", pa.int64())]))),
+        ("stale_after_ms", pa.int64()), ("feed", pa.string()),
+    ]
+)  # fmt: skip
 
 
 def in_words(decoded: list[Record | Rejected]) -> list[object]:
@@ -215,3 +227,9 @@ def test_a_schemas_docs_do_not_count_as_content() -> None:
     schema = versions()["StockUpdate"][0]
     assert fingerprint(schema | {"doc": "said better"}) == fingerprint(schema)
     assert fingerprint(schema | {"fields": schema["fields"][:-1]}) != fingerprint(schema)
+
+
+@given(st.lists(updates, max_size=20))
+def test_columns_are_encoded_as_records_are(records: list[Record]) -> None:
+    columns = pa.RecordBatch.from_pylist(records, COLUMNS)
+    assert (UPDATES.encode_columns(columns) if records else []) == [UPDATES.encode(record) for record in records]
