@@ -12,13 +12,18 @@ from stockweave.errors import Fatal
 GROUP = "stockweave.connectors"
 
 
+def built_in() -> dict[str, Kind]:
+    """Our own, by name."""
+    return {"folder": local.KIND, "rest": rest.KIND}
+
+
 def kinds() -> dict[str, Kind]:
-    """By name.
+    """All, by name.
 
     Raises:
         Fatal: a package names one that there is, or something that is none.
     """
-    found = {"folder": local.KIND, "rest": rest.KIND}
+    found = built_in()
     for point in entry_points(group=GROUP):
         kind = point.load()
         if not isinstance(kind, Kind) or point.name in found:

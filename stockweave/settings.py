@@ -32,6 +32,9 @@ class Settings(BaseSettings):
     api_host: str = Field("127.0.0.1", description="Address that the API listens on.")
     api_port: int = Field(8080, ge=0, le=65535, description="Port that the API listens on; 0: any that is free.")
     broker_port: int = Field(9092, ge=1, le=65535, description="Of the embedded broker.")
+    suppliers: Path | None = Field(
+        None, description="Folder of suppliers' files, whose feeds `stockweave up` runs; unset: none."
+    )
     workers: int = Field(1, ge=1, le=64, description="Worker processes that `stockweave up` starts.")
     metrics_host: str = Field("127.0.0.1", description="Address that a worker's /metrics listens on.")
     metrics_port: int | None = Field(

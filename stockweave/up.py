@@ -1,4 +1,4 @@
-"""`stockweave up`: the embedded broker (or a named cluster), topics, workers and API, as stages of one supervisor."""
+"""`stockweave up`: the embedded broker (or a named cluster), topics, workers, API and connectors, as stages of one supervisor."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import http.client
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from prometheus_client.multiprocess import mark_process_dead
@@ -23,6 +23,7 @@ from stockweave.supervisor import ChildSpec, Stage, Supervisor
 PORT_MAX = 65_535
 _PROBE_S = 0.5
 _API_STOP_S = 10.0
+_CONNECTORS_STOP_S = 30.0  # for the rows on their way, and for what Kafka has not acknowledged
 _WORKER_STOP_S = 20.0  # to finish and commit the batch in hand
 _BROKER_STOP_S = 20.0
 EXAMPLE_SKU = "1082185"  # of the retail data: bananas, sold in 112 stores
@@ -121,12 +122,12 @@ def _processes(settings: Settings, data_dir: Path, api_port: int) -> list[Stage]
     shutil.rmtree(metrics_dir, ignore_errors=True)  # counters of the processes of a former run
     metrics_dir.mkdir(parents=True)
 
-    def child(name: str, command: str, stop_s: float, metrics_port: int | None = None) -> ChildSpec:
+    def child(name: str, command: Sequence[str], stop_s: float, metrics_port: int | None = None) -> ChildSpec:
         probe_host = _probe_host(settings)
-        is_api = command == "api"
+        is_api = name == "api"
         return ChildSpec(
             name=name,
-            command=lambda: [sys.executable, "-m", "stockweave", command],
+            command=lambda: [sys.executable, "-m", "stockweave", *command],
             log=data_dir / "logs" / f"{name}.log",
             env=_environment(settings, data_dir / name, api_port, metrics_dir, metrics_port),
             is_ready=(lambda: _is_caught_up(probe_host, api_port)) if is_api else None,
@@ -136,9 +137,13 @@ def _processes(settings: Settings, data_dir: Path, api_port: int) -> list[Stage]
         )
 
     workers = [
-        child(f"worker-{i}", "worker", _WORKER_STOP_S, _metrics_port(settings, i)) for i in range(settings.workers)
+        child(f"worker-{i}", ["worker"], _WORKER_STOP_S, _metrics_port(settings, i)) for i in range(settings.workers)
     ]
-    return [Stage(workers), Stage([child("api", "api", _API_STOP_S)])]
+    others = [child("api", ["api"], _API_STOP_S)]
+    if settings.suppliers is not None:
+        command = ["connectors", "run", str(settings.suppliers.absolute())]
+        others.append(child("connectors", command, _CONNECTORS_STOP_S))
+    return [Stage(workers), Stage(others)]
 
 
 def _feed(settings: Settings, data_dir: Path, api_port: int, events: int, console: Console) -> list[Stage]:

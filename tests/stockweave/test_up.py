@@ -95,6 +95,38 @@ def test_with_a_kafka_named_it_starts_none_and_needs_no_java(
     assert one.process.wait(60) == 0
 
 
+def test_feeds_of_a_folder_are_run_beside_the_rest(
+    up: Callable[..., Up], broker: EmbeddedKafka, tmp_path: Path
+) -> None:
+    for name, text in (
+        ("in/a.csv", "code,stock\ntea,5\n"),
+        (
+            "suppliers/acme.yaml",
+            (
+                "supplier: acme\nfeeds:\n  stock:\n    format: {format: csv}\n"
+                f"    source: {{kind: folder, path: {tmp_path / 'in'}, settle_s: 0}}\n"
+                "    mapping: {version: 1, sku: code, quantity: stock}\n"
+            ),
+        ),
+    ):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(text)
+    port = free_port()
+    settings = {"STOCKWEAVE_BOOTSTRAP_SERVERS": broker.bootstrap_servers, "STOCKWEAVE_TOPIC_PREFIX": "up-feeds."}
+    one = up("--api-port", str(port), STOCKWEAVE_SUPPLIERS=str(tmp_path / "suppliers"), **settings)
+
+    def told() -> bool:
+        try:
+            with urlopen(f"http://127.0.0.1:{port}/api/v1/inventory?sku=tea") as answer:
+                return b'"available_quantity":5' in answer.read()
+        except OSError:
+            return False
+
+    one.until(told)
+    one.process.terminate()
+    assert one.process.wait(60) == 0
+
+
 def test_each_worker_serves_its_metrics_on_a_port_of_its_own(up: Callable[..., Up], broker: EmbeddedKafka) -> None:
     port = free_port()
     while not is_free(port + 1):

@@ -1,0 +1,57 @@
+"""Feeds that are looked at without Kafka, by the command."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import orjson
+import pytest
+
+from tests.connectors.running import csv_feed
+
+
+def stockweave(*arguments: str) -> subprocess.CompletedProcess[str]:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("STOCKWEAVE_")}
+    return subprocess.run(
+        [sys.executable, "-m", "stockweave", "connectors", *arguments], capture_output=True, text=True, env=env
+    )
+
+
+@pytest.fixture
+def suppliers(tmp_path: Path) -> Path:
+    folder = tmp_path / "suppliers"
+    folder.mkdir()
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.csv").write_text("code,stock\ns1,5\ns2,many\ns3,7\n")
+    (folder / "acme.yaml").write_text(json.dumps({"supplier": "acme", "feeds": {"stock": csv_feed(tmp_path / "in")}}))
+    return folder
+
+
+def test_check_names_the_feeds_that_are_well_and_every_fault(suppliers: Path) -> None:
+    well = stockweave("check", str(suppliers))
+    assert (well.returncode, well.stdout) == (0, "acme/stock: folder, csv: well\n")
+    (suppliers / "best.yaml").write_text("supplier: best\n")
+    broken = stockweave("check", str(suppliers))
+    assert (broken.returncode, broken.stdout) == (os.EX_DATAERR, "acme/stock: folder, csv: well\n")
+    assert f"{suppliers / 'best.yaml'}:1: feeds: is missing; add it" in broken.stderr
+
+
+def test_try_prints_what_the_first_rows_come_to_and_changes_nothing(suppliers: Path) -> None:
+    tried = stockweave("try", str(suppliers), "acme/stock", "--json")
+    assert tried.returncode == 0, tried.stderr
+    first, second, wrong = map(orjson.loads, tried.stdout.splitlines())
+    assert [(each["sku"], each["quantity"]) for each in (first, second)] == [("s1", 5), ("s3", 7)]
+    assert (wrong["row"], wrong["original"]) == (1, "s2,many")
+    assert wrong["why"].startswith("quantity: 'many' is not a number")
+    assert "s3" in stockweave("try", str(suppliers), "acme/stock").stdout
+    assert len(stockweave("try", str(suppliers), "acme/stock", "--rows", "1", "--json").stdout.splitlines()) == 2
+
+
+def test_a_feed_that_is_not_there_is_told_with_those_that_are(suppliers: Path) -> None:
+    tried = stockweave("try", str(suppliers), "acme/sales")
+    assert tried.returncode == os.EX_DATAERR
+    assert f"there is no feed acme/sales in {suppliers}; there are acme/stock" in tried.stderr
