@@ -179,21 +179,30 @@ class Publisher:
         keys: Sequence[str | bytes],
         headers: Iterable[Headers | None] = repeat(None),
         patience_s: float = GRACE_S,
+        partition: int = -1,
     ) -> Parcel:
-        """`send` what is encoded already, each with its key and its headers; raises as it does."""  # fmt: skip
+        """`send` what is encoded already, each with its key and its headers, to a partition if one is named.
+
+        Raises:
+            Retriable, Fatal: as `send`.
+        """
         self._used_s = self._loop.time()
         await self._admit(len(values), patience_s)
-        return self._produced(values, keys, headers)
+        return self._produced(values, keys, headers, partition)
 
     def _produced(
-        self, values: Sequence[bytes], keys: Iterable[str | bytes], headers: Iterable[Headers | None]
+        self,
+        values: Sequence[bytes],
+        keys: Iterable[str | bytes],
+        headers: Iterable[Headers | None],
+        partition: int = -1,
     ) -> Parcel:
         produce, topic = self._producer.produce, self.topic
         parcel = Parcel(values, self._reported.append, self._on_settled)
         report = parcel.on_delivery
         for value, key, each in zip(values, keys, headers):  # noqa: B905 - of headers there may be no end
             try:
-                produce(topic, value, key, -1, report, None, 0, each)
+                produce(topic, value, key, partition, report, None, 0, each)
             except KafkaException as error:
                 parcel.refuse(value, error.args[0])
         return parcel

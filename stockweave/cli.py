@@ -37,6 +37,8 @@ policies_app = typer.Typer(help="How availability is computed: looked at, tried,
 app.add_typer(policies_app, name="policies")
 connectors_app = typer.Typer(help="Suppliers' feeds: checked, tried, run.", no_args_is_help=True)
 app.add_typer(connectors_app, name="connectors")
+quarantine_app = typer.Typer(help="Snapshots of suppliers that wait for a person.", no_args_is_help=True)
+app.add_typer(quarantine_app, name="quarantine")
 
 DataDir = Annotated[Path | None, typer.Option(help="Where state is kept between runs.", show_default="data")]
 Jobs = Annotated[int | None, typer.Option(min=1, max=256, help="Processes to fold with.", show_default="one per core")]
@@ -322,6 +324,36 @@ def connectors_run(path: FeedsPath) -> None:
     from connectors.runner.process import main as run
 
     run(settings, path, kinds())
+
+
+@quarantine_app.command("list")
+def quarantine_list(data_dir: DataDir = None, json: Json = False) -> None:
+    """Say which snapshots are held back, and why."""
+    from stockweave.quarantine.command import show
+
+    settings = _settings(data_dir=data_dir)
+    configure_logs("quarantine", level=logging.WARNING)
+    show(settings, json=json)
+
+
+@quarantine_app.command("release")
+def quarantine_release(feed: Annotated[str, typer.Argument(help="supplier/feed.")], data_dir: DataDir = None) -> None:
+    """Let a snapshot be taken as it is; of a feed that is polled, the next one."""
+    from stockweave.quarantine.command import decide
+
+    settings = _settings(data_dir=data_dir)
+    configure_logs("quarantine", level=logging.WARNING)
+    decide(settings, feed, "release")
+
+
+@quarantine_app.command("drop")
+def quarantine_drop(feed: Annotated[str, typer.Argument(help="supplier/feed.")], data_dir: DataDir = None) -> None:
+    """Pass a file over that is held back. One that is polled is asked for again all the same."""
+    from stockweave.quarantine.command import decide
+
+    settings = _settings(data_dir=data_dir)
+    configure_logs("quarantine", level=logging.WARNING)
+    decide(settings, feed, "drop")
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""`stockweave up`: the embedded broker (or a named cluster), topics, workers, API and connectors, as stages of one supervisor."""
+"""`stockweave up`: the embedded broker (or a named cluster), topics and processes, as stages of one supervisor."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping as Members
-from typing import Annotated, Any, Self, Union
+from typing import Annotated, Any, Literal, Self, Union
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -42,6 +42,32 @@ class Poll(BaseModel):
         return self
 
 
+class HoldBack(BaseModel):
+    """When a snapshot waits for a person, of the offers that the one before had.
+
+    `missing_percent`: more are gone, or fell to zero. `changed_percent`: more are gone, or other numbers. `at_least`:
+    with fewer offers than that no snapshot is held back.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    missing_percent: Annotated[int, Field(ge=0, le=100)] = 30
+    changed_percent: Annotated[int, Field(ge=0, le=100)] = 100
+    at_least: Annotated[int, Field(ge=1)] = 20
+
+
+class Snapshot(BaseModel):
+    """Each file of the feed, or each poll, names all that the supplier offers: what is not in it is gone.
+
+    `missing`: what becomes of that: `withdrawn` (no longer offered), or `zero`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    missing: Literal["withdrawn", "zero"] = "withdrawn"
+    hold_back: HoldBack = HoldBack()
+
+
 class FeedConfig(BaseModel):
     """One feed: where from, how it is written, what it means."""
 
@@ -50,6 +76,7 @@ class FeedConfig(BaseModel):
     source: SourceConfig
     format: Format
     poll: Poll = Poll()
+    snapshot: Snapshot | None = None
     mapping: Mapping
 
     @model_validator(mode="after")
@@ -60,6 +87,8 @@ class FeedConfig(BaseModel):
         _said("mapping", lambda: Mapper(self.mapping, "supplier", "feed"))
         kind = self.mapping.kind
         may_be_delta = DELTA in (kind.constant, kind.default, *kind.values.values()) or kind.path is not None
+        if self.snapshot is not None and kind.constant == DELTA:
+            raise PydanticCustomError("snapshot", "snapshot: changes say nothing of what is missing; leave it out")
         if may_be_delta and self.mapping.update_id is None and not self.source.is_content_named:
             raise PydanticCustomError(
                 "update_id",

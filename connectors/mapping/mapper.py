@@ -19,6 +19,7 @@ from connectors.mapping.rules import Mapping, QuantityRule, Receipt, TextRule, T
 from inventory.stock import COUNT, DELTA, FROM_FUTURE, FUTURE_MS_MAX, WITHDRAWN
 from schemas.keys import ID_CHARACTERS_MAX, plain_ids
 
+NAMES = ["sku", "location_id"]
 NUMBER_DIGITS = 10  # of a row, in an id that is made of it
 KINDS, BASES = (COUNT, DELTA, WITHDRAWN), ("ON_HAND", "AVAILABLE")
 RECEIPT = pa.struct([("expected_at", pa.int64()), ("quantity", pa.int64())])
@@ -46,11 +47,15 @@ class Read(NamedTuple):
 
 
 class Mapped(NamedTuple):
-    """`updates`: as `UPDATES`; `rows`: the row of each; `faults`: of the other rows, all of each."""
+    """`updates`: as `UPDATES`; `rows`: the row of each; `faults`: of the other rows, all of each.
+
+    `named`: SKU and location of those of the others that say them.
+    """
 
     updates: pa.RecordBatch
     rows: pa.Array
     faults: dict[int, list[Fault]]
+    named: pa.RecordBatch
 
 
 class Mapper:
@@ -119,7 +124,11 @@ class Mapper:
                     of_row.append(fault)
         updates = pa.RecordBatch.from_arrays([columns[name] for name in UPDATES.names], schema=UPDATES)
         good = pa.array([row for row in range(count) if row not in faults] if faults else range(count), pa.int64())
-        return Mapped(updates.take(good) if faults else updates, good, faults)
+        names = [
+            row for row, of_row in faults.items() if not any(fault.field in ("sku", "location") for fault in of_row)
+        ]
+        named = updates.take(pa.array(names, pa.int64())).select(NAMES)
+        return Mapped(updates.take(good) if faults else updates, good, faults, named)
 
     def _told_units(self, kind: pa.Array, quantity: pa.Array) -> pa.Array:
         """WITHDRAWN has none, and a count below zero may stand for nothing left."""

@@ -8,25 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator
 from random import Random
-from typing import Any
+from typing import Literal
 
 import msgspec
 import structlog
 
 from connectors.configuration.load import Feed
+from connectors.configuration.models import Snapshot
 from connectors.documents import Document, Source
 from connectors.runner.intake import Intake, Stopped, Taken
 from connectors.runner.pace import Pace
-from connectors.runner.progress import Progress
+from connectors.runner.progress import Held, Keeper, Progress
+from connectors.runner.snapshot import Comparison, Group, spool
 from stockweave import metrics
 from stockweave.errors import Rejected, Retriable
 from stockweave.world import Clock
 
 log = structlog.get_logger(__name__)
-
-Write = Callable[[Progress], Awaitable[None]]
 
 
 class FeedRun:
@@ -36,26 +36,27 @@ class FeedRun:
         feed: its configuration.
         source: opened for it; closed at the end.
         intake: what its documents go through.
-        progress: how far it had come.
-        write: keeps a progress.
+        keeper: what is kept of it.
         clock: of the rhythm.
     """
 
-    def __init__(
-        self, feed: Feed, source: Source, intake: Intake, progress: Progress, write: Write, clock: Clock
-    ) -> None:
+    def __init__(self, feed: Feed, source: Source, intake: Intake, keeper: Keeper, clock: Clock) -> None:
         self.feed = feed
         self._source = source
         self._intake = intake
-        self._progress = progress
-        self._write = write
+        self._keeper = keeper
         self._clock = clock
         self._pace = Pace(feed.config.poll, Random(feed.whole_name))  # noqa: S311 - jitter
         self._stopping = asyncio.Event()
+        self._ordered = asyncio.Event()
 
     def stop(self) -> None:
         """End after the rows that are on their way."""
         self._stopping.set()
+
+    def hear_order(self) -> None:
+        """A person has decided what becomes of a snapshot: do not wait for the next poll."""
+        self._ordered.set()
 
     async def run(self) -> None:
         """Until `stop`.
@@ -67,6 +68,7 @@ class FeedRun:
         try:
             while not self._stopping.is_set():
                 began_s = self._clock.monotonic_s()
+                self._ordered.clear()
                 try:
                     pause_s = await self._poll() - (self._clock.monotonic_s() - began_s)
                     metrics.FEED_POLLS.labels(name, "ok").inc()
@@ -81,17 +83,25 @@ class FeedRun:
         finally:
             await self._source.close()
 
+    @property
+    def _progress(self) -> Progress:
+        return self._keeper.kept.progress
+
     async def _poll(self) -> float:
         """One; seconds from its beginning to that of the next."""
-        changed, lowest = False, None
+        sum_ = Taken()
+        snapshot = self.feed.config.snapshot
         async with contextlib.aclosing(self._source.read(self._progress.state)) as documents:
-            async for document in documents:
-                taken = await self._take(document)
-                changed = changed or taken.updates > 0
-                lowest = min((units for units in (lowest, taken.lowest) if units is not None), default=None)
-        return self._pace.polled(changed=changed, lowest=lowest)
+            if snapshot is not None:
+                await self._read_snapshots(documents, snapshot, sum_)
+            else:
+                async for document in documents:
+                    await self._take(document, sum_)
+                    state = self._progress.state if document.after is None else document.after
+                    await self._keep(Progress(feed=self.feed.whole_name, state=state))
+        return self._pace.polled(changed=sum_.updates > 0, lowest=sum_.lowest)
 
-    async def _take(self, document: Document) -> Taken:
+    async def _take(self, document: Document, sum_: Taken) -> None:
         name, is_same = self.feed.whole_name, document.origin == self._progress.origin
         taken = await self._intake.take(
             document,
@@ -101,26 +111,104 @@ class FeedRun:
         )
         metrics.FEED_ROWS.labels(name, "update").inc(taken.updates)
         metrics.FEED_ROWS.labels(name, "dead_letter").inc(taken.letters)
-        state = self._progress.state if document.after is None else document.after
+        sum_.updates += taken.updates
+        sum_.lowest = min((units for units in (sum_.lowest, taken.lowest) if units is not None), default=None)
+
+    async def _read_snapshots(self, documents: AsyncGenerator[Document, None], snapshot: Snapshot, sum_: Taken) -> None:
+        """Each file is one, or all of a poll."""
+        is_each = self.feed.config.source.is_content_named
+        group = Group()
+        try:
+            async for document in documents:
+                if await self._is_settled(document):
+                    continue
+                group.spooled.append(await spool(document))
+                try:
+                    await self._survey(group, document)
+                except Rejected:
+                    if not is_each:
+                        raise
+                    await self._keep(Progress(feed=self.feed.whole_name, state=document.after or {}))
+                    group = group.done()
+                    continue
+                if is_each:
+                    await self._take_snapshot(group, snapshot, sum_)
+                    group = group.done()
+            if group.spooled:
+                await self._take_snapshot(group, snapshot, sum_)
+        finally:
+            group.done()
+
+    async def _survey(self, group: Group, document: Document) -> None:
+        again = group.spooled[-1].again()
+        group.offers.join(await self._intake.survey(again))
+        document.rows = again.rows
+
+    async def _is_settled(self, document: Document) -> bool:
+        """Whether a file is a snapshot that is held back, and waits or is dropped."""
+        held, order = self._progress.held, self._keeper.kept.order
+        if held is None or held.origin != document.origin:
+            return False
+        if order is None or order.origin != held.origin:
+            return True
+        if order.do == "drop":
+            await self._keep(Progress(feed=self.feed.whole_name, state=document.after or {}))
+        return order.do == "drop"
+
+    async def _take_snapshot(self, group: Group, snapshot: Snapshot, sum_: Taken) -> None:
+        name, first = self.feed.whole_name, group.spooled[0].document
+        compared = await asyncio.to_thread(Comparison, snapshot, self._keeper.kept.offers, group.offers)
+        verdict = compared.verdict
+        if verdict.why is not None and not self._is_released():
+            held = Held(
+                origin=first.origin,
+                why=verdict.why,
+                known=verdict.known,
+                missing=verdict.missing,
+                changed=verdict.changed,
+                at_ms=self._clock.now_ms(),
+            )
+            log.warning("snapshot_held_back", feed=name, origin=first.origin, why=verdict.why)
+            await self._keep(msgspec.structs.replace(self._progress, held=held))
+            return
+        for each in group.spooled:
+            await self._take(each.again(), sum_)
+        for updates in compared.withdrawals(self.feed.supplier, f"{name}@{self.feed.config.mapping.version}", first):
+            await self._intake.send(updates)
+            metrics.FEED_ROWS.labels(name, "missing").inc(len(updates))
+            sum_.updates += len(updates)
+        await self._keeper.keep_offers(compared.kept)
+        state = next((s.document.after for s in group.spooled if s.document.after is not None), self._progress.state)
         await self._keep(Progress(feed=name, state=state))
-        return taken
+
+    def _is_released(self) -> bool:
+        """Whether a person has let go of what is held back; of polls, the next one is meant."""
+        held, order = self._progress.held, self._keeper.kept.order
+        return held is not None and order is not None and order.origin == held.origin and order.do == "release"
 
     async def _on_done(self, document: Document, rows: int) -> None:
         await self._keep(msgspec.structs.replace(self._progress, origin=document.origin, rows=rows))
 
     async def _keep(self, progress: Progress) -> None:
-        progress = msgspec.structs.replace(progress, at_ms=self._clock.now_ms())
-        await self._write(progress)
-        self._progress = progress
+        await self._keeper.keep(msgspec.structs.replace(progress, at_ms=self._clock.now_ms()))
 
     async def _rest(self, seconds: float) -> None:
-        """Until the next poll is due, the source has news, or the feed is to stop."""
-        waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(self._stopping.wait())]
+        """Until the next poll is due, the source has news, a person gives an order, or the feed is to stop."""
+        waits = {asyncio.create_task(self._stopping.wait()), asyncio.create_task(self._ordered.wait())}
         if not self._pace.failures:
-            waits.append(asyncio.ensure_future(self._source.news()))
+            waits.add(asyncio.create_task(self._news()))
         try:
             await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for wait in waits:
                 wait.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
+            await asyncio.wait(waits)
+
+    async def _news(self) -> Literal[True]:
+        """As the source tells. One that cannot tell is polled all the same."""
+        try:
+            await self._source.news()
+        except (Retriable, Rejected, OSError) as why:
+            log.warning("feed_is_not_watched", feed=self.feed.whole_name, why=str(why))
+            await asyncio.Event().wait()
+        return True

@@ -26,6 +26,7 @@ from connectors.mapping.mapper import Mapped, Mapper, Read
 from connectors.parcel import Parcel
 from connectors.publisher import InDoubt, Publisher
 from connectors.runner.letters import BYTES_MAX, Letter, headers
+from connectors.runner.snapshot import Offers
 from schemas.codec import Codec
 from stockweave.errors import Rejected
 
@@ -126,20 +127,59 @@ class Intake:
         document.rows = taken.rows
         return taken
 
+    async def survey(self, document: Document) -> Offers:
+        """What a snapshot's document offers; nothing of it goes to Kafka.
+
+        Raises:
+            Retriable: the supplier is away.
+            Rejected: it is of no use as a whole; a dead letter says so.
+        """
+        if document.blocks is None:
+            return Offers()
+        loop = asyncio.get_running_loop()
+        blocks, offers = _Blocks(document.blocks, loop), Offers()
+
+        def read_all() -> None:
+            for rows in self._rows(blocks):
+                offers.add(self._map(rows, document), len(rows.broken))
+                document.rows += len(rows.numbers) + len(rows.broken)
+
+        with ThreadPoolExecutor(1, "survey") as thread:
+            try:
+                await loop.run_in_executor(thread, read_all)
+            except Rejected as why:
+                await self._refuse(document, blocks, why)
+                raise
+        return offers
+
+    async def send(self, updates: pa.RecordBatch) -> None:
+        """Updates that no row says, to Kafka; raises as `take`."""
+        parcel = await self._updates.send_encoded(
+            self._codec.encode_columns(updates), updates.column("sku").to_pylist(), patience_s=PATIENCE_S
+        )
+        await self._updates.settle(parcel)
+        if parcel.failures:
+            _complain(parcel)
+
     def _pieces(self, document: Document, blocks: _Blocks, done: int) -> Iterator[Piece]:
         """In a thread: each step reads on."""
-        unpacked = plain(blocks, unzip=not isinstance(self._format, ExcelConfig))
-        for rows in read(unpacked, self._format, self._mapper.mapping.paths):
+        for rows in self._rows(blocks):
             yield from self._mapped(rows, document, done)
+
+    def _rows(self, blocks: _Blocks) -> Iterator[Rows]:
+        unpacked = plain(blocks, unzip=not isinstance(self._format, ExcelConfig))
+        return read(unpacked, self._format, self._mapper.mapping.paths)
+
+    def _map(self, rows: Rows, document: Document) -> Mapped:
+        at = Read(document.origin, document.observed_at, document.received_at)
+        return self._mapper.map(rows.columns, rows.numbers, at)
 
     def _mapped(self, rows: Rows, document: Document, done: int) -> Iterator[Piece]:
         ends = [number.as_py() for number in rows.numbers[-1:]] + [broken.number for broken in rows.broken[-1:]]
         end = max(ends, default=-1) + 1
         if end <= done:
             return
-        mapped = self._mapper.map(
-            rows.columns, rows.numbers, Read(document.origin, document.observed_at, document.received_at)
-        )
+        mapped = self._map(rows, document)
         letters = sorted(_letters(rows, mapped), key=_number)
         numbers = rows.numbers.take(mapped.rows).to_numpy()
         for first in range(max(done, _first(rows)), end, PIECE_ROWS):
@@ -225,7 +265,8 @@ def _letters(rows: Rows, mapped: Mapped) -> Iterator[Letter]:
 
 def _first(rows: Rows) -> int:
     """The lowest number of a row, whole or broken."""
-    return min([number.as_py() for number in rows.numbers[:1]] + [broken.number for broken in rows.broken[:1]])
+    first: int = min([number.as_py() for number in rows.numbers[:1]] + [broken.number for broken in rows.broken[:1]])
+    return first
 
 
 def _number(letter: Letter) -> int:

@@ -12,13 +12,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
 
-from connectors.runner.progress import Progress, decode
+from connectors.runner.progress import Kept, Order, note
 from stockweave.clients import CLIENT_LOGGER, client_config
 from stockweave.errors import Fatal, Rejected
 
@@ -31,10 +30,10 @@ FATAL = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_F
 
 
 class Granted(NamedTuple):
-    """A partition is ours. `progress`: of each feed that it holds, by name."""
+    """A partition is ours. `kept`: of each feed that it holds, by name."""
 
     partition: int
-    progress: Mapping[str, Progress]
+    kept: Mapping[str, Kept]
 
 
 class Revoked(NamedTuple):
@@ -44,20 +43,20 @@ class Revoked(NamedTuple):
     done: threading.Event
 
 
+class Ordered(NamedTuple):
+    """A person has decided what becomes of a feed's snapshot."""
+
+    feed: str
+    order: Order
+
+
 class Broken(NamedTuple):
     """There will be no more leases."""
 
     why: Fatal
 
 
-Event = Granted | Revoked | Broken
-
-
-@dataclass
-class _Reading:
-    """A partition that is not read to its end yet."""
-
-    progress: dict[str, Progress] = field(default_factory=dict)
+Event = Granted | Revoked | Ordered | Broken
 
 
 class Leases:
@@ -74,7 +73,7 @@ class Leases:
         self._topic = topic
         self._tell = tell
         self._stopping = threading.Event()
-        self._reading: dict[int, _Reading] = {}
+        self._reading: dict[int, dict[str, Kept]] = {}  # partitions that are not read to their end yet
         self._consumer = Consumer(_config(bootstrap_servers, group), logger=CLIENT_LOGGER)
         self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
 
@@ -101,22 +100,27 @@ class Leases:
             self._consumer.close()
 
     def _hear(self, message: Message) -> None:
-        partition = message.partition() or 0
+        partition, error = message.partition() or 0, message.error()
         reading = self._reading.get(partition)
-        error = message.error()
         if error is None:
-            if reading is not None:
-                _note(reading.progress, message)
+            kept: dict[str, Kept] = {} if reading is None else reading
+            try:
+                feed = note(kept, message)
+            except Rejected as why:
+                log.warning("progress_unreadable", why=str(why))
+                return
+            if reading is None and (order := kept[feed].order) is not None:  # the rest we have written ourselves
+                self._tell(Ordered(feed, order))
         elif error.code() == KafkaError._PARTITION_EOF:
             if reading is not None:
                 del self._reading[partition]
-                self._tell(Granted(partition, reading.progress))
+                self._tell(Granted(partition, reading))
         elif error.fatal() or error.code() in FATAL:
             raise Fatal(f"the leases of feeds in {self._topic} cannot be had: {error.str()}; grant the right to it")
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         consumer.incremental_assign([TopicPartition(p.topic, p.partition, OFFSET_BEGINNING) for p in partitions])
-        self._reading.update((p.partition, _Reading()) for p in partitions)
+        self._reading.update((p.partition, {}) for p in partitions)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """As well when they are lost: the feeds that still run here are to stop, whoever has them now."""
@@ -127,17 +131,6 @@ class Leases:
         if not done.wait(HANDOVER_S):
             log.warning("feeds_do_not_stop", partitions=[p.partition for p in partitions], waited_s=HANDOVER_S)
         consumer.incremental_unassign(partitions)
-
-
-def _note(progress: dict[str, Progress], message: Message) -> None:
-    key, value = message.key(), message.value()
-    if key is None or value is None:
-        progress.pop((key or b"").decode(errors="replace"), None)
-        return
-    try:
-        progress[key.decode(errors="replace")] = decode(value)
-    except Rejected as why:
-        log.warning("progress_unreadable", feed=key.decode(errors="replace"), why=str(why))
 
 
 def _config(bootstrap_servers: str, group: str) -> dict[str, str | int | float | bool]:

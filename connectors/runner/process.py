@@ -10,9 +10,8 @@ import asyncio
 import signal
 import time
 from collections.abc import Mapping
-from operator import itemgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import structlog
 import uvloop
@@ -22,7 +21,6 @@ from connectors.configuration.load import Loaded, load
 from connectors.documents import Kind
 from connectors.publisher import Publisher
 from connectors.runner.leases import Event, Leases
-from connectors.runner.progress import ProgressCodec
 from connectors.runner.supervisor import Outlets, Supervisor
 from schemas.admin import Deployed, ensure_topics
 from schemas.codec import Codec
@@ -38,7 +36,6 @@ log = structlog.get_logger(__name__)
 KAFKA_WAIT_S = 60.0
 RETRY_S = 1.0
 LINGER_MS = 5.0  # nobody waits for a single update here
-BY_FEED = itemgetter("feed")
 
 
 class Reached(NamedTuple):
@@ -74,14 +71,11 @@ async def run(
     servers, feeds = settings.bootstrap_servers or "", reached.topics[FEEDS.name]
     timeout_ms = settings.publish_timeout_ms
 
-    def publisher(topic: str, codec: Any, **more: Any) -> Publisher:  # noqa: ANN401
-        return Publisher(
-            servers, reached.topics[topic].name, codec, timeout_ms, LINGER_MS, metrics.FEED_SECONDS, **more
-        )
+    def publisher(topic: str) -> Publisher:
+        name = reached.topics[topic].name
+        return Publisher(servers, name, reached.updates, timeout_ms, LINGER_MS, metrics.FEED_SECONDS)
 
-    updates = publisher(UPDATES.name, reached.updates)
-    letters = publisher(DEAD_LETTERS.name, ProgressCodec())
-    progress = publisher(FEEDS.name, ProgressCodec(), key_of=BY_FEED)
+    updates, letters, progress = map(publisher, (UPDATES.name, DEAD_LETTERS.name, FEEDS.name))
     async with updates, letters, progress:
         outlets = Outlets(updates, letters, progress, reached.updates)
         supervisor = Supervisor(kinds, outlets, feeds.partitions, SystemClock())

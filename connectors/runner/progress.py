@@ -1,46 +1,126 @@
-"""How far each feed has come, as a record of inventory.feeds: the newest of each feed stays.
+"""What inventory.feeds keeps of each feed: how far it has come, what its last snapshot offered, what a person ordered.
 
-Invariant: a record says no more than Kafka has: it is written after the updates that it stands for are acknowledged.
+Invariant: a progress says no more than Kafka has: it is written after the updates that it stands for are acknowledged.
 Whoever takes a feed over goes on from it; what comes twice then has the ids that it had, and counts once. So a process
-that was thought dead, and writes an older one, costs but a repeat. Written by `feed`, read by `leases`.
+that was thought dead, and writes an older one, costs but a repeat. Written by `feed`, read by `leases` and `survey`.
+
+Keys are `supplier/feed` for its progress, and with `#offers/NN` or `#order` after it; all of a feed is in the partition
+of its name.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Literal
 
 import msgspec
 import orjson
+from confluent_kafka import Message
 
 from connectors.documents import State
-from stockweave.errors import Rejected
+from connectors.publisher import Publisher
+from schemas.keys import partition_of
+from stockweave.errors import Rejected, Retriable
+
+OFFERS, ORDER = "#offers/", "#order"
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """A snapshot that waits for a person. `known`, `missing`, `changed`: offers before it, not in it, other in it."""
+
+    origin: str
+    why: str
+    known: int
+    missing: int
+    changed: int
+    at_ms: int
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """Of one feed.
 
     `state`: what its kind goes on from. `origin`, `rows`: of the document that is being read, how many of its rows
-    Kafka has; None: none is. `at_ms`: when it was written, since the epoch.
+    Kafka has; None: none is. `held`: the snapshot that was held back last, until another one is taken. `at_ms`: when it
+    was written, since the epoch.
     """
 
     feed: str
     state: State = {}
     origin: str | None = None
     rows: int = 0
+    held: Held | None = None
     at_ms: int = 0
 
 
-class ProgressCodec:
-    """Writes it as JSON, which people read as well."""
+class Order(msgspec.Struct, frozen=True):
+    """What a person wants of a snapshot that is held back."""
 
-    def encode(self, record: dict[str, Any]) -> bytes:
-        """A record's value."""
-        return orjson.dumps(record)
+    origin: str
+    do: Literal["release", "drop"]
 
 
-def decode(value: bytes) -> Progress:
-    """Raises `Rejected` for a record that is none."""
+@dataclass
+class Kept:
+    """All that is kept of a feed. `offers`: of its last snapshot, by bucket, as `snapshot` encodes them."""
+
+    progress: Progress
+    offers: dict[int, bytes] = field(default_factory=dict)
+    order: Order | None = None
+
+
+def note(kept: dict[str, Kept], message: Message) -> str:
+    """Take a record in; the feed that it is of.
+
+    Raises:
+        Rejected: it is none of ours, and changes nothing.
+    """
+    key = (message.key() or b"").decode(errors="replace")
+    feed, mark, rest = key.partition("#")
+    value = message.value()
+    known = kept.setdefault(feed, Kept(Progress(feed=feed)))
     try:
-        return msgspec.json.decode(value, type=Progress)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Rejected("invalid_progress", f"a record of inventory.feeds is no progress: {error}") from None
+        if not mark:
+            known.progress = Progress(feed=feed) if value is None else msgspec.json.decode(value, type=Progress)
+        elif mark + rest == ORDER:
+            known.order = None if value is None else msgspec.json.decode(value, type=Order)
+        elif (mark + rest).startswith(OFFERS):
+            known.offers[int(key.rpartition("/")[2])] = value or b""
+    except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
+        raise Rejected("invalid_progress", f"record {key!r} of inventory.feeds cannot be read: {error}") from None
+    return feed
+
+
+class Keeper:
+    """Writes what is kept of one feed.
+
+    Args:
+        feed: its whole name.
+        kept: as it is.
+        publisher: of inventory.feeds.
+        partitions: of that topic.
+    """
+
+    def __init__(self, feed: str, kept: Kept, publisher: Publisher, partitions: int) -> None:
+        self.kept = kept
+        self._feed = feed
+        self._publisher = publisher
+        self._partition = partition_of(feed.encode(), partitions)
+
+    async def keep(self, progress: Progress) -> None:
+        """Returns once Kafka has it; raises Retriable else."""
+        await self._write([(self._feed, orjson.dumps(msgspec.to_builtins(progress)))])
+        self.kept.progress = progress
+
+    async def keep_offers(self, changed: dict[int, bytes]) -> None:
+        """Likewise, of the buckets that are other ones now."""
+        await self._write([(f"{self._feed}{OFFERS}{bucket:02}", value) for bucket, value in changed.items()])
+        self.kept.offers.update(changed)
+
+    async def _write(self, records: list[tuple[str, bytes]]) -> None:
+        if not records:
+            return
+        keys, values = [key for key, _ in records], [value for _, value in records]
+        parcel = await self._publisher.send_encoded(values, keys, partition=self._partition)
+        await self._publisher.settle(parcel)
+        if parcel.failures:
+            raise Retriable(f"the progress of {self._feed} is not kept: it {parcel.failures[0].detail}")

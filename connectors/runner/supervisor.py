@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import msgspec
 import structlog
 
 from connectors.budget import Budget, Limits
@@ -19,8 +18,8 @@ from connectors.documents import Kind, Surroundings
 from connectors.publisher import Publisher
 from connectors.runner.feed import FeedRun
 from connectors.runner.intake import Intake
-from connectors.runner.leases import HANDOVER_S, Broken, Event, Granted, Revoked
-from connectors.runner.progress import Progress
+from connectors.runner.leases import HANDOVER_S, Broken, Event, Granted, Ordered, Revoked
+from connectors.runner.progress import Keeper, Kept, Progress
 from schemas.codec import Codec
 from schemas.keys import partition_of
 from stockweave import metrics
@@ -64,9 +63,10 @@ class Supervisor:
         self._clock = clock
         self._loaded = Loaded({}, {}, [])
         self._budgets: dict[str, tuple[Limits, Budget]] = {}
-        self._progress: dict[str, Progress] = {}
+        self._kept: dict[str, Kept] = {}
         self._leased: set[int] = set()
         self._running: dict[str, _Running] = {}
+        self._changing = asyncio.Lock()  # one change after the other: no feed is begun while it still ends
         self._broken: asyncio.Future[Fatal] = asyncio.get_running_loop().create_future()
 
     async def watch(self) -> None:
@@ -75,27 +75,34 @@ class Supervisor:
 
     async def configure(self, loaded: Loaded) -> None:
         """Go on with another configuration: what of it is the same runs on."""
-        self._loaded = loaded
-        await self._stop([name for name, running in self._running.items() if not self._is_same(running)])
-        self._start()
+        async with self._changing:
+            self._loaded = loaded
+            await self._stop([name for name, running in self._running.items() if not self._is_same(running)])
+            self._start()
 
     async def hear(self, event: Event) -> None:
         """What the leases tell."""
-        match event:
-            case Granted(partition, progress):
-                self._leased.add(partition)
-                self._progress.update(progress)
-                self._start()
-            case Revoked(partitions, done):
-                self._leased.difference_update(partitions)
-                await self._stop([name for name in self._running if self._partition(name) in partitions])
-                done.set()
-            case Broken(why):
-                self._break(why)
+        async with self._changing:
+            match event:
+                case Granted(partition, kept):
+                    self._leased.add(partition)
+                    self._kept.update(kept)
+                    self._start()
+                case Revoked(partitions, done):
+                    self._leased.difference_update(partitions)
+                    await self._stop([name for name in self._running if self._partition(name) in partitions])
+                    done.set()
+                case Ordered(name, order):
+                    self._kept.setdefault(name, Kept(Progress(feed=name))).order = order
+                    if name in self._running:
+                        self._running[name].run.hear_order()
+                case Broken(why):
+                    self._break(why)
 
     async def stop(self) -> None:
         """All feeds, each after the rows that are on their way."""
-        await self._stop(list(self._running))
+        async with self._changing:
+            await self._stop(list(self._running))
 
     def _start(self) -> None:
         """What is leased, configured, and does not run."""
@@ -106,12 +113,13 @@ class Supervisor:
             around = Surroundings(config.mapping.version, self._clock, self._budget(feed.supplier))
             source = self._kinds[config.source.kind].open(config.source, around)
             intake = Intake(feed, self._outlets.updates, self._outlets.letters, self._outlets.codec)
-            progress = self._progress.get(name, Progress(feed=name))
-            run = FeedRun(feed, source, intake, progress, self._write, self._clock)
+            kept = self._kept.setdefault(name, Kept(Progress(feed=name)))
+            keeper = Keeper(name, kept, self._outlets.progress, self._partitions)
+            run = FeedRun(feed, source, intake, keeper, self._clock)
             task = asyncio.create_task(run.run(), name=name)
             task.add_done_callback(self._on_end)
             self._running[name] = _Running(run, task, feed)
-            log.info("feed_started", feed=name, rows=progress.rows, origin=progress.origin)
+            log.info("feed_started", feed=name, rows=kept.progress.rows, origin=kept.progress.origin)
         metrics.FEEDS_RUNNING.set(len(self._running))
 
     async def _stop(self, names: list[str]) -> None:
@@ -124,10 +132,6 @@ class Supervisor:
             each.task.cancel()  # one that waits for its supplier; Kafka has what its progress says
         await asyncio.gather(*(each.task for each in stopping), return_exceptions=True)
         metrics.FEEDS_RUNNING.set(len(self._running))
-
-    async def _write(self, progress: Progress) -> None:
-        self._progress[progress.feed] = progress
-        await self._outlets.progress.publish(msgspec.to_builtins(progress))
 
     def _on_end(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

@@ -11,12 +11,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
 
-import orjson
+import msgspec
 from confluent_kafka import Message
 
 from connectors.configuration.load import load
 from connectors.kinds import kinds
 from connectors.runner.process import Reached, run
+from connectors.runner.progress import Kept, note
 from schemas.codec import Codec
 from schemas.registry import FileRegistry
 from schemas.topics import DEAD_LETTERS, FEEDS, UPDATES
@@ -94,12 +95,17 @@ class Running:
     def letters(self) -> list[Message]:
         return list(self.deployment.read(DEAD_LETTERS.name))
 
+    def held(self, feed: str = "acme/stock") -> dict[str, Any] | None:
+        """The snapshot of a feed that waits for a person."""
+        found: dict[str, Any] | None = self.progress().get(feed, {}).get("held")
+        return found
+
     def progress(self) -> dict[str, dict[str, Any]]:
         """The newest of each feed."""
-        return {
-            orjson.loads(m.value() or b"{}")["feed"]: orjson.loads(m.value() or b"{}")
-            for m in self.deployment.read(FEEDS.name)
-        }
+        kept: dict[str, Kept] = {}
+        for message in self.deployment.read(FEEDS.name):
+            note(kept, message)
+        return {feed: msgspec.to_builtins(each.progress) for feed, each in kept.items() if each.progress.at_ms}
 
 
 def told(message: Message) -> dict[str, str]:
