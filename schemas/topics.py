@@ -99,6 +99,12 @@ DEAD_LETTERS = Topic(
     "inventory.dead-letters", "as received", None, RAW, "workers, connectors", "engineers",
     "What could not be used: the original bytes, with position and reason in the headers.", KEPT | LARGE,
 )  # fmt: skip
+SETTLED = Topic(
+    "inventory.dead-letters-settled", "partition-offset of the letter", None, JSON, "`stockweave dlq`",
+    "`stockweave dlq`",
+    "Which dead letters were retried or dropped, and when: `dlq list` shows the others.",
+    COMPACTED, partitions=1,
+)  # fmt: skip
 FEEDS = Topic(
     "inventory.feeds", "supplier/feed", None, JSON, "connectors", "connectors",
     "How far each feed has been read (connectors/runner/progress.py); whoever has a partition runs its feeds.",
@@ -106,7 +112,8 @@ FEEDS = Topic(
 )  # fmt: skip
 
 CATALOGUE = (
-    UPDATES, COMMANDS, RESERVATIONS, STOCK, GENERATIONS, RESERVATION_STEPS, POLICIES, ALERTS, DEAD_LETTERS, FEEDS,
+    UPDATES, COMMANDS, RESERVATIONS, STOCK, GENERATIONS, RESERVATION_STEPS, POLICIES, ALERTS, DEAD_LETTERS, SETTLED,
+    FEEDS,
 )  # fmt: skip
 
 FOLDED_SOURCES = (UPDATES,)

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 
 from stockweave.demo.command import demo_app
 from stockweave.errors import Fatal, Rejected, Retriable, StockweaveError
+from stockweave.feed_commands import FEED_APPS
 from stockweave.heap import share_one_heap
 from stockweave.logs import configure_logs
-from stockweave.settings import Settings
+from stockweave.options import DataDir, Json, settings_of, with_kafka
 
 app = typer.Typer(
     help="Suppliers' stock feeds in, one true number per SKU out. Settings: STOCKWEAVE_* variables or a .env file.",
@@ -35,14 +35,10 @@ checkpoint_app = typer.Typer(help="Rows and positions in files: made, listed, go
 app.add_typer(checkpoint_app, name="checkpoint")
 policies_app = typer.Typer(help="How availability is computed: looked at, tried, changed.", no_args_is_help=True)
 app.add_typer(policies_app, name="policies")
-connectors_app = typer.Typer(help="Suppliers' feeds: checked, tried, run.", no_args_is_help=True)
-app.add_typer(connectors_app, name="connectors")
-quarantine_app = typer.Typer(help="Snapshots of suppliers that wait for a person.", no_args_is_help=True)
-app.add_typer(quarantine_app, name="quarantine")
+for name, feed_app in FEED_APPS.items():
+    app.add_typer(feed_app, name=name)
 
-DataDir = Annotated[Path | None, typer.Option(help="Where state is kept between runs.", show_default="data")]
 Jobs = Annotated[int | None, typer.Option(min=1, max=256, help="Processes to fold with.", show_default="one per core")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of words.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")]
 Scope = Annotated[
     str | None, typer.Argument(help="default, or sku:, channel:, supplier: or location: and an id.", show_default="all")
@@ -54,7 +50,6 @@ PolicyFile = Annotated[
 Replace = Annotated[
     bool, typer.Option("--replace", help="Of each scope named, what is not named is no longer decided; else it stays.")
 ]
-FeedsPath = Annotated[Path, typer.Argument(help="A folder with one YAML file a supplier, or one such file.")]
 ApiPort = Annotated[int | None, typer.Option(min=0, max=65535, help="Of the HTTP API.", show_default="8080")]
 
 
@@ -71,7 +66,7 @@ def up(
     """Start the broker (or use STOCKWEAVE_BOOTSTRAP_SERVERS), workers and API, and keep them running."""
     from stockweave.up import up as run
 
-    settings = _settings(data_dir=data_dir, api_port=api_port, broker_port=broker_port, workers=workers)
+    settings = settings_of(data_dir=data_dir, api_port=api_port, broker_port=broker_port, workers=workers)
     configure_logs("up")
     run(settings, Console(), feed)
 
@@ -79,7 +74,7 @@ def up(
 @app.command()
 def worker(data_dir: DataDir = None) -> None:
     """Run one worker: folds updates into stock rows. Start more for more throughput."""
-    _with_kafka(_settings(data_dir=data_dir))
+    with_kafka(settings_of(data_dir=data_dir))
     if data_dir is not None:
         os.environ["STOCKWEAVE_DATA_DIR"] = str(data_dir)  # the app reads its settings as it is imported, as faust does
     configure_logs("worker")
@@ -92,7 +87,7 @@ def worker(data_dir: DataDir = None) -> None:
 @app.command()
 def api(data_dir: DataDir = None, api_port: ApiPort = None) -> None:
     """Run the HTTP API: takes suppliers' updates, answers what is available."""
-    settings = _with_kafka(_settings(data_dir=data_dir, api_port=api_port))
+    settings = with_kafka(settings_of(data_dir=data_dir, api_port=api_port))
     configure_logs("api")
     from stockweave.serve import main as run
 
@@ -116,7 +111,7 @@ def verify(
     from stockweave.replay.spread import cores
     from stockweave.replay.verify.verify import run
 
-    settings = _settings(data_dir=data_dir)
+    settings = settings_of(data_dir=data_dir)
     configure_logs("verify", level=logging.WARNING)
     if not run(settings, jobs or cores(), thorough=thorough, verbose=verbose, json=json, checkpoint=checkpoint):
         raise typer.Exit(os.EX_DATAERR)
@@ -145,7 +140,7 @@ def rebuild(
     """Fold all updates into a new generation of rows beside the live one, and make it live; it goes on where it was."""
     from stockweave.replay.rebuild.command import Asked, run
 
-    settings = _settings(data_dir=data_dir, api_port=api_port)
+    settings = settings_of(data_dir=data_dir, api_port=api_port)
     configure_logs("rebuild", level=logging.WARNING)
     asked = Asked(
         dry_run=dry_run, partitions=partitions, checkpoint=checkpoint, back=back, status=status, discard=discard,
@@ -167,7 +162,7 @@ def explain(
     """Say why a SKU's number is what it is: each source's updates and what had no effect. Changes nothing."""
     from stockweave.replay.explain.command import run
 
-    settings = _settings(data_dir=data_dir)
+    settings = settings_of(data_dir=data_dir)
     configure_logs("explain", level=logging.WARNING)
     run(settings, sku, as_of, everything=everything, json=json)
 
@@ -188,7 +183,7 @@ def checkpoint_create(
     from stockweave.replay.checkpoint.create import run
     from stockweave.replay.spread import cores
 
-    settings = _settings(data_dir=data_dir)
+    settings = settings_of(data_dir=data_dir)
     configure_logs("checkpoint", level=logging.WARNING)
     run(settings, to, jobs or cores(), verify=verify, json=json)
 
@@ -198,7 +193,7 @@ def checkpoint_list(data_dir: DataDir = None, json: Json = False) -> None:
     """Say which checkpoints there are, what they hold, and which fit the logs that there are."""
     from stockweave.replay.checkpoint.listing import run
 
-    settings = _settings(data_dir=data_dir)
+    settings = settings_of(data_dir=data_dir)
     configure_logs("checkpoint", level=logging.WARNING)
     run(settings, json=json)
 
@@ -226,7 +221,7 @@ def checkpoint_trim(
     from stockweave.replay.checkpoint.trim import run
     from stockweave.replay.rebuild.command import confirm
 
-    settings = _settings(data_dir=data_dir)
+    settings = settings_of(data_dir=data_dir)
     configure_logs("checkpoint", level=logging.WARNING)
     run(settings, name, partial(confirm, yes=yes), dry_run=dry_run)
 
@@ -236,7 +231,7 @@ def policies_get(scope: Scope = None, data_dir: DataDir = None, json: Json = Fal
     """Print the policies that hold."""
     from stockweave.policies.command import get
 
-    settings = _settings(data_dir=data_dir)
+    settings = settings_of(data_dir=data_dir)
     configure_logs("policies", level=logging.WARNING)
     get(settings, scope, json=json)
 
@@ -256,7 +251,7 @@ def policies_set(
     """Change policies; workers and API follow at once. `diff` with the same words says what would come of it."""
     from stockweave.policies.command import Asked, set_policies
 
-    settings = _settings(data_dir=data_dir)
+    settings = settings_of(data_dir=data_dir)
     configure_logs("policies", level=logging.WARNING)
     set_policies(settings, Asked(scope, fields or (), file, replace), if_version, json=json)
 
@@ -276,7 +271,7 @@ def policies_diff(
     from stockweave.policies.command import Asked, diff
     from stockweave.replay.spread import cores
 
-    settings = _settings(data_dir=data_dir)
+    settings = settings_of(data_dir=data_dir)
     configure_logs("policies", level=logging.WARNING)
     diff(settings, Asked(scope, fields or (), file, replace), jobs or cores(), everything=everything, json=json)
 
@@ -286,74 +281,9 @@ def policies_history(scope: Scope = None, data_dir: DataDir = None, json: Json =
     """Print every change, the oldest first; Kafka keeps them for 90 days, and the newest of a scope for ever."""
     from stockweave.policies.command import history
 
-    settings = _settings(data_dir=data_dir)
+    settings = settings_of(data_dir=data_dir)
     configure_logs("policies", level=logging.WARNING)
     history(settings, scope, json=json)
-
-
-@connectors_app.command("check")
-def connectors_check(path: FeedsPath) -> None:
-    """Say what is wrong with suppliers' files, each fault with its line; exit code 65 if anything is."""
-    from connectors.kinds import kinds
-    from connectors.preview import check
-
-    check(path, kinds())
-
-
-@connectors_app.command("try")
-def connectors_try(
-    path: FeedsPath,
-    feed: Annotated[str, typer.Argument(help="supplier/feed.")],
-    rows: Annotated[int, typer.Option(min=1, max=10_000, help="So many of its first rows.")] = 10,
-    json: Json = False,
-) -> None:
-    """Read the beginning of a feed, and print what would come of it. Changes nothing, and needs no Kafka."""
-    from connectors.kinds import kinds
-    from connectors.preview import preview
-
-    configure_logs("connectors", level=logging.WARNING)
-    preview(path, kinds(), feed, rows, json=json)
-
-
-@connectors_app.command("run")
-def connectors_run(path: FeedsPath) -> None:
-    """Read suppliers' feeds into Kafka until told to stop. Start more for more: they share the feeds."""
-    settings = _with_kafka(_settings())
-    configure_logs("connectors")
-    from connectors.kinds import kinds
-    from connectors.runner.process import main as run
-
-    run(settings, path, kinds())
-
-
-@quarantine_app.command("list")
-def quarantine_list(data_dir: DataDir = None, json: Json = False) -> None:
-    """Say which snapshots are held back, and why."""
-    from stockweave.quarantine.command import show
-
-    settings = _settings(data_dir=data_dir)
-    configure_logs("quarantine", level=logging.WARNING)
-    show(settings, json=json)
-
-
-@quarantine_app.command("release")
-def quarantine_release(feed: Annotated[str, typer.Argument(help="supplier/feed.")], data_dir: DataDir = None) -> None:
-    """Let a snapshot be taken as it is; of a feed that is polled, the next one."""
-    from stockweave.quarantine.command import decide
-
-    settings = _settings(data_dir=data_dir)
-    configure_logs("quarantine", level=logging.WARNING)
-    decide(settings, feed, "release")
-
-
-@quarantine_app.command("drop")
-def quarantine_drop(feed: Annotated[str, typer.Argument(help="supplier/feed.")], data_dir: DataDir = None) -> None:
-    """Pass a file over that is held back. One that is polled is asked for again all the same."""
-    from stockweave.quarantine.command import decide
-
-    settings = _settings(data_dir=data_dir)
-    configure_logs("quarantine", level=logging.WARNING)
-    decide(settings, feed, "drop")
 
 
 @app.command()
@@ -382,20 +312,3 @@ def _exit_code(error: StockweaveError) -> int:
             return os.EX_TEMPFAIL
         case _:
             return os.EX_CONFIG
-
-
-def _settings(**options: object) -> Settings:
-    """From the environment, with the options that were given on top."""
-    given = {name: value for name, value in options.items() if value is not None}
-    try:
-        return Settings(**given)  # type: ignore[arg-type]
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = "STOCKWEAVE_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise Fatal(f"{name} is {first['input']!r}: {first['msg']}; mend it in the environment or in .env") from error
-
-
-def _with_kafka(settings: Settings) -> Settings:
-    if settings.bootstrap_servers is None:
-        raise Fatal("no Kafka is named: set STOCKWEAVE_BOOTSTRAP_SERVERS=host:port, or run `stockweave up`")
-    return settings

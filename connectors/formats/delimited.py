@@ -66,7 +66,7 @@ def read(blocks: Iterable[bytes], config: DelimitedConfig, paths: Sequence[str])
         Rejected: a column is not there, a record is too long, or the bytes are not of the encoding.
     """
     names = list(config.columns)
-    number = 0
+    number, head = 0, b""
     for block in _whole_records(_as_utf8(blocks, config.encoding), config.quote.encode()):
         rest = block
         if not names:
@@ -74,11 +74,12 @@ def read(blocks: Iterable[bytes], config: DelimitedConfig, paths: Sequence[str])
             cells = _cells(first, config)
             names = cells if config.header else [f"column{n}" for n in range(1, len(cells) + 1)]
             rest = rest if config.header else block
+            head = first.decode().encode(config.encoding) + b"\n" if config.header else b""
             check_columns(names, paths)
         if rest.strip(b"\n"):
             rows = _rows(rest, config, names, paths, number)
             number += len(rows.numbers) + len(rows.broken)
-            yield rows
+            yield rows._replace(head=head)
 
 
 def check_columns(names: Sequence[str], paths: Sequence[str]) -> None:

@@ -53,11 +53,24 @@ def read(blocks: Iterable[bytes], config: ExcelConfig, paths: Sequence[str]) -> 
     check_columns(names, paths)
     rows = [row for row in cells[config.header_row :] if any(cell not in ("", None) for cell in row)]
     places = {path: names.index(path) for path in paths}
+    head = orjson.dumps(names)
     for first in range(0, len(rows), ROWS_MAX):
         part = rows[first : first + ROWS_MAX]
         columns = {path: pa.array([_text(row[at]) for row in part], pa.string()) for path, at in places.items()}
         originals = [orjson.dumps([_text(cell) for cell in row]) for row in part]
-        yield Rows(columns, pa.array(range(first, first + len(part)), pa.int64()), originals.__getitem__, [])
+        yield Rows(columns, pa.array(range(first, first + len(part)), pa.int64()), originals.__getitem__, [], head)
+
+
+def read_again(head: bytes, original: bytes, paths: Sequence[str]) -> Iterator[Rows]:
+    """A row by what was kept of it.
+
+    Raises:
+        Rejected: its sheet has no such column.
+    """
+    names, cells = orjson.loads(head), orjson.loads(original)
+    check_columns(names, paths)
+    columns = {path: pa.array([cells[names.index(path)]], pa.string()) for path in paths}
+    yield Rows(columns, pa.array([0], pa.int64()), [original].__getitem__, [], head)
 
 
 def _sheet(book: bytes, config: ExcelConfig) -> CalamineSheet:

@@ -43,6 +43,21 @@ def read(blocks: Iterable[bytes], config: Format, paths: Sequence[str]) -> Itera
             return excel.read(blocks, config, paths)
 
 
+def read_again(head: bytes, original: bytes, config: Format, paths: Sequence[str]) -> Iterator[Rows]:
+    """One row, by the bytes that were kept of it and the head of its document; what stood elsewhere is not there.
+
+    Raises:
+        Rejected: as `read`.
+    """
+    match config:
+        case DocumentConfig():
+            return json_rows.read_lines([original], paths)
+        case ExcelConfig():
+            return excel.read_again(head, original, paths)
+        case _:
+            return read([head + original], config, paths)
+
+
 def check_path(config: Format, path: str) -> None:
     """Raises `Rejected` for a path that the format cannot look for, whatever a document holds."""
     match config:

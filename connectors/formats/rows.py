@@ -22,10 +22,12 @@ class Rows(NamedTuple):
     """Rows that follow one another.
 
     `columns`: by path, null where nothing was found. `numbers`: of each among all rows, from 0. `original`: the bytes
-    of a row by its place here, for the dead letters. `broken`: rows between them that could not be taken apart.
+    of a row by its place here, for the dead letters. `broken`: rows between them that could not be taken apart. `head`:
+    what has to stand before a row's bytes so that they can be read by themselves.
     """
 
     columns: Mapping[str, pa.StringArray]
     numbers: pa.Int64Array
     original: Callable[[int], bytes]
     broken: list[Broken]
+    head: bytes = b""

@@ -111,7 +111,7 @@ class Intake:
             while (piece := await loop.run_in_executor(thread, next, pieces, None)) is not None:
                 if not is_wanted():
                     raise Stopped
-                before, sent = sent, (piece, await self._sent(piece, document.origin))
+                before, sent = sent, (piece, await self._sent(piece, document))
                 await self._settle(before, taken, on_done)
         except Rejected as why:
             await self._settle(sent, taken, on_done)
@@ -190,7 +190,7 @@ class Intake:
             values = self._codec.encode_columns(updates) if len(updates) else []
             yield Piece(updates.column("sku").to_pylist(), values, of_piece, last, _lowest(updates))
 
-    async def _sent(self, piece: Piece, origin: str) -> list[Parcel]:
+    async def _sent(self, piece: Piece, document: Document) -> list[Parcel]:
         parcels = []
         for first in range(0, len(piece.values), AT_ONCE):
             last = first + AT_ONCE
@@ -198,14 +198,14 @@ class Intake:
             parcels.append(await self._updates.send_encoded(values, keys, patience_s=PATIENCE_S))
         for first in range(0, len(piece.letters), LETTERS_AT_ONCE):
             some = piece.letters[first : first + LETTERS_AT_ONCE]
-            parcels.append(await self._sent_letters(some, origin))
+            parcels.append(await self._sent_letters(some, document))
         return parcels
 
-    async def _sent_letters(self, letters: list[Letter], origin: str) -> Parcel:
+    async def _sent_letters(self, letters: list[Letter], document: Document) -> Parcel:
         return await self._letters.send_encoded(
             [letter.original[:BYTES_MAX] for letter in letters],
             [self._key] * len(letters),
-            [headers(letter, self._feed, origin) for letter in letters],
+            [headers(letter, self._feed, document) for letter in letters],
             PATIENCE_S,
         )
 
@@ -231,7 +231,7 @@ class Intake:
     async def _refuse(self, document: Document, blocks: _Blocks, why: Rejected) -> None:
         """What is left of the document cannot be read."""
         letter = Letter(bytes(blocks.head), None, why.reason, str(why))
-        parcel = await self._sent_letters([letter], document.origin)
+        parcel = await self._sent_letters([letter], document)
         await self._letters.settle(parcel)
         if parcel.failures:
             _complain(parcel)
@@ -257,10 +257,10 @@ class _Blocks:
 
 def _letters(rows: Rows, mapped: Mapped) -> Iterator[Letter]:
     for broken in rows.broken:
-        yield Letter(broken.original, broken.number, "malformed_row", broken.detail)
+        yield Letter(broken.original, broken.number, "malformed_row", broken.detail, rows.head)
     for row, faults in mapped.faults.items():
         detail = "; ".join(fault.detail for fault in faults)
-        yield Letter(rows.original(row), rows.numbers[row].as_py(), faults[0].reason, detail)
+        yield Letter(rows.original(row), rows.numbers[row].as_py(), faults[0].reason, detail, rows.head)
 
 
 def _first(rows: Rows) -> int:

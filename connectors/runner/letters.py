@@ -1,38 +1,50 @@
 """What of a feed cannot be used, as a dead letter: its original bytes, where they stood, and why.
 
-The headers are those of the worker's letters (Kafka Connect's names), and the feed's own. Used by `intake`.
+The headers are those of the worker's letters (Kafka Connect's names), and the feed's own: what is needed to read the
+row again once the mapping is mended, with the id that it would have had. Used by `intake`, and by `stockweave dlq`.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+from connectors.documents import Document
 from connectors.publisher import Headers
 
+STAGE = "connector"
 BYTES_MAX = 1 << 20  # of what is kept of one; rows are far smaller, and of a document the beginning tells what it is
+HEAD_BYTES_MAX = 64 << 10
 DETAIL_CHARACTERS_MAX = 500
+FEED, ORIGIN, ROW, HEAD = "stockweave.feed", "stockweave.origin", "stockweave.row", "stockweave.head"
+OBSERVED_AT, RECEIVED_AT = "stockweave.observed-at", "stockweave.received-at"
+TRUNCATED = "stockweave.truncated"
 
 
 class Letter(NamedTuple):
-    """One. `number`: of the row, from 0; None when it is the whole document that is of no use."""
+    """One. `number`: of the row, from 0; None when it is the whole document that is of no use. `head`: as of `Rows`."""
 
     original: bytes
     number: int | None
     reason: str
     detail: str
+    head: bytes = b""
 
 
-def headers(letter: Letter, feed: str, origin: str) -> Headers:
-    """`feed`: its whole name and the mapping's version; `origin`: of the document."""
+def headers(letter: Letter, feed: str, document: Document) -> Headers:
+    """`feed`: its whole name and the mapping's version."""
     told: Headers = [
-        ("__connect.errors.stage", "connector"),
+        ("__connect.errors.stage", STAGE),
         ("__connect.errors.exception.class.name", letter.reason),
         ("__connect.errors.exception.message", letter.detail[:DETAIL_CHARACTERS_MAX]),
-        ("stockweave.feed", feed),
-        ("stockweave.origin", origin),
+        (FEED, feed),
+        (ORIGIN, document.origin),
+        (OBSERVED_AT, str(document.observed_at)),
+        (RECEIVED_AT, str(document.received_at)),
     ]
     if letter.number is not None:
-        told.append(("stockweave.row", str(letter.number)))
-    if len(letter.original) > BYTES_MAX:
-        told.append(("stockweave.truncated", f"the first {BYTES_MAX} of {len(letter.original)} bytes or more"))
+        told.append((ROW, str(letter.number)))
+    if letter.head:
+        told.append((HEAD, letter.head[:HEAD_BYTES_MAX]))
+    if len(letter.original) > BYTES_MAX or len(letter.head) > HEAD_BYTES_MAX:
+        told.append((TRUNCATED, f"the first {BYTES_MAX} of {len(letter.original)} bytes or more"))
     return told

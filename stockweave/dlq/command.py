@@ -1,0 +1,138 @@
+"""`stockweave dlq`: what could not be used, in words; once more, after a mapping was mended; or no more."""
+
+from __future__ import annotations
+
+import base64
+import sys
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+from connectors.configuration.load import load
+from connectors.kinds import kinds
+from schemas.admin import ensure_topics, find_topics
+from schemas.codec import Codec
+from schemas.registry import open_registry
+from stockweave.dlq.letters import ERRORS, Letter, Wanted, one, settle, unsettled
+from stockweave.dlq.retry import retry
+from stockweave.errors import Rejected
+from stockweave.replay.session import kafka
+from stockweave.settings import Settings
+
+AT_ONCE = 1_000
+
+
+def show_all(settings: Settings, wanted: Wanted, limit: int, *, json: bool) -> None:
+    """Print letters, the oldest first.
+
+    Raises:
+        Retriable: Kafka does not answer.
+    """
+    with kafka(settings, Console(stderr=True)) as connected:
+        servers = connected.bootstrap_servers or ""
+        found = list(islice(unsettled(find_topics(connected, servers), servers, wanted), limit))
+    if json:
+        sys.stdout.buffer.write(b"".join(orjson.dumps(_as_json(letter)) + b"\n" for letter in found))
+        return
+    table = Table("id", "at", "feed", "reason", "what")
+    for letter in found:
+        table.add_row(letter.id, _at(letter), letter.feed or letter.stage, letter.reason, letter.detail)
+    Console().print(table if found else "there are none")
+
+
+def show_one(settings: Settings, letter_id: str, *, json: bool) -> None:
+    """Print one letter with all that is known of it.
+
+    Raises:
+        Rejected: there is none of that id.
+        Retriable: Kafka does not answer.
+    """
+    with kafka(settings, Console(stderr=True)) as connected:
+        servers = connected.bootstrap_servers or ""
+        letter = one(find_topics(connected, servers), servers, letter_id)
+    if json:
+        sys.stdout.buffer.write(orjson.dumps(_as_json(letter)) + b"\n")
+        return
+    out = Console()
+    out.print(f"{letter.id}, {_at(letter)}: {letter.reason}", f"{letter.detail}\n", sep="\n", markup=False)
+    for name, value in letter.headers.items():
+        if not name.startswith(f"{ERRORS}exception"):
+            out.print(f"{name}: {value.decode(errors='replace')}", markup=False, highlight=False)
+    out.print(f"\n{(letter.original or b'').decode(errors='replace')}", markup=False, highlight=False)
+
+
+def retry_all(settings: Settings, wanted: Wanted, path: Path | None) -> None:
+    """Send letters again, and print what came of them.
+
+    Args:
+        settings: of the deployment.
+        wanted: which.
+        path: of the suppliers' files; for letters of feeds.
+
+    Raises:
+        Rejected: a file has a fault.
+        Retriable: Kafka does not answer.
+    """
+    feeds = {}
+    if path is not None:
+        loaded = load(path, kinds())
+        if loaded.faults:
+            raise Rejected("invalid_configuration", "\n".join(["these have to be mended:", *loaded.faults]))
+        feeds = loaded.feeds
+    retried, left = 0, 0
+    with kafka(settings, Console(stderr=True)) as connected:
+        servers = connected.bootstrap_servers or ""
+        topics = ensure_topics(connected, servers)
+        codec = Codec("StockUpdate", open_registry(connected))
+        letters = unsettled(topics, servers, wanted)
+        while some := list(islice(letters, AT_ONCE)):
+            outcome = retry(some, feeds, topics, servers, codec)
+            settle(topics, servers, outcome.retried, "retried")
+            retried, left = retried + len(outcome.retried), left + len(outcome.left)
+            for letter, why in outcome.left:
+                sys.stdout.write(f"{letter.id}: {why}\n")
+    sys.stdout.write(f"{retried} retried, {left} left\n")
+
+
+def drop_all(settings: Settings, wanted: Wanted) -> None:
+    """Show letters no more. They stay in the topic.
+
+    Raises:
+        Rejected: nothing says which.
+        Retriable: Kafka does not answer.
+    """
+    if wanted.is_all:
+        raise Rejected("everything", "name ids, or --feed, --reason or --key: nothing is dropped by mistake")
+    with kafka(settings, Console(stderr=True)) as connected:
+        servers = connected.bootstrap_servers or ""
+        topics = ensure_topics(connected, servers)
+        letters = list(unsettled(topics, servers, wanted))
+        settle(topics, servers, letters, "dropped")
+    sys.stdout.write(f"{len(letters)} dropped\n")
+
+
+def _at(letter: Letter) -> str:
+    return datetime.fromtimestamp(letter.at_ms / 1_000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _as_json(letter: Letter) -> dict[str, Any]:
+    original = letter.original or b""
+    try:
+        body = {"original": original.decode()}
+    except UnicodeDecodeError:
+        body = {"originalBase64": base64.b64encode(original).decode()}
+    return {
+        "id": letter.id,
+        "at": _at(letter),
+        "stage": letter.stage,
+        "feed": letter.feed or None,
+        "reason": letter.reason,
+        "detail": letter.detail,
+        "headers": {name: value.decode(errors="replace") for name, value in letter.headers.items()},
+        **body,
+    }
