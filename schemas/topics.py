@@ -108,7 +108,7 @@ SETTLED = Topic(
 FEEDS = Topic(
     "inventory.feeds", "supplier/feed", None, JSON, "connectors", "connectors",
     "How far each feed has been read (connectors/runner/progress.py); whoever has a partition runs its feeds.",
-    COMPACTED, partitions=8,
+    COMPACTED | LARGE, partitions=8,
 )  # fmt: skip
 
 CATALOGUE = (

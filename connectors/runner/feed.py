@@ -18,6 +18,7 @@ import structlog
 from connectors.configuration.load import Feed
 from connectors.configuration.models import Snapshot
 from connectors.documents import Document, Source
+from connectors.runner.blocks import guarded
 from connectors.runner.intake import Intake, Stopped, Taken
 from connectors.runner.pace import Pace
 from connectors.runner.progress import Held, Keeper, Progress
@@ -91,7 +92,7 @@ class FeedRun:
         """One; seconds from its beginning to that of the next."""
         sum_ = Taken()
         snapshot = self.feed.config.snapshot
-        async with contextlib.aclosing(self._source.read(self._progress.state)) as documents:
+        async with contextlib.aclosing(guarded(self._source.read(self._progress.state))) as documents:
             if snapshot is not None:
                 await self._read_snapshots(documents, snapshot, sum_)
             else:

@@ -7,8 +7,7 @@ rows are read in a thread, some thousands ahead of what Kafka has; so memory doe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -25,6 +24,7 @@ from connectors.formats.rows import Rows
 from connectors.mapping.mapper import Mapped, Mapper, Read
 from connectors.parcel import Parcel
 from connectors.publisher import InDoubt, Publisher
+from connectors.runner.blocks import Blocks, reading
 from connectors.runner.letters import BYTES_MAX, Letter, headers
 from connectors.runner.snapshot import Offers
 from schemas.codec import Codec
@@ -102,17 +102,16 @@ class Intake:
         if document.blocks is None:
             return Taken()
         taken = Taken()
-        loop = asyncio.get_running_loop()
-        blocks = _Blocks(document.blocks, loop)
+        loop, blocks = asyncio.get_running_loop(), Blocks(document.blocks)
         pieces = self._pieces(document, blocks, done)
         sent: tuple[Piece, list[Parcel]] | None = None
-        thread = ThreadPoolExecutor(1, "intake")  # of its own: it waits for a supplier, which is no other's matter
         try:
-            while (piece := await loop.run_in_executor(thread, next, pieces, None)) is not None:
-                if not is_wanted():
-                    raise Stopped
-                before, sent = sent, (piece, await self._sent(piece, document))
-                await self._settle(before, taken, on_done)
+            with reading(blocks) as thread:
+                while (piece := await loop.run_in_executor(thread, next, pieces, None)) is not None:
+                    if not is_wanted():
+                        raise Stopped
+                    before, sent = sent, (piece, await self._sent(piece, document))
+                    await self._settle(before, taken, on_done)
         except Rejected as why:
             await self._settle(sent, taken, on_done)
             await self._refuse(document, blocks, why)
@@ -122,8 +121,6 @@ class Intake:
             raise
         else:
             await self._settle(sent, taken, on_done)
-        finally:
-            thread.shutdown(wait=False)
         document.rows = taken.rows
         return taken
 
@@ -136,20 +133,19 @@ class Intake:
         """
         if document.blocks is None:
             return Offers()
-        loop = asyncio.get_running_loop()
-        blocks, offers = _Blocks(document.blocks, loop), Offers()
+        loop, blocks, offers = asyncio.get_running_loop(), Blocks(document.blocks), Offers()
 
         def read_all() -> None:
             for rows in self._rows(blocks):
                 offers.add(self._map(rows, document), len(rows.broken))
                 document.rows += len(rows.numbers) + len(rows.broken)
 
-        with ThreadPoolExecutor(1, "survey") as thread:
-            try:
+        try:
+            with reading(blocks) as thread:
                 await loop.run_in_executor(thread, read_all)
-            except Rejected as why:
-                await self._refuse(document, blocks, why)
-                raise
+        except Rejected as why:
+            await self._refuse(document, blocks, why)
+            raise
         return offers
 
     async def send(self, updates: pa.RecordBatch) -> None:
@@ -161,12 +157,12 @@ class Intake:
         if parcel.failures:
             _complain(parcel)
 
-    def _pieces(self, document: Document, blocks: _Blocks, done: int) -> Iterator[Piece]:
+    def _pieces(self, document: Document, blocks: Blocks, done: int) -> Iterator[Piece]:
         """In a thread: each step reads on."""
         for rows in self._rows(blocks):
             yield from self._mapped(rows, document, done)
 
-    def _rows(self, blocks: _Blocks) -> Iterator[Rows]:
+    def _rows(self, blocks: Blocks) -> Iterator[Rows]:
         unpacked = plain(blocks, unzip=not isinstance(self._format, ExcelConfig))
         return read(unpacked, self._format, self._mapper.mapping.paths)
 
@@ -228,31 +224,13 @@ class Intake:
         taken.lowest = min(known, default=None)
         await on_done(piece.end)
 
-    async def _refuse(self, document: Document, blocks: _Blocks, why: Rejected) -> None:
+    async def _refuse(self, document: Document, blocks: Blocks, why: Rejected) -> None:
         """What is left of the document cannot be read."""
         letter = Letter(bytes(blocks.head), None, why.reason, str(why))
         parcel = await self._sent_letters([letter], document)
         await self._letters.settle(parcel)
         if parcel.failures:
             _complain(parcel)
-
-
-class _Blocks:
-    """A document's bytes, for a thread that waits for each block while the loop gets it. `head`: how they begin."""
-
-    def __init__(self, blocks: AsyncIterator[bytes], loop: asyncio.AbstractEventLoop) -> None:
-        self._blocks = blocks
-        self._loop = loop
-        self.head = bytearray()
-
-    def __iter__(self) -> Iterator[bytes]:
-        while (block := asyncio.run_coroutine_threadsafe(self._next(), self._loop).result()) is not None:
-            if len(self.head) <= BYTES_MAX:
-                self.head += block
-            yield block
-
-    async def _next(self) -> bytes | None:
-        return await anext(self._blocks, None)
 
 
 def _letters(rows: Rows, mapped: Mapped) -> Iterator[Letter]:

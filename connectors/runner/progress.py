@@ -4,8 +4,8 @@ Invariant: a progress says no more than Kafka has: it is written after the updat
 Whoever takes a feed over goes on from it; what comes twice then has the ids that it had, and counts once. So a process
 that was thought dead, and writes an older one, costs but a repeat. Written by `feed`, read by `leases` and `survey`.
 
-Keys are `supplier/feed` for its progress, and with `#offers/NN` or `#order` after it; all of a feed is in the partition
-of its name.
+Keys are `supplier/feed` for its progress, and with `#offers/NNN` or `#order` after it; all of a feed is in the
+partition of its name.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class Keeper:
 
     async def keep_offers(self, changed: dict[int, bytes]) -> None:
         """Likewise, of the buckets that are other ones now."""
-        await self._write([(f"{self._feed}{OFFERS}{bucket:02}", value) for bucket, value in changed.items()])
+        await self._write([(f"{self._feed}{OFFERS}{bucket:03}", value) for bucket, value in changed.items()])
         self.kept.offers.update(changed)
 
     async def _write(self, records: list[tuple[str, bytes]]) -> None:

@@ -7,6 +7,7 @@ like the one before writes next to nothing. Used by `feed`.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import tempfile
 import zlib
@@ -23,7 +24,7 @@ from connectors.documents import Document
 from connectors.mapping.mapper import UPDATES, Mapped
 from schemas.keys import SOURCE_SEPARATOR
 
-BUCKETS = 64
+BUCKETS = 256  # of millions of offers, each still fits well into a message
 BLOCK_BYTES = 1 << 20
 IN_MEMORY_BYTES = 4 << 20
 OFFER = pa.schema([("sku", pa.string()), ("location_id", pa.string()), ("quantity", pa.int64())])
@@ -61,10 +62,13 @@ class Spooled:
 
 async def spool(document: Document) -> Spooled:
     """Keep a document's bytes, on the disk if they are many."""
-    file: tempfile.SpooledTemporaryFile[bytes] = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES)  # noqa: SIM115 - `Spooled.close`
-    if document.blocks is not None:
-        async for block in document.blocks:
-            file.write(block)
+    with contextlib.ExitStack() as until_whole:
+        file: tempfile.SpooledTemporaryFile[bytes] = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES)
+        until_whole.enter_context(file)
+        if document.blocks is not None:
+            async for block in document.blocks:
+                file.write(block)
+        until_whole.pop_all()  # `Spooled.close` from here on
     return Spooled(document, file)
 
 
