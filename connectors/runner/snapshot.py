@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 from connectors.configuration.models import HoldBack, Snapshot
 from connectors.documents import Document
 from connectors.mapping.mapper import UPDATES, Mapped
+from connectors.runner.blocks import guarded
 from schemas.keys import SOURCE_SEPARATOR
 
 BUCKETS = 256  # of millions of offers, each still fits well into a message
@@ -63,10 +64,10 @@ class Spooled:
 async def spool(document: Document) -> Spooled:
     """Keep a document's bytes, on the disk if they are many."""
     with contextlib.ExitStack() as until_whole:
-        file: tempfile.SpooledTemporaryFile[bytes] = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES)
+        file: tempfile.SpooledTemporaryFile[bytes] = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES)  # noqa: SIM115
         until_whole.enter_context(file)
         if document.blocks is not None:
-            async for block in document.blocks:
+            async for block in guarded(document.blocks):
                 file.write(block)
         until_whole.pop_all()  # `Spooled.close` from here on
     return Spooled(document, file)
