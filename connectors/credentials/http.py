@@ -104,8 +104,7 @@ class Credential:
                 secret = value.read()
                 return Proof({header: secret}, {}) if header is not None else Proof({}, {parameter or "": secret})
             case Basic(user=user, password=password):
-                both = base64.b64encode(f"{user}:{password.read()}".encode()).decode()
-                return Proof({"Authorization": f"Basic {both}"}, {})
+                return Proof({"Authorization": f"Basic {_both(user, password.read())}"}, {})
             case Bearer(token=token):
                 return Proof({"Authorization": f"Bearer {token.read()}"}, {})
             case OAuth2Client():
@@ -116,6 +115,12 @@ class Credential:
         had_token = bool(self._token)
         self._token, self._token_until_s = "", -1.0
         return had_token
+
+    def hidden(self, text: str) -> str:
+        """A text of somebody else's, with our secrets taken out."""
+        for secret in (self._token, *_secrets(self._config)):
+            text = text.replace(secret, "***") if secret else text
+        return text
 
     async def _valid_token(self, session: aiohttp.ClientSession, config: OAuth2Client) -> str:
         async with self._asking:
@@ -129,12 +134,34 @@ class Credential:
             return self._token
 
 
+def _secrets(config: Credentials | None) -> list[str]:
+    """As they are now; one that is gone is in nobody's words."""
+    if config is None:
+        return []
+    try:
+        secret = next(value for _, value in config if isinstance(value, Secret)).read()
+    except Retriable:
+        return []
+    match config:
+        case Basic(user=user) | OAuth2Client(client_id=user):
+            return [secret, _both(user, secret)]
+        case _:
+            return [secret]
+
+
+def _both(user: str, password: str) -> str:
+    """As basic authentication has them (RFC 7617)."""
+    return base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
 async def _ask(session: aiohttp.ClientSession, config: OAuth2Client) -> dict[str, Any]:
     form = {"grant_type": "client_credentials"} | ({"scope": config.scope} if config.scope else {})
-    auth = aiohttp.BasicAuth(config.client_id, config.client_secret.read())
+    headers = {"Authorization": f"Basic {_both(config.client_id, config.client_secret.read())}"}
     timeout = aiohttp.ClientTimeout(TIMEOUT_S)
     try:
-        async with session.post(config.token_url, data=form, auth=auth, timeout=timeout) as response:
+        async with session.post(
+            config.token_url, data=form, headers=headers, timeout=timeout, allow_redirects=False
+        ) as response:
             if response.status != 200:
                 raise Retriable(f"{config.token_url} answers {response.status}; mend client_id or client_secret")
             answer = await response.json(content_type=None)

@@ -1,0 +1,170 @@
+"""Requests to a supplier over HTTP: within its budget, with proof of who we are, limited in time and size.
+
+Invariant: what goes wrong is Retriable or Rejected, in words without a secret; credentials go to the origin that was
+asked for, and to no other one. Used by the kinds that speak HTTP.
+"""
+
+from __future__ import annotations
+
+import email.utils
+from collections.abc import Collection, Mapping
+from typing import Annotated, NamedTuple
+
+import aiohttp
+from pydantic import Field, StringConstraints
+from yarl import URL
+
+from connectors.credentials.http import Credential, Credentials
+from connectors.documents import SourceConfig, Surroundings
+from stockweave.errors import Rejected, Retriable
+
+BODY_BYTES_MAX = 64 << 20
+TOLD_CHARACTERS_MAX = 200  # of a supplier's own words
+WAIT_S_MAX = 60.0  # within a poll; one that has to wait longer fails, and says so
+WAITS_MAX = 5  # for one request
+MOVES_MAX = 5
+MOVED = (301, 302, 303, 307, 308)
+
+Address = Annotated[str, StringConstraints(pattern=r"^https?://[^/?#]+")]
+
+
+class HttpConfig(SourceConfig):
+    """What all requests of a source have in common."""
+
+    headers: dict[str, str] = Field(default={})
+    credentials: Credentials | None = None
+    timeout_s: Annotated[float, Field(gt=0, le=600)] = 30.0
+
+
+class Request(NamedTuple):
+    """One request. `body`: sent with POST."""
+
+    url: URL
+    headers: Mapping[str, str] = {}
+    body: bytes | None = None
+
+
+class Answer(NamedTuple):
+    """What came back. `began_ms`: when it was asked for. `wait_s`: how long it wants us to wait."""
+
+    status: int
+    headers: Mapping[str, str]
+    link: URL | None
+    moved: URL | None
+    body: bytes
+    began_ms: int
+    wait_s: float | None
+
+    @property
+    def as_of_ms(self) -> int:
+        """When it was asked for, by the supplier's clock where that is behind ours."""
+        at = email.utils.parsedate_tz(self.headers.get("Date", ""))
+        return self.began_ms if at is None else min(self.began_ms, email.utils.mktime_tz(at) * 1_000)
+
+
+class Client:
+    """One source's way to its supplier.
+
+    Args:
+        config: of every request.
+        around: the clock and the budget.
+    """
+
+    def __init__(self, config: HttpConfig, around: Surroundings) -> None:
+        self._config = config
+        self._around = around
+        self._credential = Credential(config.credentials, around.clock)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def send(self, request: Request, used: Collection[int] = (200,)) -> Answer:
+        """The answer, if its status is one of `used`.
+
+        A supplier that wants us to wait is waited for, a token that it does not take is renewed once, and what has
+        moved within its origin is followed.
+
+        Raises:
+            Retriable: it is away, does not know us, or wants us to wait for long.
+            Rejected: its answer is too large, or is said to be elsewhere.
+        """
+        waits = moves = 0
+        was_renewed = False
+        while (answer := await self._send_once(request)).status not in used:
+            must_wait = answer.status in (429, 503) and answer.wait_s is not None and answer.wait_s <= WAIT_S_MAX
+            if answer.status == 401 and not was_renewed and self._credential.refused():
+                was_renewed = True
+            elif must_wait and waits < WAITS_MAX:
+                waits += 1  # the budget waits
+            elif answer.moved is not None and request.body is None and moves < MOVES_MAX:
+                moves += 1
+                request = request._replace(url=_followed(request.url, answer.moved))
+            else:
+                raise _failure(request, answer)
+        return answer
+
+    def told(self, text: str) -> str:
+        """A supplier's own words, fit for an error: short, one line, without our secrets."""
+        line = " ".join(self._credential.hidden(text).split())
+        return line if len(line) <= TOLD_CHARACTERS_MAX else f"{line[:TOLD_CHARACTERS_MAX]}..."
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def _send_once(self, request: Request) -> Answer:
+        async with self._around.budget.request():
+            session = self._open()
+            proof = await self._credential.proof(session)
+            began_ms = self._around.clock.now_ms()
+            try:
+                async with session.request(
+                    "GET" if request.body is None else "POST",
+                    request.url.update_query(proof.params),
+                    headers={**self._config.headers, **request.headers, **proof.headers},
+                    data=request.body,
+                    allow_redirects=False,  # it would take an API key to anybody
+                ) as response:
+                    body = await _limited(response)
+                    link = response.links["next"]["url"] if "next" in response.links else None
+                    moved = response.headers.get("Location") if response.status in MOVED else None
+                    to = None if moved is None else request.url.join(URL(moved))
+            except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+                why = type(error).__name__  # its text may hold the address, and with it a key
+                raise Retriable(f"{shown(request.url)} does not answer ({why}); is it up?") from None
+        wait_s = self._around.budget.learn(response.status, response.headers)
+        return Answer(response.status, response.headers, URL(str(link)) if link else None, to, body, began_ms, wait_s)
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            timeout = aiohttp.ClientTimeout(self._config.timeout_s)
+            self._session = aiohttp.ClientSession(timeout=timeout, headers={"Accept-Encoding": "gzip, deflate"})
+        return self._session
+
+
+def shown(url: URL) -> str:
+    """An address without what may be secret in it."""
+    return str(url.with_user(None).with_query(None).with_fragment(None))
+
+
+def _followed(url: URL, moved: URL) -> URL:
+    if moved.origin() != url.origin():
+        raise Rejected("moved", f"{shown(url)} has moved to {moved.origin()}; mend url, if that is the supplier's")
+    return moved
+
+
+def _failure(request: Request, answer: Answer) -> Retriable:
+    said = f"{shown(request.url)} answers {answer.status}"
+    if answer.status in (429, 503):
+        return Retriable(f"{said}: it wants us to wait", max(1, int((answer.wait_s or 0) + 1)))
+    if answer.status in (401, 403):
+        return Retriable(f"{said}; mend credentials")
+    return Retriable(f"{said}; is it up? Else mend url")
+
+
+async def _limited(response: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for block in response.content.iter_any():
+        body += block
+        if len(body) > BODY_BYTES_MAX:
+            raise Rejected("too_large", f"an answer is larger than {BODY_BYTES_MAX} bytes; ask for pages")
+    return bytes(body)
