@@ -78,8 +78,12 @@ class Budget:
         remaining = _number(headers.get("X-RateLimit-Remaining") or headers.get("RateLimit-Remaining"))
         if wait_s is None or not (status in (429, 503) or remaining == 0):
             return None
-        self._closed_until_s = max(self._closed_until_s, self._clock.monotonic_s() + wait_s)
+        self.pause(wait_s)
         return wait_s
+
+    def pause(self, seconds: float) -> None:
+        """No request for so long."""
+        self._closed_until_s = max(self._closed_until_s, self._clock.monotonic_s() + seconds)
 
     def _told_wait_s(self, headers: Mapping[str, str]) -> float | None:
         now_s = self._clock.now_ms() / 1_000

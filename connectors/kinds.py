@@ -6,6 +6,7 @@ from importlib.metadata import entry_points
 
 from connectors.documents import Kind
 from connectors.files import local
+from connectors.graphql import source as graphql
 from connectors.rest import source as rest
 from stockweave.errors import Fatal
 
@@ -14,7 +15,7 @@ GROUP = "stockweave.connectors"
 
 def built_in() -> dict[str, Kind]:
     """Our own, by name."""
-    return {"folder": local.KIND, "rest": rest.KIND}
+    return {"folder": local.KIND, "graphql": graphql.KIND, "rest": rest.KIND}
 
 
 def kinds() -> dict[str, Kind]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from hashlib import blake2b
 from typing import Literal
 
@@ -11,7 +11,7 @@ from pydantic import Field
 from yarl import URL
 
 from connectors.documents import Document, Kind, State, Surroundings
-from connectors.http.client import Address, Answer, Client, HttpConfig, Request
+from connectors.http.client import Address, Answer, Client, HttpConfig, Request, once
 from connectors.http.since import Overlap
 from connectors.rest.pages import Pages, Turn
 from stockweave.errors import Rejected
@@ -98,11 +98,6 @@ class RestSource:
 
 _VALIDATED_BY = {"ETag": "etag", "Last-Modified": "last_modified"}
 _VALIDATORS = {"If-None-Match": "etag", "If-Modified-Since": "last_modified"}
-
-
-async def once(body: bytes) -> AsyncIterator[bytes]:
-    """A body as blocks."""
-    yield body
 
 
 KIND = Kind(RestConfig, RestSource)

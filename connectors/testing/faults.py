@@ -22,7 +22,8 @@ class Fault(StrEnum):
 
     `throttled`: 429 with `Retry-After`; `broken`: 500; `hangs`: no answer; `truncated`: half of the body, then the
     connection is closed; `duplicate`: the page before once more; `reordered`: this page and the next change places;
-    `expired`: the token that was given out holds no longer.
+    `expired`: the token that was given out holds no longer; `refused`: an answer whose body tells of an error, where
+    the protocol has that.
     """
 
     THROTTLED = "throttled"
@@ -32,6 +33,7 @@ class Fault(StrEnum):
     DUPLICATE = "duplicate"
     REORDERED = "reordered"
     EXPIRED = "expired"
+    REFUSED = "refused"
 
 
 AT_HAND: ContextVar[Fault | None] = ContextVar("AT_HAND", default=None)

@@ -49,7 +49,6 @@ class Feed:
     async def poll(self, *names: str) -> Polled:
         """One; `names` lead to a document's rows, of which it is told how many there were."""
         polled = Polled([], [], {})
-        state = self.state
         async with contextlib.aclosing(self.source.read(self.state)) as documents:
             async for document in documents:
                 if document.blocks is not None:
@@ -58,6 +57,5 @@ class Feed:
                     polled.observed_at.append(document.observed_at)
                     if body.startswith((b"{", b"[")):
                         document.rows = len(Polled([body], [], {}).rows(*names))
-                state = state if document.after is None else document.after
-        self.state = state
-        return polled._replace(state=state)
+                self.state = self.state if document.after is None else document.after
+        return polled._replace(state=self.state)

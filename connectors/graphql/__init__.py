@@ -1,0 +1,1 @@
+"""Suppliers that answer queries of GraphQL."""
