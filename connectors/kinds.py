@@ -8,6 +8,7 @@ from connectors.documents import Kind
 from connectors.files import local
 from connectors.graphql import source as graphql
 from connectors.rest import source as rest
+from connectors.soap import source as soap
 from stockweave.errors import Fatal
 
 GROUP = "stockweave.connectors"
@@ -15,7 +16,7 @@ GROUP = "stockweave.connectors"
 
 def built_in() -> dict[str, Kind]:
     """Our own, by name."""
-    return {"folder": local.KIND, "graphql": graphql.KIND, "rest": rest.KIND}
+    return {"folder": local.KIND, "graphql": graphql.KIND, "rest": rest.KIND, "soap": soap.KIND}
 
 
 def kinds() -> dict[str, Kind]:

@@ -98,11 +98,12 @@ class Client:
                 moves += 1
                 request = request._replace(url=_followed(request.url, answer.moved))
             else:
-                raise _failure(request, answer)
+                raise failure(request, answer)
         return answer
 
-    def told(self, text: str) -> str:
-        """A supplier's own words, fit for an error: short, one line, without our secrets."""
+    def told(self, text: str, other: str = "") -> str:
+        """A supplier's own words, fit for an error: short, one line, without our secrets, nor that `other` one."""
+        text = text.replace(other, "***") if other else text
         line = " ".join(self._credential.hidden(text).split())
         return line if len(line) <= TOLD_CHARACTERS_MAX else f"{line[:TOLD_CHARACTERS_MAX]}..."
 
@@ -157,7 +158,8 @@ def _followed(url: URL, moved: URL) -> URL:
     return moved
 
 
-def _failure(request: Request, answer: Answer) -> Retriable:
+def failure(request: Request, answer: Answer) -> Retriable:
+    """What an answer's status says."""
     said = f"{shown(request.url)} answers {answer.status}"
     if answer.status in (429, 503):
         return Retriable(f"{said}: it wants us to wait", max(1, int((answer.wait_s or 0) + 1)))

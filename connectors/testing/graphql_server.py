@@ -51,6 +51,8 @@ class GraphqlSupplier(Served):
         self.token = token
         self.throttled = 0
         """Queries that could not be paid for."""
+        self.tells_cost = True
+        """Whether it says what it counts."""
         self.searched: list[str | None] = []
         """What queries searched for, in their order."""
         self.message = "the stock of a warehouse is not known"
@@ -110,4 +112,4 @@ class GraphqlSupplier(Served):
             "requestedQueryCost": self._requested,
             "throttleStatus": status | {"currentlyAvailable": self._available},
         }
-        return answer | {"extensions": {"cost": cost}}
+        return answer | ({"extensions": {"cost": cost}} if self.tells_cost else {})

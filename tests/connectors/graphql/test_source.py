@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from connectors.configuration.load import load
+from connectors.graphql import cost
 from connectors.graphql.source import KIND
 from connectors.http.client import WAITS_MAX
 from connectors.kinds import kinds
@@ -130,6 +131,21 @@ async def test_queries_wait_until_they_can_be_paid_for() -> None:
 
 async def test_a_query_that_could_not_be_paid_for_is_made_again_when_it_can() -> None:
     async with GraphqlSupplier(stock(1), points=2.0) as supplier, feed(supplier) as spends, feed(supplier) as acme:
+        await spends.poll(*ROWS)
+        assert (await acme.poll(*ROWS)).rows(*ROWS) == supplier.rows
+        assert supplier.throttled == 1
+
+
+async def test_a_supplier_that_does_not_say_how_long_is_waited_for_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cost, "UNTOLD_S", 0.1)
+    async with (
+        GraphqlSupplier(stock(1), points=2.0, restored=50.0) as supplier,
+        feed(supplier) as spends,
+        feed(supplier) as acme,
+    ):
+        supplier.tells_cost = False
         await spends.poll(*ROWS)
         assert (await acme.poll(*ROWS)).rows(*ROWS) == supplier.rows
         assert supplier.throttled == 1

@@ -1,0 +1,1 @@
+"""Suppliers that answer operations of SOAP, as their WSDL describes them."""
