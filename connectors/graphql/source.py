@@ -97,6 +97,7 @@ class GraphqlSource:
         self._config = config
         self._around = around
         self._client = Client(config, around)
+        self._asked = config.asked(around.version)
 
     async def read(self, state: State) -> AsyncGenerator[Document, None]:
         """The pages of one poll."""
@@ -129,7 +130,7 @@ class GraphqlSource:
 
     def _since(self, state: State) -> dict[str, JsonValue]:
         since, at_ms = self._config.since, state.get("since_ms")
-        if since is None or at_ms is None:
+        if since is None or at_ms is None or state.get("asked") != self._asked:
             return {}
         written = since.written(at_ms)
         if since.text is not None:
@@ -137,7 +138,7 @@ class GraphqlSource:
         return {since.variable: written if since.format == "rfc3339" else int(written)}
 
     def _after(self, first: Answer) -> State:
-        return {} if self._config.since is None else {"since_ms": first.as_of_ms}
+        return {} if self._config.since is None else {"asked": self._asked, "since_ms": first.as_of_ms}
 
     def _following(self, content: dict[str, Any], variables: dict[str, JsonValue]) -> dict[str, JsonValue] | None:
         """The next page's variables, if there is one."""

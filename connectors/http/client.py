@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import email.utils
 from collections.abc import AsyncIterator, Collection, Mapping
+from hashlib import blake2b
 from typing import Annotated, NamedTuple
 
 import aiohttp
@@ -34,6 +35,11 @@ class HttpConfig(SourceConfig):
     headers: dict[str, str] = Field(default={})
     credentials: Credentials | None = None
     timeout_s: Annotated[float, Field(gt=0, le=600)] = 30.0
+
+    def asked(self, version: int) -> str:
+        """What is asked for, and for which version of the mapping: what was learnt holds for no other."""
+        said = self.model_dump_json(exclude={"timeout_s"})
+        return blake2b(f"{version} {said}".encode(), digest_size=16).hexdigest()
 
 
 class Request(NamedTuple):

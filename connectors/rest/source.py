@@ -42,13 +42,14 @@ class RestSource:
         self._config = config
         self._around = around
         self._client = Client(config, around)
+        self._asked = config.asked(around.version)
 
     async def read(self, state: State) -> AsyncGenerator[Document, None]:
         """The pages of one poll; none if the supplier says that nothing changed."""
+        state = state if state.get("asked") == self._asked else {}
         turn = Turn(self._config.pages, URL(self._config.url), self._config.params | self._since(state))
         began_ms = self._around.clock.now_ms()
-        is_same = self._config.pages is None and state.get("version") == self._around.version
-        validators = {name: state[key] for name, key in _VALIDATORS.items() if is_same and key in state}
+        validators = {name: state[key] for name, key in _VALIDATORS.items() if key in state}
         after: State | None = None
         before = b""
         for number in range(PAGES_MAX):
@@ -91,9 +92,11 @@ class RestSource:
     def _after(self, first: Answer) -> State:
         """What the first page of a poll says of the next poll."""
         if self._config.since is not None:
-            return {"since_ms": first.as_of_ms}
+            return {"asked": self._asked, "since_ms": first.as_of_ms}
+        if self._config.pages is not None:
+            return {}  # that the first is the same says nothing of the others
         told = {key: first.headers[name] for name, key in _VALIDATED_BY.items() if name in first.headers}
-        return told | {"version": self._around.version}
+        return {"asked": self._asked} | told
 
 
 _VALIDATED_BY = {"ETag": "etag", "Last-Modified": "last_modified"}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import threading
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Literal
@@ -60,6 +61,7 @@ class SoapSource:
         self._config = config
         self._around = around
         self._client = Client(config, around)
+        self._asked = config.asked(around.version)
         self._operation: Operation | None = None
 
     async def read(self, state: State) -> AsyncGenerator[Document, None]:
@@ -73,7 +75,7 @@ class SoapSource:
             answer.began_ms,
             self._around.clock.now_ms(),
             once(answer.body),
-            {} if self._config.since is None else {"since_ms": answer.as_of_ms},
+            {} if self._config.since is None else {"asked": self._asked, "since_ms": answer.as_of_ms},
         )
 
     async def news(self) -> None:
@@ -86,7 +88,7 @@ class SoapSource:
 
     def _since(self, state: State) -> dict[str, JsonValue]:
         since, at_ms = self._config.since, state.get("since_ms")
-        if since is None or at_ms is None:
+        if since is None or at_ms is None or state.get("asked") != self._asked:
             return {}
         written = since.written(at_ms)
         return {since.argument: written if since.format == "rfc3339" else int(written)}
@@ -95,9 +97,12 @@ class SoapSource:
         """In a thread of its own: it waits for a supplier, which is no other's matter."""
         loop = asyncio.get_running_loop()
         under_way: list[concurrent.futures.Future[bytes]] = []
+        is_over = threading.Event()
 
         def fetch(address: str) -> bytes:
             under_way.append(asyncio.run_coroutine_threadsafe(self._fetch(address), loop))
+            if is_over.is_set():
+                under_way[-1].cancel()
             return under_way[-1].result()
 
         config, thread = self._config, ThreadPoolExecutor(1, "wsdl")
@@ -105,6 +110,7 @@ class SoapSource:
         try:
             return await loop.run_in_executor(thread, Operation, config.wsdl, wanted, fetch)
         finally:
+            is_over.set()
             for each in under_way:
                 each.cancel()  # where nobody waits any more
             thread.shutdown(wait=False)

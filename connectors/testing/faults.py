@@ -79,6 +79,8 @@ class Faults:
         self.seen: list[Seen] = []
         self.too_early = 0
         """Requests that came before the time that an answer had named."""
+        self.hanging = asyncio.Event()
+        """Set once a request hangs."""
         self._not_before_s = 0.0
         self._window_s = 0.0
         self._in_window = 0
@@ -103,6 +105,7 @@ class Faults:
         if fault == Fault.BROKEN:
             return web.Response(status=500, text="it broke")
         if fault == Fault.HANGS:
+            self.hanging.set()
             await self._stopping.wait()
         answer = await handler(request)
         if fault == Fault.TRUNCATED and isinstance(answer, web.Response) and isinstance(answer.body, bytes):

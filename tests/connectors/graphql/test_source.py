@@ -104,7 +104,7 @@ async def test_the_time_may_stand_in_a_text() -> None:
     since = {"variable": "search", "text": "updated_at:>='{since}'", "overlap_s": 0.0}
     async with GraphqlSupplier(stock(1)) as supplier, feed(supplier, since=since) as acme:
         await acme.poll(*ROWS)
-        acme.state = {"since_ms": 1_790_000_000_123}
+        acme.state |= {"since_ms": 1_790_000_000_123}
         await acme.poll(*ROWS)
         assert supplier.searched == [None, "updated_at:>='2026-09-21T14:13:20.123Z'"]
 

@@ -110,12 +110,18 @@ async def test_what_is_the_same_by_its_etag_is_not_read_again() -> None:
         assert (await feed.poll()).rows() == stock(3)
 
 
-async def test_another_version_of_the_mapping_reads_all_again() -> None:
-    async with HttpSupplier(stock(2)) as supplier, Feed(KIND, url=f"{supplier.origin}/stock") as feed:
-        await feed.poll()
-        async with Feed(KIND, url=f"{supplier.origin}/stock", version=2) as other:
-            other.state = feed.state
-            assert len((await other.poll()).bodies) == 1
+@pytest.mark.parametrize("since", [None, {"parameter": "since", "format": "unix_ms"}])
+@pytest.mark.parametrize("other", [{"version": 2}, {"params": {"warehouse": "2"}}])
+async def test_what_was_learnt_of_a_request_holds_for_no_other_one(since: Any, other: dict[str, Any]) -> None:
+    async with HttpSupplier(stock(2)) as supplier:
+        options = {"url": f"{supplier.origin}/stock", "since": since}
+        async with Feed(KIND, **options) as feed, Feed(KIND, **options, timeout_s=5.0) as same:
+            assert len((await feed.poll()).rows()) == 2
+            same.state = feed.state
+            assert (await same.poll()).rows() == []
+            async with Feed(KIND, **options, **other) as another:
+                another.state = feed.state
+                assert len((await another.poll()).rows()) == 2
 
 
 async def test_what_changed_is_asked_for_by_the_suppliers_clock_less_the_overlap() -> None:

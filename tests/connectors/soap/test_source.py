@@ -183,8 +183,11 @@ async def test_what_changed_is_asked_for_less_the_overlap() -> None:
         supplier.rows[0]["changed"] = "2026-09-21T14:13:09.999Z"
         supplier.rows[1]["changed"] = "2026-09-21T14:13:10.000Z"
         assert await polled(acme) == {"s0": 0, "s1": 1}
-        acme.state = {"since_ms": 1_790_000_000_000}
+        acme.state |= {"since_ms": 1_790_000_000_000}
         assert await polled(acme) == {"s1": 1}
+        async with feed(supplier, since=since | {"overlap_s": 20.0}) as other:
+            other.state = {**acme.state, "since_ms": 1_790_000_000_000}
+            assert await polled(other) == {"s0": 0, "s1": 1}
 
 
 @pytest.mark.parametrize(
@@ -203,8 +206,7 @@ async def test_a_feed_that_stops_while_its_wsdl_is_on_its_way_leaves_no_thread()
     others = set(threading.enumerate())
     async with SoapSupplier([], Faults([Fault.HANGS])) as supplier, feed(supplier, timeout_s=600) as acme:
         poll = asyncio.create_task(acme.poll())
-        while not supplier.faults.seen:
-            await asyncio.sleep(0.01)
+        await supplier.faults.hanging.wait()
         [thread] = [each for each in threading.enumerate() if each.name.startswith("wsdl") and each not in others]
         poll.cancel()
         await asyncio.gather(poll, return_exceptions=True)
