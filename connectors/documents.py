@@ -71,6 +71,11 @@ class SourceConfig(BaseModel):
 
     kind: str
 
+    @property
+    def is_partial(self) -> bool:
+        """Whether a poll gives but what changed, so that what is not in it may be there all the same."""
+        return False
+
 
 class Surroundings(NamedTuple):
     """What a source is given. `version`: of the mapping. `budget`: the supplier's, to be asked before each request."""

@@ -19,7 +19,8 @@ HEADINGS = {
     "XmlConfig": "Format: xml", "ExcelConfig": "Format: excel", "TextRule": "Rule of a text",
     "QuantityRule": "Rule of a quantity", "TimeRule": "Rule of a time", "Receipt": "Announced receipts",
     "Feed": "A feed", "Poll": "When it is read", "Limits": "Limits of a supplier", "Secret": "A secret",
-    "Mapping": "Mapping", "Since": "Only what changed",
+    "Mapping": "Mapping", "Since": "Only what changed: rest", "SinceVariable": "Only what changed: graphql",
+    "SinceArgument": "Only what changed: soap", "GraphqlPages": "Pages of graphql", "WsSecurity": "WS-Security",
 }  # fmt: skip
 TAGS = ("kind", "format", "by", "scheme")
 """Of members of a union: what tells one from another."""

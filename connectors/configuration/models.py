@@ -87,6 +87,10 @@ class FeedConfig(BaseModel):
         _said("mapping", lambda: Mapper(self.mapping, "supplier", "feed"))
         kind = self.mapping.kind
         may_be_delta = DELTA in (kind.constant, kind.default, *kind.values.values()) or kind.path is not None
+        if self.snapshot is not None and self.source.is_partial:
+            raise PydanticCustomError(
+                "snapshot", "snapshot: what changed says nothing of what is missing; remove since"
+            )
         if self.snapshot is not None and kind.constant == DELTA:
             raise PydanticCustomError("snapshot", "snapshot: changes say nothing of what is missing; leave it out")
         if may_be_delta and self.mapping.update_id is None and not self.source.is_content_named:

@@ -38,7 +38,7 @@ def _is_path(given: object) -> object:
 Path = Annotated[str, BeforeValidator(_is_path)]
 
 
-class Pages(BaseModel):
+class GraphqlPages(BaseModel):
     """`next`: a JSONPath to the cursor of the next page, `more`: to whether there is one; `variable`: of the cursor."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -49,7 +49,7 @@ class Pages(BaseModel):
     variable: str
 
 
-class Since(Overlap):
+class SinceVariable(Overlap):
     """Asks for what changed: `variable` is when the last poll began, by the supplier's clock, less `overlap_s`.
 
     `text`: what the variable says, where it is more than the time, which stands in it as `{since}`.
@@ -72,8 +72,8 @@ class GraphqlConfig(HttpConfig):
     url: Address
     query: Annotated[str, Field(min_length=1)]
     variables: dict[str, JsonValue] = Field(default={})
-    pages: Pages | None = None
-    since: Since | None = None
+    pages: GraphqlPages | None = None
+    since: SinceVariable | None = None
 
     @model_validator(mode="after")
     def _declares_variables(self) -> Self:

@@ -17,6 +17,7 @@ from yarl import URL
 
 from connectors.credentials.http import Credential, Credentials
 from connectors.documents import SourceConfig, Surroundings
+from connectors.http.since import Overlap
 from stockweave.errors import Rejected, Retriable
 
 BODY_BYTES_MAX = 64 << 20
@@ -35,6 +36,12 @@ class HttpConfig(SourceConfig):
     headers: dict[str, str] = Field(default={})
     credentials: Credentials | None = None
     timeout_s: Annotated[float, Field(gt=0, le=600)] = 30.0
+    since: Overlap | None = None
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether only what changed is asked for."""
+        return self.since is not None
 
     def asked(self, version: int) -> str:
         """What is asked for, and for which version of the mapping: what was learnt holds for no other."""

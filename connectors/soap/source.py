@@ -34,7 +34,7 @@ class WsSecurity(BaseModel):
     digest: bool = False
 
 
-class Since(Overlap):
+class SinceArgument(Overlap):
     """Asks for what changed: `argument` is when the last poll began, by the supplier's clock, less `overlap_s`."""
 
     argument: str
@@ -51,7 +51,7 @@ class SoapConfig(HttpConfig):
     url: Address | None = None
     arguments: dict[str, JsonValue] = Field(default={})
     ws_security: WsSecurity | None = None
-    since: Since | None = None
+    since: SinceArgument | None = None
 
 
 class SoapSource:

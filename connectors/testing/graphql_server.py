@@ -51,6 +51,8 @@ class GraphqlSupplier(Served):
         self.token = token
         self.throttled = 0
         """Queries that could not be paid for."""
+        self.emptied = 0
+        """So many of the next queries find that somebody else has spent all points."""
         self.tells_cost = True
         """Whether it says what it counts."""
         self.searched: list[str | None] = []
@@ -102,6 +104,8 @@ class GraphqlSupplier(Served):
         now_s = time.monotonic()
         self._available = min(self._points, self._available + (now_s - self._counted_s) * self._restored)
         self._counted_s = now_s
+        if self.emptied:
+            self.emptied, self._available = self.emptied - 1, 0.0
         status = {"maximumAvailable": self._points, "restoreRate": self._restored}
         if self._requested > self._available + 1e-6:  # which is no point
             self.throttled += 1
