@@ -42,7 +42,8 @@ def markdown() -> str:
         "",
         *_options(schema, schema["$defs"]),
     ]
-    for name, model in sorted(schema["$defs"].items(), key=lambda item: _place(item[0], item[1])):
+    models = [(name, model) for name, model in schema["$defs"].items() if "properties" in model]
+    for name, model in sorted(models, key=lambda item: _place(item[0], item[1])):
         lines += ["", f"## {_heading(name, model)}", "", *_said(model), *_options(model, schema["$defs"])]
     return "\n".join(lines) + "\n"
 
@@ -86,6 +87,8 @@ def _kind(option: Schema, models: Schema) -> str:
     """What may be there, in words."""
     if "$ref" in option:
         name = option["$ref"].rpartition("/")[2]
+        if "properties" not in models[name]:
+            return "any value"  # of JSON
         heading = _heading(name, models[name])
         return f"[{heading}](#{heading.lower().replace(' ', '-').replace(':', '')})"
     for many in ("anyOf", "oneOf"):

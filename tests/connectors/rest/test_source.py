@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from connectors.configuration.load import load
 from connectors.http import client as http_client
+from connectors.kinds import kinds as all_kinds
 from connectors.rest.source import KIND
 from connectors.testing.faults import Fault, Faults, planned
 from connectors.testing.http_server import HttpSupplier, Row
@@ -297,3 +299,35 @@ async def test_pages_come_to_kafka_whatever_the_supplier_does(running: Running) 
             updates = running.updates()
     assert units(updates) == {f"s{n}": n for n in range(6)}
     assert (repeats(updates), running.letters()) == (0, [])
+
+
+async def test_what_the_pages_of_a_snapshot_do_not_name_any_more_is_withdrawn(running: Running) -> None:
+    faults = Faults()
+    async with HttpSupplier(stock(5), faults) as supplier:
+        mapping = SIMPLE | {"sku": "$.code", "quantity": "$.stock"}
+        feed = {
+            "source": {"kind": "rest", "url": f"{supplier.origin}/number", "pages": NUMBER},
+            "format": {"format": "json", "records": "$.stock[*]"},
+            "mapping": mapping,
+            "snapshot": {},
+            "poll": {"every_s": 0.1},
+        }
+        running.configure("acme", stock=feed)
+        async with running:
+            await running.until_updates(5)
+            faults.plan.extend([None, Fault.BROKEN, None, Fault.TRUNCATED])
+            supplier.rows = stock(4)
+            await running.until(lambda: any(each["kind"] == "WITHDRAWN" for each in running.updates()))
+            updates = running.updates()
+    assert {each["sku"] for each in updates if each["kind"] == "WITHDRAWN"} == {"s4"}
+    assert running.letters() == []
+
+
+def test_a_snapshot_of_what_but_changed_is_refused(running: Running) -> None:
+    source = {"kind": "rest", "url": "http://acme.example/stock", "since": {"parameter": "since"}}
+    mapping = SIMPLE | {"sku": "$.code", "quantity": "$.stock"}
+    running.configure(
+        "acme", stock={"source": source, "format": {"format": "json"}, "mapping": mapping, "snapshot": {}}
+    )
+    [fault] = load(running.folder, all_kinds()).faults
+    assert fault.endswith("snapshot: what changed says nothing of what is missing; remove since")
