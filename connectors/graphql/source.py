@@ -182,8 +182,10 @@ class GraphqlSource:
             content = orjson.loads(answer.body)
         except orjson.JSONDecodeError:
             content = None
-        if isinstance(content, dict) and (content.get("errors") or (answer.status == 200 and "data" in content)):
-            return content
+        if isinstance(content, dict):
+            is_whole = answer.status == 200 and isinstance(content.get("data"), dict)
+            if is_whole or content.get("errors"):
+                return content
         said = f"{self._config.url} answers {answer.status} with neither data nor errors"
         raise Retriable(f"{said}; is it the address of GraphQL? Else mend url")
 

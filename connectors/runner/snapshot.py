@@ -49,7 +49,7 @@ class Spooled:
 
     def again(self) -> Document:
         """The same, to be read once more."""
-        return replace(self.document, blocks=self._blocks(), rows=0)
+        return replace(self.document, blocks=None if self.document.blocks is None else self._blocks(), rows=0)
 
     def close(self) -> None:
         """Let go of its bytes."""

@@ -46,6 +46,7 @@ class GraphqlSupplier(Served):
         faults = faults or Faults()
         app = web.Application(middlewares=[faults.middleware])
         app.router.add_post("/graphql", self._answer)
+        app.router.add_post("/empty", self._empty)
         super().__init__(app, faults)
         self.rows = rows
         self.token = token
@@ -86,6 +87,10 @@ class GraphqlSupplier(Served):
         rows = [{"changedMs": 0.0} | row for row in self.rows if row.get("changedMs", 0.0) >= changedSince]
         end = begin + first
         return {"nodes": rows[begin:end], "pageInfo": {"hasNextPage": end < len(rows), "endCursor": str(end)}}
+
+    async def _empty(self, _request: web.Request) -> web.Response:
+        """What no server of GraphQL should say."""
+        return web.json_response({"data": None})
 
     async def _answer(self, request: web.Request) -> web.Response:
         if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":

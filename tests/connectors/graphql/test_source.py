@@ -150,6 +150,14 @@ async def test_a_supplier_that_does_not_say_how_long_is_waited_for_all_the_same(
         assert supplier.throttled == 1
 
 
+async def test_a_query_that_can_be_paid_for_only_in_a_long_time_fails_the_poll() -> None:
+    async with GraphqlSupplier(stock(1), points=2.0, restored=0.01) as supplier, feed(supplier) as acme:
+        supplier.emptied = 1
+        with pytest.raises(Retriable, match="wants us to wait") as why:
+            await acme.poll(*ROWS)
+        assert (supplier.throttled, why.value.retry_after_s) == (1, 201)
+
+
 async def test_a_query_that_can_never_be_paid_for_fails_the_poll() -> None:
     async with (
         GraphqlSupplier(stock(1), points=2.0, restored=1_000.0) as supplier,
@@ -163,6 +171,9 @@ async def test_a_query_that_can_never_be_paid_for_fails_the_poll() -> None:
 async def test_an_answer_that_is_not_graphql_is_retriable() -> None:
     async with GraphqlSupplier(stock(1)) as supplier, feed(supplier, url=f"{supplier.origin}/shop") as acme:
         with pytest.raises(Retriable, match="answers 404"):
+            await acme.poll(*ROWS)
+    async with GraphqlSupplier(stock(1)) as supplier, feed(supplier, url=f"{supplier.origin}/empty") as acme:
+        with pytest.raises(Retriable, match="answers 200 with neither data nor errors"):
             await acme.poll(*ROWS)
 
 

@@ -178,6 +178,15 @@ async def test_a_supplier_that_goes_on_to_want_us_to_wait_fails_the_poll() -> No
         assert len(faults.seen) == 1 + http_client.WAITS_MAX
 
 
+async def test_a_supplier_that_wants_us_to_wait_for_long_fails_the_poll(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_client, "WAIT_S_MAX", 0.01)
+    faults = Faults([Fault.THROTTLED])
+    async with HttpSupplier(stock(1), faults) as supplier, Feed(KIND, url=f"{supplier.origin}/stock") as feed:
+        with pytest.raises(Retriable, match="answers 429: it wants us to wait"):
+            await feed.poll()
+        assert len(faults.seen) == 1
+
+
 @pytest.mark.parametrize(
     ("fault", "words"),
     [(Fault.BROKEN, "answers 500; is it up"), (Fault.HANGS, "TimeoutError"), (Fault.TRUNCATED, "ClientPayloadError")],
