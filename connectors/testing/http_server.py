@@ -44,7 +44,7 @@ class HttpSupplier(Served):
         faults = faults or Faults()
         app = web.Application(middlewares=[self._tokens_first, faults.middleware])
         app.router.add_get("/stock", self._stock)
-        app.router.add_get("/moved", self._moved)
+        app.router.add_route("*", "/moved", self._moved)
         for way in ("number", "offset", "cursor", "address", "link"):
             app.router.add_get(f"/{way}", self._page)
         super().__init__(app, faults)
@@ -59,6 +59,7 @@ class HttpSupplier(Served):
         """If set, the origin at which the next page is said to be."""
         self.tokens = 0
         """How many were given out."""
+        self.asked_for_tokens = 0
         self._token = ""
         self._swapped: dict[int, int] = {}
 
@@ -68,6 +69,7 @@ class HttpSupplier(Served):
         if request.path != "/token":
             answer: web.StreamResponse = await handler(request)
             return answer
+        self.asked_for_tokens += 1
         form = await request.post()
         given = request.headers.get("Authorization", "")
         if self.client is None or form.get("grant_type") != "client_credentials":

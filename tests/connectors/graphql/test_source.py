@@ -14,6 +14,7 @@ from connectors.http.client import WAITS_MAX
 from connectors.kinds import kinds
 from connectors.testing.faults import Fault, Faults, planned
 from connectors.testing.graphql_server import GraphqlSupplier, Row
+from connectors.testing.http_server import HttpSupplier
 from stockweave.errors import Rejected, Retriable
 from tests.connectors.polling import Feed
 from tests.connectors.running import SIMPLE, Running, repeats, units
@@ -166,6 +167,14 @@ async def test_a_query_that_can_never_be_paid_for_fails_the_poll() -> None:
         with pytest.raises(Retriable, match="ask for fewer rows a page"):
             await acme.poll(*ROWS)
         assert supplier.throttled == 1 + WAITS_MAX
+
+
+async def test_a_query_is_sent_to_nobody_else_on_an_answers_word() -> None:
+    async with GraphqlSupplier(stock(1)) as supplier, HttpSupplier([]) as gone:
+        async with feed(supplier, url=f"{gone.origin}/moved?to={gone.origin}/stock") as acme:
+            with pytest.raises(Retriable, match="/moved answers 302"):
+                await acme.poll(*ROWS)
+        assert [seen.path for seen in gone.faults.seen] == ["/moved"]
 
 
 async def test_an_answer_that_is_not_graphql_is_retriable() -> None:

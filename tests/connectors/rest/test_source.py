@@ -235,6 +235,23 @@ async def test_a_token_that_ends_meanwhile_is_renewed_once(secret: dict[str, str
             assert supplier.tokens == 3
 
 
+async def test_a_token_is_asked_for_where_the_configuration_says_and_nowhere_else(secret: dict[str, str]) -> None:
+    async with (
+        HttpSupplier([], client=("we", SECRET)) as stranger,
+        HttpSupplier(stock(1), client=("we", SECRET)) as supplier,
+    ):
+        credentials = {
+            "kind": "oauth2_client",
+            "token_url": f"{supplier.origin}/moved?to={stranger.origin}/token",
+            "client_id": "we",
+            "client_secret": secret,
+        }
+        async with Feed(KIND, url=f"{supplier.origin}/stock", credentials=credentials) as feed:
+            with pytest.raises(Retriable, match="answers 302"):
+                await feed.poll()
+        assert stranger.asked_for_tokens == 0
+
+
 CREDENTIALS: list[dict[str, Any]] = [
     {"kind": "api_key", "header": "X-Api-Key", "value": {"env": "ACME_SECRET"}},
     {"kind": "api_key", "parameter": "api_key", "value": {"env": "ACME_SECRET"}},
