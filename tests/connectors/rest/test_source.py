@@ -112,6 +112,13 @@ async def test_what_is_the_same_by_its_etag_is_not_read_again() -> None:
         assert (await feed.poll()).rows() == stock(3)
 
 
+async def test_that_the_first_page_is_the_same_says_nothing_of_the_others() -> None:
+    async with HttpSupplier(stock(4)) as supplier, Feed(KIND, url=f"{supplier.origin}/link", pages=LINK) as feed:
+        await feed.poll("stock")
+        supplier.rows[3]["stock"] = 0
+        assert (await feed.poll("stock")).rows("stock") == supplier.rows
+
+
 @pytest.mark.parametrize("since", [None, {"parameter": "since", "format": "unix_ms"}])
 @pytest.mark.parametrize("other", [{"version": 2}, {"params": {"warehouse": "2"}}])
 async def test_what_was_learnt_of_a_request_holds_for_no_other_one(since: Any, other: dict[str, Any]) -> None:
