@@ -9,13 +9,17 @@ from pydantic import Field
 
 from connectors.formats import delimited, excel, json_rows, xml_rows
 from connectors.formats.delimited import DelimitedConfig
+from connectors.formats.edi import edifact, x12
+from connectors.formats.edi.edifact import EdifactConfig
+from connectors.formats.edi.x12 import X12Config
 from connectors.formats.excel import ExcelConfig
 from connectors.formats.json_rows import DocumentConfig, LinesConfig
 from connectors.formats.rows import Rows
 from connectors.formats.xml_rows import XmlConfig
 
 Format = Annotated[
-    DelimitedConfig | DocumentConfig | LinesConfig | XmlConfig | ExcelConfig, Field(discriminator="format")
+    DelimitedConfig | DocumentConfig | LinesConfig | XmlConfig | ExcelConfig | X12Config | EdifactConfig,
+    Field(discriminator="format"),
 ]
 
 
@@ -41,6 +45,10 @@ def read(blocks: Iterable[bytes], config: Format, paths: Sequence[str]) -> Itera
             return xml_rows.read(blocks, config, paths)
         case ExcelConfig():
             return excel.read(blocks, config, paths)
+        case X12Config():
+            return x12.read(blocks, config, paths)
+        case EdifactConfig():
+            return edifact.read(blocks, config, paths)
 
 
 def read_again(head: bytes, original: bytes, config: Format, paths: Sequence[str]) -> Iterator[Rows]:
@@ -65,6 +73,10 @@ def check_path(config: Format, path: str) -> None:
             json_rows.field(path)
         case XmlConfig():
             xml_rows.field(path, config.namespaces)
+        case X12Config():
+            x12.field(path)
+        case EdifactConfig():
+            edifact.field(path)
         case DelimitedConfig(columns=names) if names:
             delimited.check_columns(names, [path])
         case _:
