@@ -32,7 +32,7 @@ def said(data: bytes, *, edi: str = "x12") -> tuple[list[str], list[tuple[int, b
     """Numbers of items, and what is broken."""
     config, path = (X12Config(), "LIN.VN") if edi == "x12" else (EdifactConfig(), "LIN")
     rows, broken = found(data, config, path)
-    return [row[0] for row in rows], [tuple(each) for each in broken]
+    return [row[0] for row in rows], [(each.number, each.original, each.detail) for each in broken]
 
 
 @pytest.mark.parametrize("name", NAMES)
