@@ -16,7 +16,8 @@ from connectors.kinds import built_in
 
 HEADINGS = {
     "DelimitedConfig": "Format: csv", "DocumentConfig": "Format: json", "LinesConfig": "Format: ndjson",
-    "XmlConfig": "Format: xml", "ExcelConfig": "Format: excel", "TextRule": "Rule of a text",
+    "XmlConfig": "Format: xml", "ExcelConfig": "Format: excel", "X12Config": "Format: x12",
+    "EdifactConfig": "Format: edifact", "TextRule": "Rule of a text",
     "QuantityRule": "Rule of a quantity", "TimeRule": "Rule of a time", "Receipt": "Announced receipts",
     "Feed": "A feed", "Poll": "When it is read", "Limits": "Limits of a supplier", "Secret": "A secret",
     "Mapping": "Mapping", "Since": "Only what changed: rest", "SinceVariable": "Only what changed: graphql",

@@ -65,7 +65,11 @@ _SHAPES = {
 
 
 class EdifactConfig(Config):
-    """An INVRPT. `encoding`: where it is another one than UNB says."""
+    """EDIFACT's INVRPT: a row is a quantity of an item.
+
+    `quantities`: the qualifiers (6063) of those that are rows; all, where none is named. `encoding`: where it is another
+    one than UNB says.
+    """
 
     format: Literal["edifact"] = "edifact"
     encoding: Encoding | None = None

@@ -34,7 +34,10 @@ _ZONES = {"AT": "America/Halifax", "ET": "America/New_York", "CT": "America/Chic
 
 
 class X12Config(Config):
-    """An 846. `encoding`: of the whole document."""
+    """X12's 846: a row is a quantity of an item.
+
+    `quantities`: the qualifiers (QTY01) of those that are rows; all, where none is named. `encoding`: of the document.
+    """
 
     format: Literal["x12"] = "x12"
     encoding: Encoding = "utf-8"
