@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Literal
 
 from connectors.formats.edi import interchanges
-from connectors.formats.edi.fields import Elements, Field, component, nearest, no_path, of_other, own, raw
+from connectors.formats.edi.fields import Elements, Field, component, element, nearest, no_path, of_other, own, raw
 from connectors.formats.edi.segments import Marks, Segment, checked, not_edi
 from connectors.formats.edi.standard import Config, Encoding, Frame, Standard
 from connectors.formats.rows import Rows
@@ -67,8 +67,8 @@ _SHAPES = {
 class EdifactConfig(Config):
     """EDIFACT's INVRPT: a row is a quantity of an item.
 
-    `quantities`: the qualifiers (6063) of those that are rows; all, where none is named. `encoding`: where it is another
-    one than UNB says.
+    `quantities`: the qualifiers (6063) of those that are rows; all, where none is named. `tests`: whether interchanges
+    that say that they are tests (UNB11) are read as others are. `encoding`: where it is another one than UNB says.
     """
 
     format: Literal["edifact"] = "edifact"
@@ -82,7 +82,7 @@ def read(blocks: Iterable[bytes], config: EdifactConfig, paths: Sequence[str]) -
         Rejected: it is no EDIFACT, or what it holds has no end.
     """
     fields = {path: field(path) for path in paths}
-    return interchanges.read(blocks, _standard(config.encoding), config.quantities, fields)
+    return interchanges.read(blocks, _standard(config.encoding), config, fields)
 
 
 def field(path: str) -> Field:
@@ -229,6 +229,7 @@ def _standard(encoding: str | None) -> Standard:
         type="INVRPT",
         tail=("UNS", "CNT"),
         encoding_of=lambda unb, marks: encoding or _encoding(unb, marks),
+        is_test=lambda header: element(header, 11) == "1",
         parts=_parts,
         qualifier=_qualifier,
     )

@@ -15,27 +15,25 @@ import pyarrow as pa
 from connectors.formats.edi.fields import Elements, Field, Place, element, first
 from connectors.formats.edi.messages import Found, Message, RowsOf, parsed
 from connectors.formats.edi.segments import Marks, Segment, segments
-from connectors.formats.edi.standard import Standard
+from connectors.formats.edi.standard import Config, Standard
 from connectors.formats.rows import Broken, Rows
 
 ROWS_AT_ONCE = 4_096
 
 
-def read(
-    blocks: Iterable[bytes], standard: Standard, quantities: Sequence[str], fields: Mapping[str, Field]
-) -> Iterator[Rows]:
+def read(blocks: Iterable[bytes], standard: Standard, config: Config, fields: Mapping[str, Field]) -> Iterator[Rows]:
     """Rows of a document.
 
     Args:
         blocks: its bytes, in pieces of any size.
         standard: X12 or EDIFACT.
-        quantities: qualifiers of those that are rows; all, where none is named.
+        config: which quantities are rows, and whether tests are read.
         fields: what to find in each row, by path.
 
     Raises:
         Rejected: it is of another standard, or a segment or a message has no end.
     """
-    reader = _Reader(standard, quantities, fields)
+    reader = _Reader(standard, config, fields)
     for segment in segments(blocks, standard.openings, standard.marks_of):
         reader.take(segment)
         if len(reader.entries) >= ROWS_AT_ONCE:
@@ -65,10 +63,10 @@ class _Envelope:
 class _Reader:
     """What has come of a document, and what is open of it."""
 
-    def __init__(self, standard: Standard, quantities: Sequence[str], fields: Mapping[str, Field]) -> None:
+    def __init__(self, standard: Standard, config: Config, fields: Mapping[str, Field]) -> None:
         self.entries: list[_Entry] = []
         self._number = 0
-        self._standard, self._quantities, self._fields = standard, frozenset(quantities), fields
+        self._standard, self._config, self._fields = standard, config, fields
         self._interchange: _Envelope | None = None
         self._group: _Envelope | None = None
         self._message: Message | None = None
@@ -167,6 +165,8 @@ class _Reader:
             )
         elif self._interchange is None:
             fault = f"the message stands outside of an interchange; send {self._standard.interchange.opens} before it"
+        elif self._standard.is_test(self._interchange.elements) and not self._config.tests:
+            fault = f"the message is a test, by its {self._standard.interchange.opens}; set tests: true to read such"
         rows_of = self._items_rows([elements, *(envelope.elements for envelope in above)])
         number = element(elements, self._standard.message.number)
         self._message = Message(number, fault, self._encoding, self._standard.tail, rows_of)
@@ -225,11 +225,8 @@ class _Reader:
     ) -> list[list[str | None]]:
         """One for each quantity that counts; one without, where none does."""
         shared, quantities = self._standard.parts(item)
-        counted = [
-            part
-            for part in quantities
-            if not self._quantities or first(part, "QTY", self._standard.qualifier, marks) in self._quantities
-        ]
+        wanted, qualifier = self._config.quantities, self._standard.qualifier
+        counted = [part for part in quantities if not wanted or first(part, "QTY", qualifier, marks) in wanted]
         places = [Place([part, shared, header, envelope], quantities, marks) for part in counted or [[]]]
         return [[find(place) for find in self._fields.values()] for place in places]
 

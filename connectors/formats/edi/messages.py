@@ -21,7 +21,7 @@ RowsOf = Callable[[list[Elements], list[Elements], Marks], list[list[str | None]
 
 def parsed(segment: Segment, encoding: str, errors: str = "strict") -> Elements:
     """A segment as texts."""
-    return split(segment.data.decode(encoding, errors), segment.marks.element, segment.marks.release)
+    return split(segment.said.decode(encoding, errors), segment.marks.element, segment.marks.release)
 
 
 class Found(NamedTuple):

@@ -39,9 +39,16 @@ class Segment(NamedTuple):
     marks: Marks
 
     @property
+    def said(self) -> bytes:
+        """Without the line ends of those who break lines wherever they are full; no element may have any."""
+        if b"\n" not in self.data and b"\r" not in self.data:
+            return self.data
+        return self.data.translate(None, bytes(set(b"\r\n") - set("".join(self.marks).encode("latin-1"))))
+
+    @property
     def tag(self) -> str:
         """Its name."""
-        return self.data.partition(self.marks.element.encode("latin-1"))[0].decode("latin-1")
+        return self.said.partition(self.marks.element.encode("latin-1"))[0].decode("latin-1")
 
 
 def segments(
@@ -118,10 +125,11 @@ def _end(held: bytearray, start: int, at: int, marks: Marks) -> int:
     terminator = marks.terminator.encode("latin-1")
     release = ord(marks.release) if marks.release else -1
     while (end := held.find(terminator, at)) >= 0:
-        run = end
-        while run > start and held[run - 1] == release:
-            run -= 1
-        if (end - run) % 2 == 0:
+        before, releases = end - 1, 0
+        while before >= start and (held[before] == release or held[before] in b"\r\n"):
+            releases += held[before] == release
+            before -= 1
+        if releases % 2 == 0:
             return end
         at = end + 1
     return -1

@@ -27,11 +27,16 @@ Qualifier = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]{1,3}$")]
 
 
 class Config(BaseModel):
-    """What both have in common. `quantities`: the qualifiers of those that are rows; all, where none is named."""
+    """What both have in common.
+
+    `quantities`: the qualifiers of those that are rows; all, where none is named. `tests`: whether interchanges that
+    say that they are tests are read as others are.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     quantities: Annotated[list[Qualifier], Field(max_length=100)] = []
+    tests: bool = False
 
 
 class Frame(NamedTuple):
@@ -46,8 +51,8 @@ class Standard(NamedTuple):
     """How X12 and EDIFACT differ.
 
     `type_of`: what kind a message is, by its header; `type`: the one that is read. `tail`: what ends its last item
-    before its trailer does. `encoding_of`: by the interchange's header. `parts`: what an item's quantities share, and
-    what is below each. `qualifier`: of a quantity.
+    before its trailer does. `encoding_of`, `is_test`: by the interchange's header. `parts`: what an item's quantities
+    share, and what is below each. `qualifier`: of a quantity.
     """
 
     name: str
@@ -60,5 +65,6 @@ class Standard(NamedTuple):
     type: str
     tail: tuple[str, ...]
     encoding_of: Pick
+    is_test: Callable[[Elements], bool]
     parts: Callable[[Sequence[Elements]], tuple[list[Elements], list[list[Elements]]]]
     qualifier: Pick

@@ -36,7 +36,8 @@ _ZONES = {"AT": "America/Halifax", "ET": "America/New_York", "CT": "America/Chic
 class X12Config(Config):
     """X12's 846: a row is a quantity of an item.
 
-    `quantities`: the qualifiers (QTY01) of those that are rows; all, where none is named. `encoding`: of the document.
+    `quantities`: the qualifiers (QTY01) of those that are rows; all, where none is named. `tests`: whether interchanges
+    that say that they are tests (ISA15) are read as others are. `encoding`: of the document.
     """
 
     format: Literal["x12"] = "x12"
@@ -50,7 +51,7 @@ def read(blocks: Iterable[bytes], config: X12Config, paths: Sequence[str]) -> It
         Rejected: it is no X12, or what it holds has no end.
     """
     fields = {path: field(path) for path in paths}
-    return interchanges.read(blocks, _standard(config.encoding), config.quantities, fields)
+    return interchanges.read(blocks, _standard(config.encoding), config, fields)
 
 
 def field(path: str) -> Field:
@@ -165,6 +166,7 @@ def _standard(encoding: str) -> Standard:
         type="846",
         tail=("CTT",),
         encoding_of=lambda _, __: encoding,
+        is_test=lambda header: element(header, 15) == "T",
         parts=_parts,
         qualifier=_qualifier,
     )

@@ -164,6 +164,28 @@ def test_a_message_outside_of_an_interchange_is_broken() -> None:
     assert "send ISA before it" in detail
 
 
+def test_messages_of_a_test_are_told_unless_they_are_wanted() -> None:
+    data = x12(ITEM).replace(b"*P*", b"*T*")
+    numbers, [(_, original, detail)] = said(data)
+    assert (numbers, original) == ([], x12_message(ITEM).encode())
+    assert "is a test, by its ISA; set tests: true" in detail
+    assert found(data, X12Config(tests=True), "LIN.VN") == ([("A",)], [])
+    data = edifact(ITEM_E).replace(b"+R'UNH", b"+R++++++1'UNH")
+    numbers, [(_, original, detail)] = said(data, edi="edifact")
+    assert "is a test, by its UNB" in detail
+    assert found(data, EdifactConfig(tests=True), "LIN") == ([("A",)], [])
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "line_feed" not in name])
+@pytest.mark.parametrize("width", [7, 80])
+def test_lines_that_break_where_they_are_full_change_no_row(name: str, width: int) -> None:
+    data, config = (FOLDER / name).read_bytes(), config_of(name)
+    paths = ["LIN03", "QTY", "QTY.qualifier", "LIN03-1"]
+    whole = data.replace(b"\r", b"").replace(b"\n", b"")
+    lines = b"\r\n".join([whole[:80], *blocks(whole[80:], width)])
+    assert found(lines, config, *paths) == found(data, config, *paths)
+
+
 def test_what_is_broken_has_its_number_among_the_rows() -> None:
     bad = x12_message(ITEM).replace("SE*5", "SE*6")
     [rows] = read([x12(OTHER, bad, ITEM, bad, OTHER)], X12Config(), ["QTY"])
