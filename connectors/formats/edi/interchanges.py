@@ -17,8 +17,10 @@ from connectors.formats.edi.messages import Found, Message, RowsOf, parsed
 from connectors.formats.edi.segments import Marks, Segment, segments
 from connectors.formats.edi.standard import Config, Standard
 from connectors.formats.rows import Broken, Rows
+from stockweave.errors import Rejected
 
 ROWS_AT_ONCE = 4_096
+BYTES_AT_ONCE = 8 << 20  # of messages, however few rows they have
 
 
 def read(blocks: Iterable[bytes], standard: Standard, config: Config, fields: Mapping[str, Field]) -> Iterator[Rows]:
@@ -34,10 +36,15 @@ def read(blocks: Iterable[bytes], standard: Standard, config: Config, fields: Ma
         Rejected: it is of another standard, or a segment or a message has no end.
     """
     reader = _Reader(standard, config, fields)
-    for segment in segments(blocks, standard.openings, standard.marks_of):
-        reader.take(segment)
-        if len(reader.entries) >= ROWS_AT_ONCE:
-            yield from reader.rows()
+    try:
+        for segment in segments(blocks, standard.openings, standard.marks_of):
+            reader.take(segment)
+            if len(reader.entries) >= ROWS_AT_ONCE or reader.held_bytes >= BYTES_AT_ONCE:
+                yield from reader.rows()
+    except Rejected:
+        reader.end()
+        yield from reader.rows()  # what came before it
+        raise
     reader.end()
     yield from reader.rows()
 
@@ -65,6 +72,7 @@ class _Reader:
 
     def __init__(self, standard: Standard, config: Config, fields: Mapping[str, Field]) -> None:
         self.entries: list[_Entry] = []
+        self.held_bytes = 0
         self._number = 0
         self._standard, self._config, self._fields = standard, config, fields
         self._interchange: _Envelope | None = None
@@ -107,7 +115,7 @@ class _Reader:
 
     def rows(self) -> Iterator[Rows]:
         """What has come, some at a time."""
-        entries, self.entries = self.entries, []
+        entries, self.entries, self.held_bytes = self.entries, [], 0
         for first_of in range(0, len(entries), ROWS_AT_ONCE):
             yield self._rows(entries[first_of : first_of + ROWS_AT_ONCE])
 
@@ -128,7 +136,11 @@ class _Reader:
         return Rows(columns, numbers, lambda place: _original(good[place][1]), broken)
 
     def _broken(self, raw: bytes, fault: str) -> None:
-        self.entries.append(_Entry(Found([], fault, 0, len(raw)), raw))
+        self._give([Found([], fault, 0, len(raw))], raw)
+
+    def _give(self, found: Sequence[Found], raw: bytes) -> None:
+        self.entries += [_Entry(each, raw) for each in found]
+        self.held_bytes += len(raw)
 
     def _give_up(self, why: str) -> None:
         """What is open has no end of its own."""
@@ -185,8 +197,7 @@ class _Reader:
             self._give_up("")
             return
         self._message = None
-        raw = bytes(message.raw)
-        self.entries += [_Entry(found, raw) for found in message.found]
+        self._give(message.found, bytes(message.raw))
 
     def _close_group(self, segment: Segment, elements: Elements) -> None:
         group, self._group = self._group, None

@@ -64,7 +64,6 @@ class Message:
         self._encoding, self._tail, self._rows_of = encoding, tail, rows_of
         self._header: list[Elements] = []
         self._item: _Item | None = None
-        self._is_over = False
 
     def add(self, segment: Segment) -> None:
         """One more segment."""
@@ -98,12 +97,11 @@ class Message:
             fault = f"a byte of {segment.tag[:3]} is not {self._encoding} ({error.reason}); name its encoding"
         if elements[0] == "LIN" or elements[0] in self._tail:
             self.end_item(before, segment.marks)
-            self._is_over = elements[0] != "LIN"
         if elements[0] == "LIN":
             self._item = _Item(start)
         if self._item is not None:
             self._item.segments.append(elements)
             self._item.fault = self._item.fault or fault
-        elif not self._is_over:
+        else:
             self._header.append(elements)
             self.fault = fault

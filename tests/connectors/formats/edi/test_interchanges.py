@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -58,6 +61,7 @@ def test_a_row_has_the_bytes_of_its_item_as_they_are_in_the_document(name: str) 
     for original in dict.fromkeys(originals):
         assert (at := data.find(original, at)) > 0
         assert (original[:3], original.count(b"LIN")) == (b"LIN", 1)
+        assert original.endswith((b"~", b"'", b"\x1c", b"\n" if "line_feed" in name else b"~"))
         ends = (b"LIN", b"CTT", b"SE", b"UNT")
         assert data[at + len(original) :].lstrip().startswith(ends)
 
@@ -193,9 +197,46 @@ def test_what_is_broken_has_its_number_among_the_rows() -> None:
     assert [broken.number for broken in rows.broken] == [1, 3]
 
 
+@pytest.mark.parametrize(
+    ("rest", "config", "why"),
+    [
+        (b"ISA*" + b"A" * 600, X12Config(), "and not with ISA of 16 elements"),
+        (b"ZZZ" + b"A" * (2 << 20), X12Config(), "a segment is longer"),
+        (edifact(ITEM_E).replace(b"UNOC", b"NONE"), EdifactConfig(), "names the encoding 'NONE'"),
+        (b"UNB|UNOC", EdifactConfig(), "UNB has marks of its own"),
+    ],
+)
+def test_what_came_before_that_which_cannot_be_read_is_used(
+    rest: bytes, config: X12Config | EdifactConfig, why: str
+) -> None:
+    parts = read([x12(ITEM) if config.format == "x12" else edifact(ITEM_E), rest], config, ["QTY"])
+    assert cells([next(parts)], ["QTY"]) == [("1",)]
+    with pytest.raises(Rejected, match=why):
+        list(parts)
+
+
 def test_a_message_without_an_end_is_given_up_before_it_fills_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(messages, "MESSAGE_BYTES_MAX", 10_000)
-    endless = [x12(ITEM), x12(ITEM, tail="").removesuffix(b"SE*5*0001~"), *([ITEM.encode()] * 1_000)]
-    parts = read(endless, X12Config(), ["QTY"])
+    start = x12(ITEM, tail="").removesuffix(b"SE*5*0001~")
+    taken = []
+
+    def endless() -> Iterator[bytes]:
+        for _ in range(1_000):
+            taken.append(1)
+            yield ITEM.encode() * 10
+
+    parts = read(chain([x12(OTHER), start], endless()), X12Config(), ["LIN.VN"])
+    rows = next(parts)
+    assert cells([rows], ["LIN.VN"]) == [("B",)]
+    assert rows.broken[0].original.startswith(start[start.index(b"ST*") :])
     with pytest.raises(Rejected, match="a message is larger than 10000 bytes"):
-        list(parts)
+        next(parts)
+    assert len(taken) < 60
+
+
+def test_messages_are_let_go_of_though_they_have_few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interchanges, "BYTES_AT_ONCE", 5_000)
+    orders = [f"ST*850*{n:04}~{'PO1*1*5*EA~' * 100}SE*102*{n:04}~" for n in range(1, 51)]
+    parts = list(read([x12(*orders)], X12Config(), ["QTY"]))
+    assert sum(len(rows.broken) for rows in parts) == 50
+    assert max(len(rows.broken) for rows in parts) == 5

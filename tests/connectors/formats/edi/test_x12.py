@@ -124,6 +124,13 @@ def test_bytes_of_another_encoding_break_their_item_alone() -> None:
     assert (rows, none) == ([("A", "Gr\u00f6\u00dfe"), ("B", None)], [])
 
 
+def test_bytes_of_another_encoding_in_a_header_break_its_message_alone() -> None:
+    data = document("N1*SU*Gr\u00f6\u00dfe~LIN**VN*A~QTY*33*1~", "LIN**VN*B~QTY*33*2~").decode().encode("latin-1")
+    rows, [broken] = found(data, X12Config(), "LIN.VN")
+    assert (rows, broken.number, broken.original[:6]) == ([("B",)], 0, b"ST*846")
+    assert "a byte of N1 is not utf-8" in broken.detail
+
+
 @pytest.mark.parametrize("name", ["utf-16", "cp037", "nothing"])
 def test_an_encoding_in_which_marks_cannot_be_found_is_told(name: str) -> None:
     with pytest.raises(ValueError, match="no encoding that has ASCII in it"):
