@@ -78,7 +78,6 @@ class _Reader:
         self._interchange: _Envelope | None = None
         self._group: _Envelope | None = None
         self._message: Message | None = None
-        self._is_stray = False
         self._encoding = "latin-1"
         each = standard
         self._framing = {
@@ -101,7 +100,7 @@ class _Reader:
                 self._message.add(segment)
             return
         closes = self._standard.message.closes
-        if self._message is not None and (self._is_stray or segment.tag != closes):
+        if self._message is not None and segment.tag != closes:
             self._give_up(f"the message breaks off: there is no {closes}; fetch it again")
         if act is not None:
             act(segment, parsed(segment, self._encoding, "replace"))
@@ -151,7 +150,7 @@ class _Reader:
     def _begin_stray(self) -> None:
         name = self._standard.message
         why = f"segments stand outside of {name.opens} and {name.closes}; mend it at the supplier"
-        self._message, self._is_stray = Message("", why, self._encoding, (), self._items_rows([])), True
+        self._message = Message("", why, self._encoding, (), self._items_rows([]))
 
     def _open_interchange(self, segment: Segment, elements: Elements) -> None:
         self._end_group()
@@ -182,7 +181,6 @@ class _Reader:
         rows_of = self._items_rows([elements, *(envelope.elements for envelope in above)])
         number = element(elements, self._standard.message.number)
         self._message = Message(number, fault, self._encoding, self._standard.tail, rows_of)
-        self._is_stray = False
         self._message.add(segment)
 
     def _close_message(self, segment: Segment, elements: Elements) -> None:

@@ -95,7 +95,7 @@ def test_a_quantity_begins_with_its_inv_where_that_stands_first() -> None:
 def test_quantities_of_packages_are_no_rows() -> None:
     packed = "CPS+1'PAC+2'QTY+52:6'"
     assert one("QTY", f"{packed}LIN+1++A'QTY+145:12'{packed}LIN+2++B'QTY+145:7'") == ["12", "7"]
-    assert one("QTY", f"LIN+1++A'INV+2'QTY+145:12'{packed}INV+2'QTY+145:7'") == ["12", "7"]
+    assert one("QTY", f"LIN+1++A'INV+2'QTY+145:12'{packed}INV+2'QTY+145:7'QTY+198:1'") == ["12", "7", "1"]
 
 
 def test_only_the_quantities_that_count_are_rows_and_an_item_without_any_is_one_without_a_quantity() -> None:

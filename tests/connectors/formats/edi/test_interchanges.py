@@ -60,7 +60,7 @@ def test_a_row_has_the_bytes_of_its_item_as_they_are_in_the_document(name: str) 
     at = 0
     for original in dict.fromkeys(originals):
         assert (at := data.find(original, at)) > 0
-        assert (original[:3], original.count(b"LIN")) == (b"LIN", 1)
+        assert (original[:3], original.count(b"LIN"), original.count(b"CTT")) == (b"LIN", 1, 0)
         assert original.endswith((b"~", b"'", b"\x1c", b"\n" if "line_feed" in name else b"~"))
         ends = (b"LIN", b"CTT", b"SE", b"UNT")
         assert data[at + len(original) :].lstrip().startswith(ends)
@@ -111,6 +111,7 @@ def test_a_message_of_edifact_whose_trailer_does_not_fit_is_broken() -> None:
         (x12(ITEM, tail="GE*1*7~IEA*1*17~IEA*1*17~"), b"IEA*1*17", "IEA ends no interchange"),
         (x12(ITEM, tail="SE*5*0001~GE*1*7~IEA*1*17~"), b"SE*5*0001", "SE ends no message"),
         (x12(ITEM, tail="ZZZ*1~QTY*33*9~GE*1*7~IEA*1*17~"), b"ZZZ*1~QTY*33*9~", "stand outside of ST and SE"),
+        (x12(ITEM, tail="ZZZ*1~SE*2*0001~GE*1*7~IEA*1*17~"), b"ZZZ*1~SE*2*0001~", "stand outside of ST and SE"),
         (x12(ITEM, tail="GE*1*7~IEA*1*17~TA1*1~"), b"TA1*1~", "stand outside of ST and SE"),
     ],
 )
@@ -190,11 +191,13 @@ def test_lines_that_break_where_they_are_full_change_no_row(name: str, width: in
     assert found(lines, config, *paths) == found(data, config, *paths)
 
 
-def test_what_is_broken_has_its_number_among_the_rows() -> None:
+@pytest.mark.parametrize("at_once", [1, 2, 100])
+def test_what_is_broken_has_its_number_among_the_rows(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interchanges, "ROWS_AT_ONCE", at_once)
     bad = x12_message(ITEM).replace("SE*5", "SE*6")
-    [rows] = read([x12(OTHER, bad, ITEM, bad, OTHER)], X12Config(), ["QTY"])
-    assert rows.numbers.to_pylist() == [0, 2, 4]
-    assert [broken.number for broken in rows.broken] == [1, 3]
+    parts = list(read([x12(OTHER, bad, ITEM, bad, OTHER)], X12Config(), ["QTY"]))
+    assert [number for rows in parts for number in rows.numbers.to_pylist()] == [0, 2, 4]
+    assert [broken.number for rows in parts for broken in rows.broken] == [1, 3]
 
 
 @pytest.mark.parametrize(
