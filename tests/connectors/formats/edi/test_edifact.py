@@ -39,6 +39,7 @@ def one(path: str, item: str = ITEM, head: str = "") -> list[Any]:
         ("QTY", ["12", "40", "0"]),
         ("QTY.qualifier", ["145", "21", "145"]),
         ("QTY.unit", ["PCE", None, None]),
+        ("QTY01", ["145", "21", "145"]),
         ("DTM.137", ["2026-11-20"] * 3),
         ("DTM.366", ["2026-11-19", "2026-11-19", None]),
         ("DTM.11", [None, "2026-12-04T06:42:00", None]),
@@ -95,6 +96,7 @@ def test_a_quantity_begins_with_its_inv_where_that_stands_first() -> None:
 def test_quantities_of_packages_are_no_rows() -> None:
     packed = "CPS+1'PAC+2'QTY+52:6'"
     assert one("QTY", f"{packed}LIN+1++A'QTY+145:12'{packed}LIN+2++B'QTY+145:7'") == ["12", "7"]
+    assert one("QTY", f"{packed}LIN+1++A'LOC+18+BER'") == [None]
     assert one("QTY", f"LIN+1++A'INV+2'QTY+145:12'{packed}INV+2'QTY+145:7'QTY+198:1'") == ["12", "7", "1"]
 
 
