@@ -16,6 +16,7 @@ from connectors.formats.excel import ExcelConfig
 from connectors.formats.json_rows import DocumentConfig, LinesConfig
 from connectors.formats.rows import Rows
 from connectors.formats.xml_rows import XmlConfig
+from stockweave.errors import Rejected
 
 Format = Annotated[
     DelimitedConfig | DocumentConfig | LinesConfig | XmlConfig | ExcelConfig | X12Config | EdifactConfig,
@@ -62,6 +63,9 @@ def read_again(head: bytes, original: bytes, config: Format, paths: Sequence[str
             return json_rows.read_lines([original], paths)
         case ExcelConfig():
             return excel.read_again(head, original, paths)
+        case X12Config() | EdifactConfig():
+            detail = "what was kept of EDI stood in a message, and is none itself: have the feed read its file again"
+            raise Rejected("not_by_itself", detail)
         case _:
             return read([head + original], config, paths)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from connectors.formats.edi import interchanges, messages
 from connectors.formats.edi.edifact import EdifactConfig
 from connectors.formats.edi.x12 import X12Config
-from connectors.formats.reader import read
+from connectors.formats.reader import read, read_again
 from stockweave.errors import Rejected
 from tests.connectors.formats.edi.samples import (
     FOLDER,
@@ -243,3 +243,9 @@ def test_messages_are_let_go_of_though_they_have_few_rows(monkeypatch: pytest.Mo
     parts = list(read([x12(*orders)], X12Config(), ["QTY"]))
     assert sum(len(rows.broken) for rows in parts) == 50
     assert max(len(rows.broken) for rows in parts) == 5
+
+
+@pytest.mark.parametrize("config", [X12Config(), EdifactConfig()])
+def test_a_row_is_not_read_again_without_its_message(config: X12Config | EdifactConfig) -> None:
+    with pytest.raises(Rejected, match="have the feed read its file again"):
+        read_again(b"", ITEM.encode(), config, ["QTY"])
