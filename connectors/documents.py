@@ -78,11 +78,16 @@ class SourceConfig(BaseModel):
 
 
 class Surroundings(NamedTuple):
-    """What a source is given. `version`: of the mapping. `budget`: the supplier's, to be asked before each request."""
+    """What a source is given.
+
+    `version`: of the mapping. `budget`: the supplier's, to be asked before each request. `is_trial`: what is read is but
+    looked at, and nothing may be changed at the supplier's.
+    """
 
     version: int
     clock: Clock
     budget: Budget
+    is_trial: bool = False
 
 
 class Kind(NamedTuple):

@@ -66,7 +66,7 @@ def preview(path: Path, kinds: Mapping[str, Kind], name: str, rows: int, *, json
         raise Rejected("unknown_feed", f"there is no feed {name} in {path}; there are {', '.join(loaded.feeds)}")
     clock = SystemClock()
     budget = Budget(loaded.limits[feed.supplier], clock)
-    around = Surroundings(feed.config.mapping.version, clock, budget)
+    around = Surroundings(feed.config.mapping.version, clock, budget, is_trial=True)
     tried = asyncio.run(_tried(feed, kinds[feed.config.source.kind], around, rows))
     if json:
         lines = [

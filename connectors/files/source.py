@@ -138,6 +138,8 @@ class FileSource:
 
     async def _done_with(self, entry: Entry) -> None:
         """Kafka has all of it."""
+        if self._around.is_trial:
+            return
         if self._config.then == "delete":
             await self._folder.delete(entry.name)
         elif self._config.then == "move":

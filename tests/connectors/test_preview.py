@@ -51,6 +51,14 @@ def test_try_prints_what_the_first_rows_come_to_and_changes_nothing(suppliers: P
     assert len(stockweave("try", str(suppliers), "acme/stock", "--rows", "1", "--json").stdout.splitlines()) == 2
 
 
+def test_try_moves_and_deletes_nothing(suppliers: Path, tmp_path: Path) -> None:
+    for then in ("move", "delete"):
+        feed = csv_feed(tmp_path / "in", source={"then": then})
+        (suppliers / "acme.yaml").write_text(json.dumps({"supplier": "acme", "feeds": {"stock": feed}}))
+        assert stockweave("try", str(suppliers), "acme/stock").returncode == 0
+        assert [file.name for file in (tmp_path / "in").iterdir()] == ["a.csv"]
+
+
 def test_a_feed_that_is_not_there_is_told_with_those_that_are(suppliers: Path) -> None:
     tried = stockweave("try", str(suppliers), "acme/sales")
     assert tried.returncode == os.EX_DATAERR
