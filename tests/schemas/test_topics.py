@@ -27,6 +27,8 @@ def test_logs_are_kept_and_state_is_compacted() -> None:
     assert kept == {"inventory.updates", "inventory.reservations", "inventory.dead-letters"}
     assert compacted == {
         "inventory.stock",
+        "inventory.dead-letters-settled",
+        "inventory.feeds",
         "inventory.generations",
         "inventory.policies",
     }
