@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from connectors.budget import Budget
+from connectors.inbound.inbox import Inbox
 from stockweave.world import Clock
 
 State = dict[str, Any]
@@ -81,13 +82,16 @@ class Surroundings(NamedTuple):
     """What a source is given.
 
     `version`: of the mapping. `budget`: the supplier's, to be asked before each request. `is_trial`: what is read is but
-    looked at, and nothing may be changed at the supplier's.
+    looked at, and nothing may be changed at the supplier's. `feed`: supplier/feed. `inbox`: what suppliers sent to us;
+    None where there is no Kafka.
     """
 
     version: int
     clock: Clock
     budget: Budget
     is_trial: bool = False
+    feed: str = ""
+    inbox: Inbox | None = None
 
 
 class Kind(NamedTuple):

@@ -7,6 +7,7 @@ from importlib.metadata import entry_points
 from connectors.documents import Kind
 from connectors.files import local
 from connectors.graphql import source as graphql
+from connectors.inbound import upload, webhook
 from connectors.rest import source as rest
 from connectors.soap import source as soap
 from stockweave.errors import Fatal
@@ -16,7 +17,14 @@ GROUP = "stockweave.connectors"
 
 def built_in() -> dict[str, Kind]:
     """Our own, by name."""
-    return {"folder": local.KIND, "graphql": graphql.KIND, "rest": rest.KIND, "soap": soap.KIND}
+    return {
+        "folder": local.KIND,
+        "graphql": graphql.KIND,
+        "rest": rest.KIND,
+        "soap": soap.KIND,
+        "upload": upload.KIND,
+        "webhook": webhook.KIND,
+    }
 
 
 def kinds() -> dict[str, Kind]:

@@ -23,6 +23,7 @@ from prometheus_client import Histogram
 
 from connectors.parcel import IN_DOUBT, REFUSED, Parcel, Receipt, finish
 from schemas.codec import Record
+from schemas.topics import MESSAGE_BYTES_MAX
 from stockweave.clients import CLIENT_LOGGER, Config, client_config
 from stockweave.errors import Fatal, Rejected, Retriable
 from stockweave.metrics import PUBLISH_SECONDS
@@ -328,4 +329,5 @@ def _config(bootstrap_servers: str, timeout_ms: int, linger_ms: float) -> Config
         "socket.timeout.ms": max(timeout_ms, 1_000),
         "queue.buffering.max.messages": QUEUED_MAX + 1,  # `_admit` holds the bound; the client never refuses
         "queue.buffering.max.kbytes": 512 << 10,
+        "message.max.bytes": MESSAGE_BYTES_MAX,  # how much a topic takes is the topic's matter
     }

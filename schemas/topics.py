@@ -110,10 +110,15 @@ FEEDS = Topic(
     "How far each feed has been read (connectors/runner/progress.py); whoever has a partition runs its feeds.",
     COMPACTED | LARGE, partitions=8,
 )  # fmt: skip
+RECEIVED = Topic(
+    "inventory.received", "supplier/feed", None, RAW, "connectors", "connectors",
+    "What suppliers sent by webhook, verified and not read yet: each feed reads its own (connectors/inbound/).",
+    _days(14) | LARGE, partitions=8,
+)  # fmt: skip
 
 CATALOGUE = (
     UPDATES, COMMANDS, RESERVATIONS, STOCK, GENERATIONS, RESERVATION_STEPS, POLICIES, ALERTS, DEAD_LETTERS, SETTLED,
-    FEEDS,
+    FEEDS, RECEIVED,
 )  # fmt: skip
 
 FOLDED_SOURCES = (UPDATES,)

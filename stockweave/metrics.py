@@ -75,6 +75,11 @@ FEED_POLLED_AT = Gauge(
 FEED_ROWS = Counter(
     "stockweave_feed_rows", "Rows of a feed that Kafka has, by what became of them.", ["feed", "result"]
 )
+INBOUND = Counter(
+    "stockweave_inbound_requests",
+    "Webhooks and uploads that were answered, by what became of them.",
+    ["feed", "result"],
+)
 FEED_SECONDS = Histogram(
     "stockweave_feed_publish_seconds",
     "From the hand-over of a feed's rows to Kafka to their acknowledgement; of some thousands at once.",

@@ -31,6 +31,8 @@ class Settings(BaseSettings):
 
     api_host: str = Field("127.0.0.1", description="Address that the API listens on.")
     api_port: int = Field(8080, ge=0, le=65535, description="Port that the API listens on; 0: any that is free.")
+    connectors_host: str = Field("127.0.0.1", description="Address that connectors take webhooks and uploads on.")
+    connectors_port: int = Field(8081, ge=0, le=65535, description="Port of it; processes of one machine may share it.")
     broker_port: int = Field(9092, ge=1, le=65535, description="Of the embedded broker.")
     suppliers: Path | None = Field(
         None, description="Folder of suppliers' files, whose feeds `stockweave up` runs; unset: none."

@@ -1,7 +1,7 @@
 """The connectors' process: configuration, leases, publishers and feeds put together, until it is told to stop.
 
-Order at the end: the leases are given back, for which each feed ends after the rows that are on their way; then the
-publishers deliver what they have. Called by `stockweave connectors run`.
+Order at the end: suppliers can send no more; the leases are given back, for which each feed ends after the rows that
+are on their way; then the publishers deliver what they have. Called by `stockweave connectors run`.
 """
 
 from __future__ import annotations
@@ -19,13 +19,15 @@ from watchfiles import awatch
 
 from connectors.configuration.load import Loaded, load
 from connectors.documents import Kind
+from connectors.inbound.inbox import Inbox
+from connectors.inbound.server import Inbound
 from connectors.publisher import Publisher
 from connectors.runner.leases import Event, Leases
 from connectors.runner.supervisor import Outlets, Supervisor
 from schemas.admin import Deployed, ensure_topics
 from schemas.codec import Codec
 from schemas.registry import open_registry
-from schemas.topics import DEAD_LETTERS, FEEDS, UPDATES
+from schemas.topics import DEAD_LETTERS, FEEDS, RECEIVED, UPDATES
 from stockweave import metrics
 from stockweave.errors import Fatal, Rejected, Retriable
 from stockweave.settings import Settings
@@ -75,11 +77,13 @@ async def run(
         name = reached.topics[topic].name
         return Publisher(servers, name, reached.updates, timeout_ms, LINGER_MS, metrics.FEED_SECONDS)
 
-    updates, letters, progress = map(publisher, (UPDATES.name, DEAD_LETTERS.name, FEEDS.name))
-    async with updates, letters, progress:
+    updates, letters, progress, received = map(publisher, (UPDATES.name, DEAD_LETTERS.name, FEEDS.name, RECEIVED.name))
+    async with updates, letters, progress, received:
         outlets = Outlets(updates, letters, progress, reached.updates)
-        supervisor = Supervisor(kinds, outlets, feeds.partitions, SystemClock())
-        await supervisor.configure(loaded)
+        inbox, inbound = Inbox(servers, reached.topics[RECEIVED.name]), Inbound(settings, received, SystemClock())
+        supervisor = Supervisor(kinds, outlets, feeds.partitions, SystemClock(), inbox)
+        for each in (inbound, supervisor):
+            await each.configure(loaded)
         loop, events = asyncio.get_running_loop(), asyncio.Queue[Event]()
 
         def tell(event: Event) -> None:
@@ -88,16 +92,19 @@ async def run(
         group = f"{settings.topic_prefix}stockweave-connectors"
         leases = Leases(servers, feeds.name, group, tell)
         hearing = asyncio.create_task(_hear(events, supervisor))
-        following = asyncio.create_task(_follow(path, kinds, supervisor))
-        watched = [asyncio.create_task(each.watch()) for each in (supervisor, updates, letters, progress)]
+        following = asyncio.create_task(_follow(path, kinds, inbound, supervisor))
+        parts = (supervisor, updates, letters, progress, received, inbox)
+        watched = [asyncio.create_task(part.watch()) for part in parts]
         told = asyncio.create_task((told_to_stop or _signals(loop)).wait())
         leases.start()
         try:
             done, _ = await asyncio.wait([told, hearing, following, *watched], return_when=asyncio.FIRST_COMPLETED)
         finally:
             following.cancel()
+            await inbound.stop()
             await leases.stop()
             await supervisor.stop()
+            await inbox.stop()
             for task in (told, hearing, *watched):
                 task.cancel()
         for task in done - {told}:
@@ -116,7 +123,7 @@ async def _hear(events: asyncio.Queue[Event], supervisor: Supervisor) -> None:
         await supervisor.hear(await events.get())
 
 
-async def _follow(path: Path, kinds: Mapping[str, Kind], supervisor: Supervisor) -> None:
+async def _follow(path: Path, kinds: Mapping[str, Kind], *followers: Inbound | Supervisor) -> None:
     """The configuration, as its files change; what has a fault changes nothing."""
     async for _ in awatch(path):
         loaded = await asyncio.to_thread(load, path, kinds)
@@ -124,7 +131,8 @@ async def _follow(path: Path, kinds: Mapping[str, Kind], supervisor: Supervisor)
             log.error("configuration_not_taken", fault=fault)
         if not loaded.faults:
             log.info("configuration_taken", feeds=len(loaded.feeds))
-            await supervisor.configure(loaded)
+            for each in followers:
+                await each.configure(loaded)
 
 
 def _reach(settings: Settings, bootstrap_servers: str) -> Reached:

@@ -15,6 +15,7 @@ import structlog
 from connectors.budget import Budget, Limits
 from connectors.configuration.load import Feed, Loaded
 from connectors.documents import Kind, Surroundings
+from connectors.inbound.inbox import Inbox
 from connectors.publisher import Publisher
 from connectors.runner.feed import FeedRun
 from connectors.runner.intake import Intake
@@ -54,13 +55,17 @@ class Supervisor:
         outlets: for what they read.
         partitions: of inventory.feeds.
         clock: for all of them.
+        inbox: what suppliers sent to us.
     """
 
-    def __init__(self, kinds: Mapping[str, Kind], outlets: Outlets, partitions: int, clock: Clock) -> None:
+    def __init__(
+        self, kinds: Mapping[str, Kind], outlets: Outlets, partitions: int, clock: Clock, inbox: Inbox | None = None
+    ) -> None:
         self._kinds = kinds
         self._outlets = outlets
         self._partitions = partitions
         self._clock = clock
+        self._inbox = inbox
         self._loaded = Loaded({}, {}, [])
         self._budgets: dict[str, tuple[Limits, Budget]] = {}
         self._kept: dict[str, Kept] = {}
@@ -110,7 +115,9 @@ class Supervisor:
             if name in self._running or self._partition(name) not in self._leased:
                 continue
             config = feed.config
-            around = Surroundings(config.mapping.version, self._clock, self._budget(feed.supplier))
+            around = Surroundings(
+                config.mapping.version, self._clock, self._budget(feed.supplier), feed=name, inbox=self._inbox
+            )
             source = self._kinds[config.source.kind].open(config.source, around)
             intake = Intake(feed, self._outlets.updates, self._outlets.letters, self._outlets.codec)
             kept = self._kept.setdefault(name, Kept(Progress(feed=name)))
