@@ -77,6 +77,11 @@ class SourceConfig(BaseModel):
         """Whether a poll gives but what changed, so that what is not in it may be there all the same."""
         return False
 
+    @property
+    def is_document_whole(self) -> bool:
+        """Whether each document is a snapshot, of a feed that has such; else all documents of a poll are one."""
+        return self.is_content_named
+
 
 class Surroundings(NamedTuple):
     """What a source is given.

@@ -22,6 +22,8 @@ HEADINGS = {
     "Feed": "A feed", "Poll": "When it is read", "Limits": "Limits of a supplier", "Secret": "A secret",
     "Mapping": "Mapping", "Since": "Only what changed: rest", "SinceVariable": "Only what changed: graphql",
     "SinceArgument": "Only what changed: soap", "GraphqlPages": "Pages of graphql", "WsSecurity": "WS-Security",
+    "Hmac": "Signature: hmac", "Stripe": "Signature: stripe", "Standard": "Signature: standard",
+    "Token": "Signature: token", "Unsigned": "Signature: none",
 }  # fmt: skip
 TAGS = ("kind", "format", "by", "scheme")
 """Of members of a union: what tells one from another."""

@@ -32,6 +32,11 @@ class UploadConfig(FilesConfig):
     settle_s: Annotated[float, Field(ge=0, le=3_600)] = 0.0
     then: Literal["leave", "delete", "move"] = "delete"
 
+    @property
+    def is_document_whole(self) -> bool:
+        """Whether each file is a snapshot."""
+        return True
+
 
 def _open(config: UploadConfig, around: Surroundings) -> FileSource:
     return FileSource(config, LocalFolder(Path(config.path)), around)

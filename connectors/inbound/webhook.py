@@ -48,6 +48,11 @@ class WebhookConfig(SourceConfig):
         """Whether a repeat has the ids that it had: where the supplier names its deliveries."""
         return self.id_header is not None
 
+    @property
+    def is_document_whole(self) -> bool:
+        """Whether each body is a snapshot."""
+        return True
+
 
 class WebhookSource:
     """What came for one feed."""
@@ -56,17 +61,17 @@ class WebhookSource:
         self._feed = around.feed
         self._inbox = around.inbox
         self._box: Box | None = None
-        self._next = 0
+        self._next = self._told = 0  # up to where it had been read at the start; up to where it was told of
         self._seen: dict[str, int] = {}  # deliveries that were read: where each came first, in that order
 
     async def read(self, state: State) -> AsyncGenerator[Document, None]:
         """What has come."""
         inbox, box = self._opened(state)
         while (received := box.first()) is not None:
-            if received.offset < self._next:  # read before the start
-                self._remember(received)
-            else:
+            is_repeat = self._remember(received)
+            if received.offset >= self._next and not is_repeat:
                 yield self._document(received, inbox)
+                self._told = received.offset + 1
             box.take()
 
     async def news(self) -> None:
@@ -86,15 +91,19 @@ class WebhookSource:
                 "needs_kafka",
                 "a webhook is read as it comes; to try its mapping, put a body into a folder and try a feed of that",
             )
+        partition = inbox.partition(self._feed)
+        is_known = (state.get("topic"), state.get("partition")) == (inbox.topic.generation, partition)
+        first, wanted = (state["from"], state["next"]) if is_known else (0, 0)
+        if self._box is not None and wanted < self._told:  # what was told of is held back: tell of it again
+            inbox.close(self._box)
+            self._box = None
         if self._box is None:
-            place = (inbox.topic.generation, inbox.partition(self._feed))
-            is_known = (state.get("topic"), state.get("partition")) == place
-            self._next = state["next"] if is_known else 0
-            self._box = inbox.open(self._feed, state["from"] if is_known else 0)
+            self._next = self._told = wanted
+            self._seen = {}
+            self._box = inbox.open(self._feed, first)
         return inbox, self._box
 
     def _document(self, received: Received, inbox: Inbox) -> Document:
-        is_repeat = self._remember(received)
         after = {
             "topic": inbox.topic.generation,
             "partition": inbox.partition(self._feed),
@@ -105,7 +114,7 @@ class WebhookSource:
             origin=origin(received),
             observed_at=received.received_at,
             received_at=received.received_at,
-            blocks=None if is_repeat else _once(received.body),
+            blocks=_once(received.body),
             after=after,
         )
 

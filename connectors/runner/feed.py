@@ -117,7 +117,7 @@ class FeedRun:
 
     async def _read_snapshots(self, documents: AsyncGenerator[Document, None], snapshot: Snapshot, sum_: Taken) -> None:
         """Each file is one, or all of a poll."""
-        is_each = self.feed.config.source.is_content_named
+        is_each = self.feed.config.source.is_document_whole
         group = Group()
         try:
             async for document in documents:

@@ -15,7 +15,6 @@ from connectors.configuration.load import load
 from connectors.inbound.server import Inbound
 from connectors.kinds import kinds
 from connectors.publisher import Publisher
-from connectors.runner.progress import ProgressCodec
 from schemas.topics import RECEIVED
 from stockweave.ports import free_port
 from stockweave.world import SystemClock
@@ -44,7 +43,9 @@ class Receiver:
         self.url = listening(running)
         settings = running.deployment.base
         topic = running.deployment.topics[RECEIVED.name].name
-        self.publisher = Publisher(servers or running.deployment.bootstrap_servers, topic, ProgressCodec(), 2_000)
+        self.publisher = Publisher(
+            servers or running.deployment.bootstrap_servers, topic, running.deployment.codec, 2_000
+        )
         self._inbound = Inbound(settings, self.publisher, SystemClock())
 
     async def __aenter__(self) -> Self:

@@ -42,7 +42,7 @@ async def waiting(box: Box, count: int) -> list[bytes]:
 
 async def drained(box: Box, count: int) -> list[bytes]:
     """Take so many, one by one, as they come."""
-    taken = []
+    taken: list[bytes] = []
     async with asyncio.timeout(60):
         while len(taken) < count:
             await box.wait()

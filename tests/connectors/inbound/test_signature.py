@@ -192,6 +192,14 @@ def test_an_empty_secret_proves_nothing(vector: Vector, tmp_path: Path) -> None:
         assert getattr(refused.value, "reason", None) in (None, "malformed_timestamp")
 
 
+@pytest.mark.parametrize(
+    ("vector", "secret"), [(STANDARD, "whsec_"), (STANDARD, "whsec_no base64!"), (SHA512, "no hex"), (SHA512, " ")]
+)
+def test_a_secret_that_is_no_key_proves_nothing(vector: Vector, secret: str, tmp_path: Path) -> None:
+    with pytest.raises(Retriable, match="a secret is no"):
+        check(vector, tmp_path, secret=secret)
+
+
 def test_only_what_says_so_takes_anything() -> None:
     verify(CONFIG.validate_python({"scheme": "none"}), {}, b"x", 0)
     with pytest.raises(ValidationError):

@@ -15,9 +15,18 @@ from connectors.inbound import hooks, inbox, webhook
 from connectors.kinds import kinds
 from schemas.topics import RECEIVED
 from tests.connectors.inbound.sending import Receiver, body, hook_feed, listening, ready, send
+from tests.connectors.runner.test_snapshots import last, order
 from tests.connectors.running import Running, csv_feed, repeats, told, units
 
 DELIVERY = {"delivery_id_header": "X-Delivery"}
+
+
+async def is_listening(url: str) -> bool:
+    try:
+        await send(url, b"")
+    except ClientConnectionError:
+        return False
+    return True
 
 
 async def test_the_rows_of_a_webhook_are_updates_and_what_cannot_be_used_is_a_dead_letter(
@@ -121,6 +130,12 @@ async def test_a_feed_that_is_configured_later_is_taken_in_and_one_that_is_gone_
                 break
             await asyncio.sleep(0.05)
         assert status == 404
+        running.configure("acme", files=csv_feed(tmp_path / "in"))
+        for _ in range(200):
+            if not (listens := await is_listening(url)):
+                break
+            await asyncio.sleep(0.05)
+        assert not listens
 
 
 async def test_only_so_many_deliveries_are_remembered_and_the_state_stays_small(
@@ -151,6 +166,37 @@ async def test_too_much_at_once_is_refused_before_it_fills_the_memory(
         monkeypatch.setattr(hooks, "HELD_BYTES_MAX", 100)
         for _ in range(5):
             assert await send(url, body(s1=5)) == 202, "what was answered is held no more"
+
+
+async def test_each_body_may_be_a_snapshot_and_one_that_is_held_back_is_taken_when_a_person_lets_go_of_it(
+    running: Running, tmp_path: Path
+) -> None:
+    url = listening(running) + "/hooks/acme/stock"
+    running.configure("acme", stock=hook_feed(tmp_path, snapshot={"hold_back": {"at_least": 3}}))
+    async with running:
+        await ready(running, url)
+        assert await send(url, body(s1=5, s2=6, s3=7, s4=8)) == 202
+        await running.until_updates(4)
+        assert await send(url, body(s1=4, s2=6, s3=7)) == 202
+        updates = await running.until_updates(8)
+        assert [u["kind"] for u in updates if u["sku"] == "s4"] == ["COUNT", "WITHDRAWN"]
+        assert await send(url, body(s1=3)) == 202
+        await running.until(lambda: running.held() is not None)
+        order(running, "release")
+        updates = await running.until_updates(11)
+        await running.until(lambda: running.held() is None)
+    assert last(updates) == {"s1": ("COUNT", 3), **{f"s{n}": ("WITHDRAWN", 0) for n in (2, 3, 4)}}
+
+
+async def test_a_delivery_that_comes_again_is_no_empty_snapshot(running: Running, tmp_path: Path) -> None:
+    url = listening(running) + "/hooks/acme/stock"
+    running.configure("acme", stock=hook_feed(tmp_path, DELIVERY, snapshot={}))
+    async with running:
+        await ready(running, url)
+        for delivery in "aab":
+            assert await send(url, body(s1=5, s2=6), **{"X-Delivery": delivery}) == 202
+        updates = await running.until_updates(4)
+    assert {u["kind"] for u in updates} == {"COUNT"}
 
 
 @pytest.mark.parametrize("more", [{}, DELIVERY])
