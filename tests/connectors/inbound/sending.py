@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import io
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -101,7 +102,7 @@ async def post(
 
 async def send(url: str, raw: bytes, **headers: str) -> int:
     """Signed; the status."""
-    return (await post(url, raw, signed(raw, **headers)))[0]
+    return (await post(url, io.BytesIO(raw), signed(raw, **headers)))[0]
 
 
 async def ready(running: Running, url: str) -> None:

@@ -58,6 +58,7 @@ async def test_a_box_that_is_full_gets_the_rest_later_and_the_others_do_not_wait
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inbox_module, "BOX_MESSAGES_MAX", 4)
+    monkeypatch.setattr(inbox_module, "MESSAGES_AT_ONCE", 5)  # so that a step back for the full one would show
     topic = running.deployment.topics[RECEIVED.name]
     slow, quick, silent = neighbours(topic, 3)
     produce(running, topic, [slow, quick])

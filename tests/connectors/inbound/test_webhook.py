@@ -7,6 +7,7 @@ import gzip
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from aiohttp import ClientConnectionError
 
@@ -52,6 +53,21 @@ async def test_the_rows_of_a_webhook_are_updates_and_what_cannot_be_used_is_a_de
     [letter] = running.letters()
     assert told(letter)["stockweave.feed"] == "acme/stock@1"
     assert told(letter)["__connect.errors.exception.class.name"] == "not_a_number"
+
+
+async def test_a_body_may_be_larger_than_what_kafka_takes_unless_told_and_so_may_what_cannot_be_used_of_it(
+    running: Running, tmp_path: Path
+) -> None:
+    url = listening(running) + "/hooks/acme/stock"
+    running.configure("acme", stock=hook_feed(tmp_path, {"body_bytes_max": 4 << 20}))
+    unusable = orjson.dumps({"items": [{"code": "s2", "stock": "x" * (2 << 20)}]})
+    async with running:
+        await ready(running, url)
+        assert await send(url, unusable) == 202
+        assert await send(url, body(s1=5) + b" " * (3 << 20)) == 202
+        assert units(await running.until_updates(1)) == {"s1": 5}
+    [letter] = running.letters()
+    assert len(letter.value() or b"") == 1 << 20
 
 
 async def test_a_delivery_that_comes_again_has_the_same_ids_and_changes_nothing(
