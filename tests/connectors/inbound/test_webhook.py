@@ -141,13 +141,13 @@ async def test_a_feed_that_is_configured_later_is_taken_in_and_one_that_is_gone_
         assert await send(f"{url}/hooks/acme/stock", body(s1=5)) == 202
         assert units(await running.until_updates(2)) == {"s0": 1, "s1": 5}
         running.configure("acme", other=hook_feed(tmp_path))
-        for _ in range(200):
+        for _ in range(600):
             if (status := await send(f"{url}/hooks/acme/stock", body(s1=5))) == 404:
                 break
             await asyncio.sleep(0.05)
         assert status == 404
         running.configure("acme", files=csv_feed(tmp_path / "in"))
-        for _ in range(200):
+        for _ in range(600):
             if not (listens := await is_listening(url)):
                 break
             await asyncio.sleep(0.05)
