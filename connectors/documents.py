@@ -86,9 +86,9 @@ class SourceConfig(BaseModel):
 class Surroundings(NamedTuple):
     """What a source is given.
 
-    `version`: of the mapping. `budget`: the supplier's, to be asked before each request. `is_trial`: what is read is but
-    looked at, and nothing may be changed at the supplier's. `feed`: supplier/feed. `inbox`: what suppliers sent to us;
-    None where there is no Kafka.
+    `version`: of the mapping. `budget`: the supplier's, to be asked before each request. `is_trial`: what is read is
+    but looked at, and nothing may be changed at the supplier's. `feed`: supplier/feed. `inbox`: what suppliers sent to
+    us; None where there is no Kafka.
     """
 
     version: int
