@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import ingest, latency, pictures, recover, replay, reserve, scale
+from benchmarks import feeds, ingest, latency, pictures, recover, replay, reserve, scale
 from stockweave.errors import StockweaveError
 
 COMMANDS = {
+    "connectors": feeds.main,
     "ingest": ingest.main,
     "latency": latency.main,
     "pictures": pictures.main,

@@ -91,7 +91,7 @@ class Intake:
         Args:
             document: whose bytes were not read yet.
             done: rows that Kafka has already; they are passed over.
-            on_done: awaited with the number of rows that Kafka has, each time that it is a higher one.
+            on_done: awaited with the number of rows that Kafka has, each time that it is a higher one and more follow.
             is_wanted: whether to go on.
 
         Raises:
@@ -113,14 +113,14 @@ class Intake:
                     before, sent = sent, (piece, await self._sent(piece, document))
                     await self._settle(before, taken, on_done)
         except Rejected as why:
-            await self._settle(sent, taken, on_done)
+            await self._settle(sent, taken)
             await self._refuse(document, blocks, why)
             taken.letters += 1
         except Stopped:
             await self._settle(sent, taken, on_done)
             raise
         else:
-            await self._settle(sent, taken, on_done)
+            await self._settle(sent, taken)
         document.rows = taken.rows
         return taken
 
@@ -209,8 +209,9 @@ class Intake:
         self,
         sent: tuple[Piece, list[Parcel]] | None,
         taken: Taken,
-        on_done: Callable[[int], Awaitable[None]],
+        on_done: Callable[[int], Awaitable[None]] | None = None,
     ) -> None:
+        """`on_done`: unless the whole document is done with it, of which the caller tells."""
         if sent is None:
             return
         piece, parcels = sent
@@ -222,7 +223,8 @@ class Intake:
         taken.letters += len(piece.letters)
         known = [units for units in (taken.lowest, piece.lowest) if units is not None]
         taken.lowest = min(known, default=None)
-        await on_done(piece.end)
+        if on_done is not None:
+            await on_done(piece.end)
 
     async def _refuse(self, document: Document, blocks: Blocks, why: Rejected) -> None:
         """What is left of the document cannot be read."""
