@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 
 from connectors.documents import Kind
-from connectors.files import local
+from connectors.files import local, sftp
 from connectors.graphql import source as graphql
 from connectors.inbound import upload, webhook
 from connectors.rest import source as rest
@@ -21,6 +21,7 @@ def built_in() -> dict[str, Kind]:
         "folder": local.KIND,
         "graphql": graphql.KIND,
         "rest": rest.KIND,
+        "sftp": sftp.KIND,
         "soap": soap.KIND,
         "upload": upload.KIND,
         "webhook": webhook.KIND,

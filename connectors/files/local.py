@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Literal
 
@@ -45,7 +45,7 @@ class LocalFolder:
             ) from error
         return found
 
-    async def blocks(self, name: str) -> AsyncIterator[bytes]:
+    async def blocks(self, name: str) -> AsyncGenerator[bytes, None]:
         """A file's bytes."""
         try:
             with (self._path / name).open("rb") as file:

@@ -1,19 +1,22 @@
 """Reads each file of a folder once, the oldest first, however the folder is reached.
 
 Invariant: a file is read when it has stopped to change, and again only when its size or its time of change is another.
-What of the folder was read is the feed's state, so a file that goes is forgotten. Used by `local` and `sftp`.
+What of the folder was read is the feed's state, so a file that goes is forgotten. A file of more or fewer bytes than
+were listed never passes for a whole one. Used by `local`, `sftp` and `ftp`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import fnmatch
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Annotated, ClassVar, Literal, NamedTuple, Protocol
 
 from pydantic import Field
 
 from connectors.documents import Document, SourceConfig, State, Surroundings
+from stockweave.errors import Retriable
 
 READ = "read"
 """In the state: by name, what of the files that are there was read."""
@@ -39,8 +42,8 @@ class Folder(Protocol):
         """The files that are there."""
         ...
 
-    def blocks(self, name: str) -> AsyncIterator[bytes]:
-        """A file's bytes."""
+    def blocks(self, name: str) -> AsyncGenerator[bytes, None]:
+        """A file's bytes; closed when no more of them are wanted."""
         ...
 
     async def move(self, name: str, to: str) -> None:
@@ -94,6 +97,9 @@ class FileSource:
         """Each file that is new or another one, once it has settled."""
         read: dict[str, str] = dict(state.get(READ, {}))
         there = await self._list()
+        for entry in there:  # Kafka has it, but then something came between
+            if read.get(entry.name) == entry.print:
+                await self._done_with(entry)
         if all(read.get(entry.name) == entry.print for entry in there):
             return
         if self._config.settle_s:
@@ -105,7 +111,12 @@ class FileSource:
         for entry in sorted(there, key=lambda entry: (entry.changed_ms, entry.name)):
             if read.get(entry.name) != entry.print:
                 read = read | {entry.name: entry.print}
-                yield self._document(entry, {READ: read})
+                blocks = self._blocks(entry)
+                try:
+                    yield self._document(entry, blocks, {READ: read})
+                finally:
+                    if not blocks.ag_running:  # else somebody still waits for a block, and is told by `close`
+                        await blocks.aclose()
                 await self._done_with(entry)
 
     async def news(self) -> None:
@@ -121,20 +132,30 @@ class FileSource:
             entries = await self._folder.entries()
         return [entry for entry in entries if fnmatch.fnmatchcase(entry.name, self._config.pattern)]
 
-    def _document(self, entry: Entry, after: State) -> Document:
+    def _document(self, entry: Entry, blocks: AsyncGenerator[bytes, None], after: State) -> Document:
         now_ms = self._around.clock.now_ms()
         return Document(
             origin=f"{entry.changed_ms:014}-{entry.size}-{entry.name}"[:100],
             observed_at=min(entry.changed_ms, now_ms),
             received_at=now_ms,
-            blocks=self._blocks(entry.name),
+            blocks=blocks,
             after=after,
         )
 
-    async def _blocks(self, name: str) -> AsyncIterator[bytes]:
-        async with self._around.budget.request():
-            async for block in self._folder.blocks(name):
+    async def _blocks(self, entry: Entry) -> AsyncGenerator[bytes, None]:
+        """All of its bytes; raises Retriable if there are others than were listed."""
+        size = 0
+        async with self._around.budget.request(), aclosing(self._folder.blocks(entry.name)) as blocks:
+            async for block in blocks:
+                size += len(block)
+                if size > entry.size:
+                    raise Retriable(
+                        f"file {entry.name} has grown beyond its {entry.size} bytes: it changes while it is read;"
+                        " raise settle_s, or have it renamed into the folder when it is whole"
+                    )
                 yield block
+        if size < entry.size:
+            raise Retriable(f"file {entry.name} ends after {size} of {entry.size} bytes: it was cut; it is read again")
 
     async def _done_with(self, entry: Entry) -> None:
         """Kafka has all of it."""
