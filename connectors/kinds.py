@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 
 from connectors.documents import Kind
-from connectors.files import local, sftp
+from connectors.files import ftp, local, sftp
 from connectors.graphql import source as graphql
 from connectors.inbound import upload, webhook
 from connectors.rest import source as rest
@@ -19,12 +19,25 @@ def built_in() -> dict[str, Kind]:
     """Our own, by name."""
     return {
         "folder": local.KIND,
+    return {
+        "folder": local.KIND,
+        "ftp": ftp.KIND,
         "graphql": graphql.KIND,
         "rest": rest.KIND,
         "sftp": sftp.KIND,
         "soap": soap.KIND,
         "upload": upload.KIND,
         "webhook": webhook.KIND,
+    }
+        "graphql": graphql.KIND,
+        "rest": rest.KIND,
+        "sftp": sftp.KIND,
+        "soap": soap.KIND,
+<<<<<<< HEAD
+        "upload": upload.KIND,
+        "webhook": webhook.KIND,
+=======
+>>>>>>> b29ea97 (Read folders of FTP servers, and give users servers with faults to try)
     }
 
 

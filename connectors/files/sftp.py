@@ -67,8 +67,10 @@ class SftpConfig(FilesConfig):
         if self.passphrase is not None and self.key is None:
             raise PydanticCustomError("login", "has a passphrase without a key; remove it")
         if (self.known_hosts is None) == (self.host_key is None):
-            raise PydanticCustomError("host_key", "needs either known_hosts or host_key, and not both: else it is"
-                                      " anybody who gets the password")
+            raise PydanticCustomError(
+                "host_key",
+                "needs either known_hosts or host_key, and not both: else it is anybody who gets the password",
+            )
         return self
 
 
@@ -119,7 +121,7 @@ class SftpFolder:
                 " folder when it is whole"
             )
 
-    async def _in_order(self, file: asyncssh.SFTPClientFile[bytes], size: int) -> AsyncIterator[bytes]:
+    async def _in_order(self, file: asyncssh.SFTPClientFile, size: int) -> AsyncIterator[bytes]:
         """Until the first block that is shorter than it should be."""
         asked: deque[tuple[int, asyncio.Task[bytes]]] = deque()
         offset = 0
@@ -253,10 +255,14 @@ class SftpFolder:
         except asyncssh.ChannelOpenError:
             raise Retriable(f"{self._at} has no SFTP for {config.user}; have the supplier turn it on") from None
         except asyncssh.KeyExchangeFailed:
-            raise Retriable(f"{self._at} has no cipher that is safe still; have the supplier renew the server") from None
+            raise Retriable(
+                f"{self._at} has no cipher that is safe still; have the supplier renew the server"
+            ) from None
         return self._client
 
-    def _hosts(self) -> asyncssh.SSHKnownHosts | tuple[list[asyncssh.SSHKey], list[asyncssh.SSHKey], list[asyncssh.SSHKey]]:
+    def _hosts(
+        self,
+    ) -> asyncssh.SSHKnownHosts | tuple[list[asyncssh.SSHKey], list[asyncssh.SSHKey], list[asyncssh.SSHKey]]:
         if self._config.host_key is not None:
             return [asyncssh.import_public_key(self._config.host_key)], [], []
         path = Path(self._config.known_hosts or "")

@@ -11,7 +11,8 @@ import asyncio
 import fnmatch
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Annotated, ClassVar, Literal, NamedTuple, Protocol
+from types import AsyncGeneratorType
+from typing import Annotated, ClassVar, Literal, NamedTuple, Protocol, cast
 
 from pydantic import Field
 
@@ -111,7 +112,7 @@ class FileSource:
         for entry in sorted(there, key=lambda entry: (entry.changed_ms, entry.name)):
             if read.get(entry.name) != entry.print:
                 read = read | {entry.name: entry.print}
-                blocks = self._blocks(entry)
+                blocks = cast("AsyncGeneratorType[bytes, None]", self._blocks(entry))
                 try:
                     yield self._document(entry, blocks, {READ: read})
                 finally:

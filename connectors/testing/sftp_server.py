@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
 import asyncssh
 
@@ -124,19 +124,17 @@ class _Logins(asyncssh.SSHServer):
 
 
 class _Files(asyncssh.SFTPServer):
-    def __init__(
-        self, channel: asyncssh.SSHServerChannel[bytes], root: Path, faults: TransferFaults
-    ) -> None:
+    def __init__(self, channel: asyncssh.SSHServerChannel[bytes], root: Path, faults: TransferFaults) -> None:
         super().__init__(channel, chroot=str(root).encode())
         self._faults = faults
         self._is_cut = False
 
-    async def read(self, file_obj: object, offset: int, size: int) -> bytes:  # type: ignore[override]
+    async def read(self, file_obj: object, offset: int, size: int) -> bytes:
         if self._faults.slow_s:
             await asyncio.sleep(self._faults.slow_s)
         if not self._is_cut and self._faults.cut_before(offset + size) is not None:
             self._is_cut = True
-            self.connection.abort()
+            self.connection.close()  # what was sent before arrives
         if self._is_cut:
             raise asyncssh.SFTPConnectionLost("cut")
         found: Any = super().read(file_obj, offset, size)

@@ -14,12 +14,16 @@ class TransferFaults:
         cuts: the connection is lost after so many bytes of a file; one for each download that gets so far.
         refused_logins: so many logins are refused first, right as they may be.
         slow_s: seconds before each block.
+        says_whole: after a cut, the server says that this was the whole file (FTP).
     """
 
-    def __init__(self, cuts: Iterable[int] = (), refused_logins: int = 0, slow_s: float = 0.0) -> None:
+    def __init__(
+        self, cuts: Iterable[int] = (), refused_logins: int = 0, slow_s: float = 0.0, *, says_whole: bool = False
+    ) -> None:
         self._cuts = deque(cuts)
         self._refused_logins = refused_logins
         self.slow_s = slow_s
+        self.says_whole = says_whole
 
     @classmethod
     def seeded(cls, seed: int, size: int, count: int = 3) -> TransferFaults:
