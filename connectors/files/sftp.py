@@ -25,8 +25,9 @@ from connectors.documents import Kind, Surroundings
 from connectors.files.source import Entry, FilesConfig, FileSource
 from stockweave.errors import Retriable
 
-BLOCK_BYTES = 240 << 10  # the common servers answer no more in one message
-AHEAD = 16  # blocks that are asked for before the first of them is here: at most so many are in memory
+BLOCK_BYTES = 240 << 10  # the common servers answer no more in one message; some tell that they answer less
+AHEAD_BYTES = 4 << 20  # asked for before the first of them are here: at most so many are in memory
+AHEAD = 128  # requests
 ALIVE_S = 15.0  # so often a silent connection is asked whether it still is one
 
 
@@ -108,9 +109,10 @@ class SftpFolder:
         """A file's bytes, asked for ahead of time."""
         async with self._telling(f"the file {self._path_of(name)}", "path") as client:
             async with asyncio.timeout(self._config.timeout_s):
-                file = await client.open(self._path_of(name), "rb")
+                file = await client.open(self._path_of(name), "rb", block_size=0)
                 before = await file.stat()
-            async for block in self._in_order(file, before.size or 0):
+            at_once = min(BLOCK_BYTES, client.limits.max_read_len or BLOCK_BYTES)
+            async for block in self._in_order(file, before.size or 0, at_once):
                 yield block
             async with asyncio.timeout(self._config.timeout_s):
                 after = await file.stat()
@@ -121,15 +123,15 @@ class SftpFolder:
                 " folder when it is whole"
             )
 
-    async def _in_order(self, file: asyncssh.SFTPClientFile, size: int) -> AsyncIterator[bytes]:
-        """Until the first block that is shorter than it should be."""
+    async def _in_order(self, file: asyncssh.SFTPClientFile, size: int, at_once: int) -> AsyncIterator[bytes]:
+        """Block after block, `at_once` bytes each, until the first that is shorter than it should be."""
         asked: deque[tuple[int, asyncio.Task[bytes]]] = deque()
         offset = 0
         try:
             while asked or offset < size:
-                while offset < size and len(asked) < AHEAD:
-                    length = min(BLOCK_BYTES, size - offset)
-                    asked.append((length, asyncio.create_task(file.read(length, offset))))
+                while offset < size and len(asked) < min(AHEAD, AHEAD_BYTES // at_once):
+                    length = min(at_once, size - offset)
+                    asked.append((length, asyncio.create_task(_block(file, offset, length))))
                     offset += length
                 length, task = asked[0]
                 block = await asyncio.wait_for(task, self._config.timeout_s)
@@ -202,7 +204,7 @@ class SftpFolder:
             raise Retriable(
                 f"{self._at} gives {self._config.user} no right to {what}; have the supplier grant it"
             ) from None
-        except asyncssh.SFTPConnectionLost:
+        except (asyncssh.ConnectionLost, asyncssh.SFTPConnectionLost):
             raise Retriable(f"{self._at} cut the connection; is it up?") from None
         except asyncssh.SFTPError as error:
             raise Retriable(
@@ -282,6 +284,17 @@ class SftpFolder:
             raise Retriable(
                 f"{self._at}: key is no private key that can be read ({type(error).__name__}); mend key or passphrase"
             ) from None
+
+
+async def _block(file: asyncssh.SFTPClientFile, offset: int, length: int) -> bytes:
+    """So many bytes, however few the server gives at once; fewer at the end of the file."""
+    block: bytes = await file.read(length, offset)
+    while 0 < len(block) < length:
+        more: bytes = await file.read(length - len(block), offset + len(block))
+        if not more:
+            break
+        block += more
+    return block
 
 
 def _open(config: SftpConfig, around: Surroundings) -> FileSource:

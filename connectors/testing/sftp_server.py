@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -12,6 +14,7 @@ import asyncssh
 from connectors.testing.transfer_faults import TransferFaults
 
 HOST = "127.0.0.1"
+ARRIVAL_S = 0.2  # before a cut, so that what comes before it has arrived
 
 
 class SftpServer:
@@ -40,9 +43,16 @@ class SftpServer:
         self.faults = faults or TransferFaults()
         self.port = 0
         self.connections = 0
+        self.forbidden = ""
+        """A folder that nobody may list."""
         self._host_key = asyncssh.generate_private_key("ssh-ed25519")
         self._acceptor: asyncssh.SSHAcceptor | None = None
         self._open: set[asyncssh.SSHServerConnection] = set()
+        self._sessions = 0
+        self.leaving = asyncio.Event()
+        """Set while it stops: who is slow need not be any longer."""
+        self._is_left = asyncio.Event()
+        self._is_left.set()
 
     @property
     def host_key(self) -> str:
@@ -55,13 +65,14 @@ class SftpServer:
         return f"[{HOST}]:{self.port} {self.host_key}\n"
 
     async def __aenter__(self) -> Self:
+        self.leaving.clear()
         self._acceptor = await asyncssh.listen(
             HOST,
             self.port,  # the same as before, if it was started before
             config=None,
             server_factory=lambda: _Logins(self),
             server_host_keys=[self._host_key],
-            sftp_factory=lambda channel: _Files(channel, self.root, self.faults),
+            sftp_factory=lambda channel: _Files(channel, self),
             gss_host=None,
         )
         self.port = self._acceptor.get_port()
@@ -72,8 +83,10 @@ class SftpServer:
     ) -> None:
         if self._acceptor is not None:
             self._acceptor.close()
+            self.leaving.set()
             self.disconnect()
             await self._acceptor.wait_closed()
+            await self._is_left.wait()  # then no file is open any more
 
     def disconnect(self) -> None:
         """Cut all connections."""
@@ -84,6 +97,14 @@ class SftpServer:
         """There is one more connection."""
         self.connections += 1
         self._open.add(connection)
+
+    def session(self, change: int) -> None:
+        """There is one session more, or less."""
+        self._sessions += change
+        if self._sessions:
+            self._is_left.clear()
+        else:
+            self._is_left.set()
 
     def lost(self, connection: asyncssh.SSHServerConnection) -> None:
         """It is gone."""
@@ -124,17 +145,29 @@ class _Logins(asyncssh.SSHServer):
 
 
 class _Files(asyncssh.SFTPServer):
-    def __init__(self, channel: asyncssh.SSHServerChannel[bytes], root: Path, faults: TransferFaults) -> None:
-        super().__init__(channel, chroot=str(root).encode())
-        self._faults = faults
+    def __init__(self, channel: asyncssh.SSHServerChannel[bytes], server: SftpServer) -> None:
+        super().__init__(channel, chroot=str(server.root).encode())
+        self._server = server
+        self._faults = server.faults
         self._is_cut = False
+        server.session(+1)
+
+    def exit(self) -> None:
+        self._server.session(-1)
+
+    def scandir(self, path: bytes) -> AsyncIterator[asyncssh.SFTPName]:
+        if path.decode() == self._server.forbidden:
+            raise asyncssh.SFTPPermissionDenied("forbidden")
+        return super().scandir(path)
 
     async def read(self, file_obj: object, offset: int, size: int) -> bytes:
         if self._faults.slow_s:
-            await asyncio.sleep(self._faults.slow_s)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._server.leaving.wait(), self._faults.slow_s)
         if not self._is_cut and self._faults.cut_before(offset + size) is not None:
             self._is_cut = True
-            self.connection.close()  # what was sent before arrives
+            await asyncio.sleep(ARRIVAL_S)
+            self.connection.abort()
         if self._is_cut:
             raise asyncssh.SFTPConnectionLost("cut")
         found: Any = super().read(file_obj, offset, size)
