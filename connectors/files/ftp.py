@@ -63,10 +63,13 @@ class FtpFolder:
     async def entries(self) -> list[Entry]:
         """The files that are there."""
         async with self._telling(f"the folder {self._config.path}") as client:
+            if client.lacks_mlsd:
+                return await self._entries_one_by_one(client)
             try:
                 listed = await client.list(raw_command="MLSD")
             except aioftp.StatusCodeError as error:
-                if not error.received_codes[-1].matches("50x"):
+                client.lacks_mlsd = error.received_codes[-1].matches("50x")
+                if not client.lacks_mlsd:
                     raise
                 return await self._entries_one_by_one(client)
         found = []
@@ -218,24 +221,29 @@ class FtpFolder:
 
 
 class _Client(aioftp.Client):
-    """Leaves nothing open."""
+    """Leaves nothing open. `lacks_mlsd`: as its server has answered."""
 
+    lacks_mlsd = False
     _data: asyncio.StreamWriter | None = None
 
     async def get_passive_connection(
         self, conn_type: Literal["I", "A", "E", "L"] = "I", commands: Sequence[str] | None = None
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Remembers the connection."""
+        """Lets go of the one before, which may have come to nothing, and remembers this one."""
+        _abort(self._data)
         reader, writer = await super().get_passive_connection(conn_type, commands)
         self._data = writer
         return reader, writer
 
     def close(self) -> None:
         """At once."""
-        if self._data is not None:
-            self._data.transport.abort()
-        if self._stream is not None:
-            self._stream.writer.transport.abort()
+        _abort(self._data)
+        _abort(None if self._stream is None else self._stream.writer)
+
+
+def _abort(stream: asyncio.StreamWriter | None) -> None:
+    if stream is not None and not stream.transport.is_closing():
+        stream.transport.abort()
 
 
 def _code(error: aioftp.StatusCodeError) -> str:

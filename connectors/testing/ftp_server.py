@@ -17,9 +17,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from pyftpdlib import ioloop  # type: ignore[import-untyped]  # first: it keeps quiet about what it is made of
 from pyftpdlib.authorizers import DummyAuthorizer  # type: ignore[import-untyped]
 from pyftpdlib.handlers import DTPHandler, FTPHandler  # type: ignore[import-untyped]
-from pyftpdlib.ioloop import IOLoop, _RetryError  # type: ignore[import-untyped]
 from pyftpdlib.servers import FTPServer  # type: ignore[import-untyped]
 
 from connectors.testing.transfer_faults import TransferFaults
@@ -55,6 +55,8 @@ class FtpServer:
         self.user = user
         self.faults = faults or TransferFaults()
         self.port = 0
+        self.users: list[str] = []
+        """Who said a name, right or wrong."""
         logins = _Logins(self.faults)
         logins.add_user(user, password, str(root), perm="elradfmwMT")
         context = None
@@ -66,11 +68,14 @@ class FtpServer:
             "authorizer": logins,
             "dtp_handler": data,
             "context": context,
+            "users": self.users,
             "is_implicit": tls == "implicit",
             "proto_cmds": {name: known for name, known in _Control.proto_cmds.items() if name not in lacks},
         }
         self._handler = type("Control", (_Control,), attributes)
         self._told = threading.Event()
+        self._hangs_up = threading.Event()
+        self._hung_up = threading.Event()
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="ftp-server")
 
@@ -85,12 +90,24 @@ class FtpServer:
         self._told.set()
         self._thread.join()
 
+    def disconnect(self) -> None:
+        """Cut all connections."""
+        self._hung_up.clear()
+        self._hangs_up.set()
+        self._hung_up.wait()
+
     def _serve(self) -> None:
-        server = FTPServer((HOST, 0), self._handler, ioloop=IOLoop())
+        server = FTPServer((HOST, 0), self._handler, ioloop=ioloop.IOLoop())
         self.port = server.address[1]
         self._started.set()
         while not self._told.is_set():
             server.ioloop.loop(timeout=TURN_S, blocking=False)
+            if self._hangs_up.is_set():
+                for connection in list(server.ioloop.socket_map.values()):
+                    if isinstance(connection, _Control):
+                        connection.close()
+                self._hangs_up.clear()
+                self._hung_up.set()
         server.close_all()
 
 
@@ -156,7 +173,7 @@ class _Tls:
         try:
             received: bytes = super().recv(size)  # type: ignore[misc]
         except ssl.SSLWantReadError as error:
-            raise _RetryError from error
+            raise ioloop._RetryError from error
         return received
 
     def close(self) -> None:
@@ -180,7 +197,7 @@ class _Data(_Tls, DTPHandler):  # type: ignore[misc]
     def send(self, data: bytes) -> int:
         time.sleep(self.faults.slow_s)
         sent = self.tot_bytes_sent
-        cut = self.faults.cut_before(sent + len(data)) if self.cmd == "RETR" else None
+        cut = self.faults.cut_before(sent + len(data)) if self.file_obj is not None else None
         if cut is None:
             return super().send(data)
         super().send(data[: max(0, cut - sent)])
@@ -196,6 +213,7 @@ class _Control(_Tls, FTPHandler):  # type: ignore[misc]
     auth_failed_timeout = 0
     context: ClassVar[ssl.SSLContext | None] = None
     is_implicit: ClassVar[bool] = False
+    users: ClassVar[list[str]] = []
     protects_data = False
     proto_cmds: ClassVar[dict[str, Any]] = FTPHandler.proto_cmds | {
         name: {"perm": None, "auth": False, "arg": True, "help": f"Syntax: {name} <SP> argument"}
@@ -207,7 +225,11 @@ class _Control(_Tls, FTPHandler):  # type: ignore[misc]
             self.secured(self.context)
         super().handle()
 
-    def ftp_AUTH(self, line: str) -> None:  # noqa: N802 - the library finds it by its name
+    def ftp_USER(self, line: str) -> None:  # noqa: N802 - the library finds it by its name
+        self.users.append(line)
+        super().ftp_USER(line)
+
+    def ftp_AUTH(self, line: str) -> None:  # noqa: N802
         if self.context is None:
             self.respond("502 There is no TLS.")
             return
