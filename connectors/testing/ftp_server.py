@@ -40,6 +40,7 @@ class FtpServer:
         faults: what goes wrong.
         user: its name.
         lacks: commands that it does not know.
+        replaces: whether a file that is renamed replaces one of that name.
     """
 
     def __init__(
@@ -51,6 +52,8 @@ class FtpServer:
         faults: TransferFaults | None = None,
         user: str = "stockweave",
         lacks: tuple[str, ...] = (),
+        *,
+        replaces: bool = True,
     ) -> None:
         self.user = user
         self.faults = faults or TransferFaults()
@@ -69,6 +72,7 @@ class FtpServer:
             "dtp_handler": data,
             "context": context,
             "users": self.users,
+            "replaces": replaces,
             "is_implicit": tls == "implicit",
             "proto_cmds": {name: known for name, known in _Control.proto_cmds.items() if name not in lacks},
         }
@@ -214,6 +218,7 @@ class _Control(_Tls, FTPHandler):  # type: ignore[misc]
     context: ClassVar[ssl.SSLContext | None] = None
     is_implicit: ClassVar[bool] = False
     users: ClassVar[list[str]] = []
+    replaces: ClassVar[bool] = True
     protects_data = False
     proto_cmds: ClassVar[dict[str, Any]] = FTPHandler.proto_cmds | {
         name: {"perm": None, "auth": False, "arg": True, "help": f"Syntax: {name} <SP> argument"}
@@ -228,6 +233,12 @@ class _Control(_Tls, FTPHandler):  # type: ignore[misc]
     def ftp_USER(self, line: str) -> None:  # noqa: N802 - the library finds it by its name
         self.users.append(line)
         super().ftp_USER(line)
+
+    def ftp_RNTO(self, path: str) -> None:  # noqa: N802
+        if self.fs.lexists(path) and not self.replaces:
+            self.respond("553 There is one.")
+        else:
+            super().ftp_RNTO(path)
 
     def ftp_AUTH(self, line: str) -> None:  # noqa: N802
         if self.context is None:

@@ -45,6 +45,8 @@ class SftpServer:
         self.connections = 0
         self.forbidden = ""
         """A folder that nobody may list."""
+        self.replaces = True
+        """Whether a file that is renamed replaces one of that name."""
         self._host_key = asyncssh.generate_private_key("ssh-ed25519")
         self._acceptor: asyncssh.SSHAcceptor | None = None
         self._open: set[asyncssh.SSHServerConnection] = set()
@@ -159,6 +161,11 @@ class _Files(asyncssh.SFTPServer):
         if path.decode() == self._server.forbidden:
             raise asyncssh.SFTPPermissionDenied("forbidden")
         return super().scandir(path)
+
+    def posix_rename(self, oldpath: bytes, newpath: bytes) -> None:
+        if not self._server.replaces:
+            raise asyncssh.SFTPOpUnsupported("no such extension")
+        super().posix_rename(oldpath, newpath)
 
     async def read(self, file_obj: object, offset: int, size: int) -> bytes:
         if self._faults.slow_s:

@@ -182,11 +182,12 @@ async def test_a_file_that_grows_while_it_is_read_is_no_file(root: Path) -> None
                 await drained(document)
 
 
+@pytest.mark.parametrize("replaces", [True, False])
 @pytest.mark.parametrize("to", ["done", "below/deeper", "/elsewhere"])
-async def test_a_file_that_was_read_is_moved(root: Path, to: str) -> None:
+async def test_a_file_that_was_read_is_moved(root: Path, to: str, replaces: bool) -> None:
     put(root / "out" / "a b.csv", b"whole")
     target = root / "out" / to if not to.startswith("/") else root / to[1:]
-    with FtpServer(root, SECRET) as server:
+    with FtpServer(root, SECRET, replaces=replaces) as server:
         async with opened(**options(server, then="move", to=to)) as source:
             for content in (b"whole", b"the next one, of that name"):
                 put(root / "out" / "a b.csv", content)

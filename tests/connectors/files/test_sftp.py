@@ -200,12 +200,14 @@ async def test_a_file_that_changes_while_it_is_read_is_no_file(root: Path) -> No
             await drained(document)
 
 
+@pytest.mark.parametrize("replaces", [True, False])
 @pytest.mark.parametrize("to", ["done", "below/deeper", "/elsewhere"])
-async def test_a_file_that_was_read_is_moved(root: Path, to: str) -> None:
+async def test_a_file_that_was_read_is_moved(root: Path, to: str, replaces: bool) -> None:
     put(root / "out" / "a.csv", b"whole")
     target = root / "out" / to if not to.startswith("/") else root / to[1:]
     put(target / "a.csv", b"of the day before")
     async with SftpServer(root, SECRET) as server, opened(**options(server, then="move", to=to)) as source:
+        server.replaces = replaces
         await fetched(source)
     assert (target / "a.csv").read_bytes() == b"whole"
     assert not (root / "out" / "a.csv").exists()
