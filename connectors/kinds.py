@@ -19,8 +19,6 @@ def built_in() -> dict[str, Kind]:
     """Our own, by name."""
     return {
         "folder": local.KIND,
-    return {
-        "folder": local.KIND,
         "ftp": ftp.KIND,
         "graphql": graphql.KIND,
         "rest": rest.KIND,
@@ -28,16 +26,6 @@ def built_in() -> dict[str, Kind]:
         "soap": soap.KIND,
         "upload": upload.KIND,
         "webhook": webhook.KIND,
-    }
-        "graphql": graphql.KIND,
-        "rest": rest.KIND,
-        "sftp": sftp.KIND,
-        "soap": soap.KIND,
-<<<<<<< HEAD
-        "upload": upload.KIND,
-        "webhook": webhook.KIND,
-=======
->>>>>>> b29ea97 (Read folders of FTP servers, and give users servers with faults to try)
     }
 
 

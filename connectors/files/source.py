@@ -93,14 +93,17 @@ class FileSource:
         self._config = config
         self._folder = folder
         self._around = around
+        self._has_news = False
+        self._told: dict[str, str] = {}
 
     async def read(self, state: State) -> AsyncGenerator[Document, None]:
         """Each file that is new or another one, once it has settled."""
         read: dict[str, str] = dict(state.get(READ, {}))
         there = await self._list()
-        for entry in there:  # Kafka has it, but then something came between
+        for entry in there:
             if read.get(entry.name) == entry.print:
                 await self._done_with(entry)
+        self._has_news = False
         if all(read.get(entry.name) == entry.print for entry in there):
             return
         if self._config.settle_s:
@@ -118,11 +121,13 @@ class FileSource:
                 finally:
                     if not blocks.ag_running:  # else somebody still waits for a block, and is told by `close`
                         await blocks.aclose()
-                await self._done_with(entry)
+                self._has_news = self._config.then != "leave" and read != self._told  # once: it may have to stay
+        self._told = read
 
     async def news(self) -> None:
-        """As the folder tells."""
-        await self._folder.news()
+        """As the folder tells; and at once after a file that is to go."""
+        if not self._has_news:
+            await self._folder.news()
 
     async def close(self) -> None:
         """Let go of the folder."""
@@ -131,7 +136,11 @@ class FileSource:
     async def _list(self) -> list[Entry]:
         async with self._around.budget.request():
             entries = await self._folder.entries()
-        return [entry for entry in entries if fnmatch.fnmatchcase(entry.name, self._config.pattern)]
+        ours = [entry for entry in entries if fnmatch.fnmatchcase(entry.name, self._config.pattern)]
+        for entry in ours:
+            if not _is_unicode(entry.name):
+                raise Retriable(f"file {entry.name!a} has a name that is not UTF-8; rename it")
+        return ours
 
     def _document(self, entry: Entry, blocks: AsyncGenerator[bytes, None], after: State) -> Document:
         now_ms = self._around.clock.now_ms()
@@ -159,10 +168,18 @@ class FileSource:
             raise Retriable(f"file {entry.name} ends after {size} of {entry.size} bytes: it was cut; it is read again")
 
     async def _done_with(self, entry: Entry) -> None:
-        """Kafka has all of it."""
+        """Kafka has all of it: the state says so, and nothing else is a proof."""
         if self._around.is_trial:
             return
         if self._config.then == "delete":
             await self._folder.delete(entry.name)
         elif self._config.then == "move":
             await self._folder.move(entry.name, self._config.to)
+
+
+def _is_unicode(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -64,6 +64,12 @@ async def fetched(source: Source, state: State | None = None) -> tuple[dict[str,
     return found, state
 
 
+async def settled(source: Source) -> None:
+    """Read everything, and then have become of it what is wanted."""
+    _, state = await fetched(source)
+    assert await fetched(source, state) == ({}, state)
+
+
 async def drained(document: Document) -> bytes:
     """All of its bytes that were not read yet."""
     assert document.blocks is not None

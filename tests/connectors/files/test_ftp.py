@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from pydantic import ValidationError
 from structlog.testing import capture_logs
 
+from connectors.documents import State
 from connectors.files.ftp import FtpConfig
 from connectors.testing.ftp_server import HOST, FtpServer, self_signed
 from connectors.testing.transfer_faults import TransferFaults
@@ -27,6 +29,7 @@ from tests.connectors.files.fetching import (
     opened,
     put,
     rows,
+    settled,
 )
 from tests.connectors.running import SIMPLE, Running, repeats, units
 
@@ -53,11 +56,22 @@ def _no_secret_is_logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCapt
     assert WRONG not in caplog.text
 
 
+@pytest.fixture
+def _elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """This machine is in a time zone of its own."""
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
 def options(server: FtpServer, **more: Any) -> dict[str, Any]:
     where = {"kind": "ftp", "host": HOST, "port": server.port, "user": server.user, "path": "/out", "tls": "none"}
     return where | {"password": {"env": "ACME_PASSWORD"}} | more
 
 
+@pytest.mark.usefixtures("_elsewhere")
 @pytest.mark.parametrize("tls", ["none", "explicit", "implicit"])
 async def test_a_file_arrives_with_all_of_its_bytes_and_its_time(root: Path, certificate: Path, tls: Tls) -> None:
     content = noise(3_000_001)
@@ -191,7 +205,7 @@ async def test_a_file_that_was_read_is_moved(root: Path, to: str, replaces: bool
         async with opened(**options(server, then="move", to=to)) as source:
             for content in (b"whole", b"the next one, of that name"):
                 put(root / "out" / "a b.csv", content)
-                await fetched(source)
+                await settled(source)
                 assert (target / "a b.csv").read_bytes() == content
     assert not (root / "out" / "a b.csv").exists()
 
@@ -201,9 +215,12 @@ async def test_a_file_that_was_read_is_deleted_and_one_that_was_not_read_to_its_
     put(root / "out" / "b.txt", b"not ours")
     with FtpServer(root, SECRET) as server:
         async with opened(**options(server, then="delete", pattern="*.csv")) as source:
-            async for document in source.read({}):
+            state: State = {}
+            async for document in source.read(state):
                 assert document.blocks is not None
                 await anext(document.blocks)  # what is no CSV is read no further
+                state = document.after or {}
+            assert await fetched(source, state) == ({}, state)
     assert [file.name for file in (root / "out").iterdir()] == ["b.txt"]
 
 

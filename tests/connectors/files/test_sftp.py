@@ -28,6 +28,7 @@ from tests.connectors.files.fetching import (
     opened,
     put,
     rows,
+    settled,
 )
 from tests.connectors.running import SIMPLE, Running, repeats, units
 
@@ -154,6 +155,9 @@ async def test_a_server_that_is_silent_is_given_up(root: Path) -> None:
     faults = TransferFaults(slow_s=30.0)
     async with SftpServer(root, SECRET, faults=faults) as server, opened(**options(server, timeout_s=0.5)) as source:
         assert "does not answer (TimeoutError); is it up?" in await complaint(source)
+        faults.slow_s = 0.0
+        assert (await fetched(source))[0] == {"a.csv": noise(1_000)}
+        assert server.connections == 2
 
 
 async def test_a_cut_file_is_no_file(root: Path) -> None:
@@ -208,7 +212,7 @@ async def test_a_file_that_was_read_is_moved(root: Path, to: str, replaces: bool
     put(target / "a.csv", b"of the day before")
     async with SftpServer(root, SECRET) as server, opened(**options(server, then="move", to=to)) as source:
         server.replaces = replaces
-        await fetched(source)
+        await settled(source)
     assert (target / "a.csv").read_bytes() == b"whole"
     assert not (root / "out" / "a.csv").exists()
 
@@ -218,18 +222,8 @@ async def test_a_file_that_was_read_is_deleted(root: Path) -> None:
     put(root / "out" / "b.txt", b"not ours")
     deleting = {"then": "delete", "pattern": "*.csv"}
     async with SftpServer(root, SECRET) as server, opened(**options(server, **deleting)) as source:
-        await fetched(source)
+        await settled(source)
     assert [file.name for file in (root / "out").iterdir()] == ["b.txt"]
-
-
-async def test_what_was_read_and_could_not_be_deleted_is_deleted_later(root: Path) -> None:
-    put(root / "out" / "a.csv", b"whole")
-    async with SftpServer(root, SECRET) as server:
-        async with opened(**options(server)) as source:
-            _, state = await fetched(source)
-        async with opened(**options(server, then="delete")) as source:
-            assert await fetched(source, state) == ({}, state)
-    assert list((root / "out").iterdir()) == []
 
 
 @pytest.mark.parametrize(

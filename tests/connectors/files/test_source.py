@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import os
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,15 @@ import pytest
 
 from connectors.testing.transfer_faults import TransferFaults
 from stockweave.errors import Retriable
-from tests.connectors.files.fetching import drained, fetched, noise, opened, put
+from tests.connectors.files.fetching import complaint, drained, fetched, noise, opened, put
 
 
 def options(folder: Path, **more: Any) -> dict[str, Any]:
     return {"kind": "folder", "path": str(folder)} | more
+
+
+def names(folder: Path) -> list[str]:
+    return [file.name for file in folder.iterdir()]
 
 
 @pytest.mark.parametrize(
@@ -30,19 +36,42 @@ async def test_a_file_of_another_size_than_was_listed_is_no_file(tmp_path: Path,
             await drained(document)
 
 
+@pytest.mark.parametrize(("then", "left"), [("delete", []), ("move", ["read"]), ("leave", ["a.csv"])])
+async def test_a_file_goes_when_the_state_says_that_kafka_has_it_and_not_before(
+    tmp_path: Path, then: str, left: list[str]
+) -> None:
+    put(tmp_path / "a.csv", b"whole")
+    async with opened(**options(tmp_path, then=then)) as source:
+        found, state = await fetched(source)
+        if then != "leave":
+            await source.news()  # at once
+        assert (await fetched(source))[0] == found == {"a.csv": b"whole"}  # for who only tries it
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(source.news(), 0.1)  # but once
+        assert names(tmp_path) == ["a.csv"]
+        assert await fetched(source, state) == ({}, state)
+    assert names(tmp_path) == left
+
+
 async def test_what_was_read_and_could_not_be_moved_is_moved_later(tmp_path: Path) -> None:
     put(tmp_path / "a.csv", b"whole")
     async with opened(**options(tmp_path, then="move")) as source:
+        _, state = await fetched(source)
         (tmp_path / "read").write_text("in the way")
-        async with aclosing(source.read({})) as documents:
-            document = await anext(documents)
-            await drained(document)
-            with pytest.raises(Retriable, match="cannot be moved"):
-                await anext(documents)
+        with pytest.raises(Retriable, match="cannot be moved"):
+            await fetched(source, state)
         (tmp_path / "read").unlink()
-        found, _ = await fetched(source, document.after)
-    assert found == {}
+        assert await fetched(source, state) == ({}, state)
     assert (tmp_path / "read" / "a.csv").read_bytes() == b"whole"
+
+
+async def test_a_name_that_the_state_cannot_hold_is_told(tmp_path: Path) -> None:
+    put(tmp_path / "a.csv", b"whole")
+    put(tmp_path / os.fsdecode(b"b\xe4.csv"), b"whole")
+    async with opened(**options(tmp_path)) as source:
+        assert await complaint(source) == "file 'b\\udce4.csv' has a name that is not UTF-8; rename it"
+    async with opened(**options(tmp_path, pattern="a*")) as source:
+        assert (await fetched(source))[0] == {"a.csv": b"whole"}
 
 
 async def test_a_file_that_is_read_no_further_holds_up_no_other(tmp_path: Path) -> None:
