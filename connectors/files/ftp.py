@@ -122,7 +122,7 @@ class FtpFolder:
     async def delete(self, name: str) -> None:
         """For good."""
         async with self._telling(f"the file {name} in {self._config.path}") as client:
-            await client.command(f"DELE {name}", ("2xx", "550"))  # 550: it is not there
+            await client.command(f"DELE {name}", "2xx")
 
     async def news(self) -> None:
         """Nobody tells."""

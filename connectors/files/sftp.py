@@ -26,6 +26,7 @@ from connectors.files.source import Entry, FilesConfig, FileSource
 from stockweave.errors import Retriable
 
 BLOCK_BYTES = 240 << 10  # the common servers answer no more in one message; some tell that they answer less
+BLOCK_BYTES_MIN = 32 << 10  # every server answers that much
 AHEAD_BYTES = 4 << 20  # asked for before the first of them are here: at most so many are in memory
 AHEAD = 128  # requests
 ALIVE_S = 15.0  # so often a silent connection is asked whether it still is one
@@ -111,7 +112,7 @@ class SftpFolder:
             async with asyncio.timeout(self._config.timeout_s):
                 file = await client.open(self._path_of(name), "rb", block_size=0)
                 before = await file.stat()
-            at_once = min(BLOCK_BYTES, client.limits.max_read_len or BLOCK_BYTES)
+            at_once = min(BLOCK_BYTES, max(BLOCK_BYTES_MIN, client.limits.max_read_len))
             async for block in self._in_order(file, before.size or 0, at_once):
                 yield block
             async with asyncio.timeout(self._config.timeout_s):

@@ -25,6 +25,7 @@ from pyftpdlib.servers import FTPServer  # type: ignore[import-untyped]
 from connectors.testing.transfer_faults import TransferFaults
 
 HOST = "127.0.0.1"
+READS, CHANGES = "elr", "adfmwMT"
 TURN_S = 0.05  # so long it may take until the thread hears that it is to stop
 HANDSHAKE_S = 5.0
 
@@ -41,6 +42,7 @@ class FtpServer:
         user: its name.
         lacks: commands that it does not know.
         replaces: whether a file that is renamed replaces one of that name.
+        may_change: whether the user may do more than read.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class FtpServer:
         lacks: tuple[str, ...] = (),
         *,
         replaces: bool = True,
+        may_change: bool = True,
     ) -> None:
         self.user = user
         self.faults = faults or TransferFaults()
@@ -61,7 +64,7 @@ class FtpServer:
         self.users: list[str] = []
         """Who said a name, right or wrong."""
         logins = _Logins(self.faults)
-        logins.add_user(user, password, str(root), perm="elradfmwMT")
+        logins.add_user(user, password, str(root), perm=READS + CHANGES if may_change else READS)
         context = None
         if certificate is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

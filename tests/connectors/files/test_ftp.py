@@ -224,6 +224,16 @@ async def test_a_file_that_was_read_is_deleted_and_one_that_was_not_read_to_its_
     assert [file.name for file in (root / "out").iterdir()] == ["b.txt"]
 
 
+@pytest.mark.parametrize("then", ["delete", "move"])
+async def test_a_right_that_is_missing_is_told(root: Path, then: str) -> None:
+    put(root / "out" / "a.csv", b"whole")
+    with FtpServer(root, SECRET, may_change=False) as server:
+        async with opened(**options(server, then=then)) as source:
+            _, state = await fetched(source)
+            with pytest.raises(Retriable, match=r"\(550\): it is not there, or stockweave has no right to it; mend"):
+                await fetched(source, state)
+
+
 def test_the_configuration_shows_no_secret_and_takes_no_second_line() -> None:
     given = {"kind": "ftp", "host": "acme.example", "user": "stockweave", "password": {"env": "ACME_PASSWORD"}}
     config = FtpConfig.model_validate(given)

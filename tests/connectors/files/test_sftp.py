@@ -122,6 +122,19 @@ async def test_a_known_host_is_spoken_to_and_no_other(root: Path, tmp_path: Path
             assert "shows a host key that is not host_key" in await complaint(source)
 
 
+async def test_nothing_of_the_user_who_runs_this_is_used(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    put(tmp_path / ".ssh" / "config", b"Host *\n  ProxyCommand false\n")
+    put(tmp_path / ".ssh" / "id_ed25519", key.export_private_key())
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("ACME_PASSWORD", WRONG)
+    async with SftpServer(root, SECRET, key.convert_to_public()) as server:
+        async with opened(**options(server)) as source:
+            assert "refuses stockweave; mend user or password" in await complaint(source)
+
+
 async def test_a_missing_folder_and_a_forbidden_one_are_told(root: Path) -> None:
     async with SftpServer(root, SECRET) as server:
         async with opened(**options(server, path="/none")) as source:
