@@ -130,9 +130,8 @@ async def test_nothing_of_the_user_who_runs_this_is_used(
     put(tmp_path / ".ssh" / "id_ed25519", key.export_private_key())
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("ACME_PASSWORD", WRONG)
-    async with SftpServer(root, SECRET, key.convert_to_public()) as server:
-        async with opened(**options(server)) as source:
-            assert "refuses stockweave; mend user or password" in await complaint(source)
+    async with SftpServer(root, SECRET, key.convert_to_public()) as server, opened(**options(server)) as source:
+        assert "refuses stockweave; mend user or password" in await complaint(source)
 
 
 async def test_a_missing_folder_and_a_forbidden_one_are_told(root: Path) -> None:
@@ -222,7 +221,8 @@ async def test_a_file_that_changes_while_it_is_read_is_no_file(root: Path) -> No
 async def test_a_file_that_was_read_is_moved(root: Path, to: str, replaces: bool) -> None:
     put(root / "out" / "a.csv", b"whole")
     target = root / "out" / to if not to.startswith("/") else root / to[1:]
-    put(target / "a.csv", b"of the day before")
+    if not replaces:
+        put(target / "a.csv", b"of the day before")
     async with SftpServer(root, SECRET) as server, opened(**options(server, then="move", to=to)) as source:
         server.replaces = replaces
         await settled(source)

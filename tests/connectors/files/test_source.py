@@ -44,7 +44,7 @@ async def test_a_file_goes_when_the_state_says_that_kafka_has_it_and_not_before(
     async with opened(**options(tmp_path, then=then)) as source:
         found, state = await fetched(source)
         if then != "leave":
-            await source.news()  # at once
+            await asyncio.wait_for(source.news(), 10.0)  # at once
         assert (await fetched(source))[0] == found == {"a.csv": b"whole"}  # for who only tries it
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(source.news(), 0.1)  # but once
