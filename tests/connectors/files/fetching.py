@@ -14,6 +14,7 @@ import pytest
 from connectors.budget import Budget, Limits
 from connectors.documents import Document, Source, State, Surroundings
 from connectors.kinds import kinds
+from connectors.testing.transfer_faults import TransferFaults
 from stockweave.errors import Retriable
 from stockweave.world import SystemClock
 
@@ -68,6 +69,13 @@ async def settled(source: Source) -> None:
     """Read everything, and then have become of it what is wanted."""
     _, state = await fetched(source)
     assert await fetched(source, state) == ({}, state)
+
+
+async def fetched_at_last(source: Source, faults: TransferFaults) -> dict[str, bytes]:
+    """What it reads when no more faults are left; it complains of each until then."""
+    while faults.are_left:
+        await complaint(source)
+    return (await fetched(source))[0]
 
 
 async def drained(document: Document) -> bytes:

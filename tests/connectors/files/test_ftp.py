@@ -25,6 +25,7 @@ from tests.connectors.files.fetching import (
     complaint,
     drained,
     fetched,
+    fetched_at_last,
     noise,
     opened,
     put,
@@ -184,6 +185,16 @@ async def test_a_cut_file_is_no_file(root: Path, certificate: Path, tls: Tls, sa
     if says_whole:
         sizes = ["ends after 0 of 2000000 bytes", "ends after 1999999 of 2000000 bytes"]
         assert [size in why for size, why in zip(sizes, said, strict=True)] == [True, True], said
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_whatever_is_cut_the_whole_file_comes_in_the_end(root: Path, seed: int) -> None:
+    content = noise(1_500_000)
+    put(root / "out" / "a.csv", content)
+    faults = TransferFaults.seeded(seed, len(content))
+    with FtpServer(root, SECRET, faults=faults) as server:
+        async with opened(**options(server)) as source:
+            assert await fetched_at_last(source, faults) == {"a.csv": content}
 
 
 async def test_a_file_that_grows_while_it_is_read_is_no_file(root: Path) -> None:

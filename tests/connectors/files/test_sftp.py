@@ -24,6 +24,7 @@ from tests.connectors.files.fetching import (
     complaint,
     drained,
     fetched,
+    fetched_at_last,
     noise,
     opened,
     put,
@@ -182,6 +183,15 @@ async def test_a_cut_file_is_no_file(root: Path) -> None:
             assert "is it up?" in await complaint(source)
         assert (await fetched(source))[0] == {"a.csv": content}
         assert not faults.are_left
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_whatever_is_cut_the_whole_file_comes_in_the_end(root: Path, seed: int) -> None:
+    content = noise(1_500_000)
+    put(root / "out" / "a.csv", content)
+    faults = TransferFaults.seeded(seed, len(content))
+    async with SftpServer(root, SECRET, faults=faults) as server, opened(**options(server)) as source:
+        assert await fetched_at_last(source, faults) == {"a.csv": content}
 
 
 @pytest.mark.parametrize(
