@@ -6,7 +6,7 @@ brings them to Kafka. Implemented by the kinds, used by `runner`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -34,7 +34,7 @@ class Document:
     origin: str
     observed_at: int
     received_at: int
-    blocks: AsyncIterator[bytes] | None
+    blocks: AsyncGenerator[bytes, None] | None
     after: State | None
     rows: int = 0
 

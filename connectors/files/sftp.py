@@ -124,7 +124,7 @@ class SftpFolder:
                 " folder when it is whole"
             )
 
-    async def _in_order(self, file: asyncssh.SFTPClientFile, size: int, at_once: int) -> AsyncIterator[bytes]:
+    async def _in_order(self, file: asyncssh.SFTPClientFile, size: int, at_once: int) -> AsyncGenerator[bytes, None]:
         """Block after block, `at_once` bytes each, until the first that is shorter than it should be."""
         asked: deque[tuple[int, asyncio.Task[bytes]]] = deque()
         offset = 0

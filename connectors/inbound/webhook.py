@@ -6,7 +6,7 @@ known, and after a start they are read again. Its state is the offset from which
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from hashlib import blake2b
 from typing import Annotated, Literal
 
@@ -139,7 +139,7 @@ def origin(received: Received) -> str:
     return blake2b(named.encode(), digest_size=20).hexdigest()
 
 
-async def _once(body: bytes) -> AsyncIterator[bytes]:
+async def _once(body: bytes) -> AsyncGenerator[bytes, None]:
     yield body
 
 

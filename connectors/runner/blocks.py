@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, asynccontextmanager
 from typing import TypeVar
 
 import structlog
@@ -21,55 +21,54 @@ T = TypeVar("T")
 class Blocks:
     """Iterated over in a thread, closed on the loop. `head`: how the bytes begin."""
 
-    def __init__(self, blocks: AsyncIterator[bytes]) -> None:
+    def __init__(self, blocks: AsyncGenerator[bytes, None]) -> None:
         self._blocks = guarded(blocks)
         self._loop = asyncio.get_running_loop()
-        self._waited_for: Future[bytes | None] | None = None
-        self._is_closed = False
+        self._reading: asyncio.Task[bytes | None] | None = None
         self.head = bytearray()
 
     def __iter__(self) -> Iterator[bytes]:
-        while True:
-            self._waited_for = asyncio.run_coroutine_threadsafe(self._next(), self._loop)
-            if self._is_closed:
-                self._waited_for.cancel()
-            block = self._waited_for.result()
-            if block is None:
-                return
+        while (block := asyncio.run_coroutine_threadsafe(self._next(), self._loop).result()) is not None:
             if len(self.head) <= BYTES_MAX:
                 self.head += block
             yield block
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Let a thread that waits for the supplier go: nobody wants the rest."""
-        self._is_closed = True
-        if self._waited_for is not None:
-            self._waited_for.cancel()
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.wait([self._reading])
+        await self._blocks.aclose()
 
     async def _next(self) -> bytes | None:
-        return await anext(self._blocks, None)
+        self._reading = asyncio.current_task()
+        try:
+            return await anext(self._blocks, None)
+        finally:
+            self._reading = None
 
 
-@contextmanager
-def reading(blocks: Blocks) -> Iterator[ThreadPoolExecutor]:
+@asynccontextmanager
+async def reading(blocks: Blocks) -> AsyncGenerator[ThreadPoolExecutor, None]:
     """A thread that reads them: of its own, for it waits for a supplier, which is no other's matter."""
     thread = ThreadPoolExecutor(1, "intake")
     try:
         yield thread
     finally:
-        blocks.close()
+        await blocks.close()
         thread.shutdown(wait=False)
 
 
-async def guarded(items: AsyncIterator[T]) -> AsyncGenerator[T, None]:
+async def guarded(items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
     """What a kind gives. A kind may be anybody's code: what it does not expect is its feed's failure alone.
 
     Raises:
         Retriable: it broke; the log says how.
     """
     try:
-        async for item in items:
-            yield item
+        async with aclosing(items):
+            async for item in items:
+                yield item
     except StockweaveError:
         raise
     except Exception as error:

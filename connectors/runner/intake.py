@@ -106,7 +106,7 @@ class Intake:
         pieces = self._pieces(document, blocks, done)
         sent: tuple[Piece, list[Parcel]] | None = None
         try:
-            with reading(blocks) as thread:
+            async with reading(blocks) as thread:
                 while (piece := await loop.run_in_executor(thread, next, pieces, None)) is not None:
                     if not is_wanted():
                         raise Stopped
@@ -141,7 +141,7 @@ class Intake:
                 document.rows += len(rows.numbers) + len(rows.broken)
 
         try:
-            with reading(blocks) as thread:
+            async with reading(blocks) as thread:
                 await loop.run_in_executor(thread, read_all)
         except Rejected as why:
             await self._refuse(document, blocks, why)

@@ -11,7 +11,7 @@ import contextlib
 import io
 import tempfile
 import zlib
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -55,7 +55,7 @@ class Spooled:
         """Let go of its bytes."""
         self.file.close()
 
-    async def _blocks(self) -> AsyncIterator[bytes]:
+    async def _blocks(self) -> AsyncGenerator[bytes, None]:
         self.file.seek(0)
         while block := self.file.read(BLOCK_BYTES):
             yield block

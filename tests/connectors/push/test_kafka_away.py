@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ async def test_a_batch_that_loses_kafka_midway_leaves_no_line_in_doubt_without_s
     kafka = broker_factory().start()
     deployment, settings = deployed(kafka.bootstrap_servers, tmp_path, publish_timeout_ms=2_000)
 
-    async def lines() -> AsyncIterator[bytes]:
+    async def lines() -> AsyncGenerator[bytes, None]:
         for number in range(1, 1_000_000):
             if number == 20_000 and kafka.pid is not None:
                 os.kill(kafka.pid, signal.SIGSTOP)  # so that some lines are surely on their way when it dies
@@ -88,7 +88,7 @@ async def test_a_batch_outlasts_a_kafka_that_is_soon_back(
     kafka = broker_factory().start()
     deployment, settings = deployed(kafka.bootstrap_servers, tmp_path, publish_timeout_ms=60_000)
 
-    async def lines() -> AsyncIterator[bytes]:
+    async def lines() -> AsyncGenerator[bytes, None]:
         for number in range(1, 10_001):
             if number == 5_000:
                 await asyncio.sleep(0.1)
@@ -109,7 +109,7 @@ async def test_a_batch_that_is_being_read_at_a_stop_is_accounted_for(broker: Emb
     deployment, settings = deployed(broker.bootstrap_servers, tmp_path)
     begun = asyncio.Event()
 
-    async def lines() -> AsyncIterator[bytes]:
+    async def lines() -> AsyncGenerator[bytes, None]:
         yield b"".join(line(number) + b"\n" for number in range(1, 101))
         begun.set()
         await asyncio.sleep(60)
@@ -127,7 +127,7 @@ async def test_a_batch_that_is_being_read_at_a_stop_is_accounted_for(broker: Emb
         assert "stopping" in account["detail"]
 
 
-async def _post(push: Service, lines: AsyncIterator[bytes]) -> ClientResponse:
+async def _post(push: Service, lines: AsyncGenerator[bytes, None]) -> ClientResponse:
     return await push.client.post(URL, data=lines, headers=NDJSON)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ async def test_memory_does_not_grow_with_the_length_of_a_batch(broker: EmbeddedK
 async def _measure(push: Service) -> None:
     sent_bytes = 0
 
-    async def stream(count: int) -> AsyncIterator[bytes]:
+    async def stream(count: int) -> AsyncGenerator[bytes, None]:
         nonlocal sent_bytes
         for first in range(0, count, 1_000):
             part = b"".join(

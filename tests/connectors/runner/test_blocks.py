@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,7 +32,7 @@ class OddSource:
             raise ZeroDivisionError
         yield Document("odd", 1_790_000_000_000, 1_790_000_000_000, self._blocks(), {"done": True})
 
-    async def _blocks(self) -> AsyncIterator[bytes]:
+    async def _blocks(self) -> AsyncGenerator[bytes, None]:
         yield b"code,stock\n"
         if self._how == "breaks within":
             raise KeyError("secret")
