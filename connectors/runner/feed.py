@@ -29,6 +29,8 @@ from stockweave.world import Clock
 
 log = structlog.get_logger(__name__)
 
+PASSED_MAX = 100  # of snapshots that waited; older ones would be looked at again
+
 
 class FeedRun:
     """One feed.
@@ -148,9 +150,9 @@ class FeedRun:
     async def _is_settled(self, document: Document) -> bool:
         """Whether a file is a snapshot that is held back, and waits or is dropped."""
         held, order = self._progress.held, self._keeper.kept.order
-        if held is None or held.origin != document.origin:
+        if held is None or document.origin not in (held.origin, *held.passed):
             return False
-        if order is None or order.origin != held.origin:
+        if order is None or order.origin != held.origin or document.origin in held.passed:
             return True
         if order.do == "drop":
             await self._keep(Progress(feed=self.feed.whole_name, state=document.after or {}))
@@ -160,9 +162,10 @@ class FeedRun:
         name, first = self.feed.whole_name, group.spooled[0].document
         compared = await asyncio.to_thread(Comparison, snapshot, self._keeper.kept.offers, group.offers)
         verdict = compared.verdict
-        if verdict.why is not None and not self._is_released():
+        if verdict.why is not None and not self._is_released(first):
             held = Held(
                 origin=first.origin,
+                passed=self._passed(),
                 why=verdict.why,
                 known=verdict.known,
                 missing=verdict.missing,
@@ -182,10 +185,19 @@ class FeedRun:
         state = next((s.document.after for s in group.spooled if s.document.after is not None), self._progress.state)
         await self._keep(Progress(feed=name, state=state))
 
-    def _is_released(self) -> bool:
+    def _passed(self) -> list[str]:
+        """The files that waited until another one came that has to wait."""
+        held = self._progress.held
+        if held is None or not self.feed.config.source.is_document_whole:
+            return []
+        return [*held.passed, held.origin][-PASSED_MAX:]
+
+    def _is_released(self, first: Document) -> bool:
         """Whether a person has let go of what is held back; of polls, the next one is meant."""
         held, order = self._progress.held, self._keeper.kept.order
-        return held is not None and order is not None and order.origin == held.origin and order.do == "release"
+        if held is None or order is None or order.origin != held.origin or order.do != "release":
+            return False
+        return first.origin == held.origin or not self.feed.config.source.is_document_whole
 
     async def _on_done(self, document: Document, rows: int) -> None:
         await self._keep(msgspec.structs.replace(self._progress, origin=document.origin, rows=rows))

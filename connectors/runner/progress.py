@@ -26,9 +26,13 @@ OFFERS, ORDER = "#offers/", "#order"
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
-    """A snapshot that waits for a person. `known`, `missing`, `changed`: offers before it, not in it, other in it."""
+    """A snapshot that waits for a person. `known`, `missing`, `changed`: offers before it, not in it, other in it.
+
+    `passed`: earlier ones that waited when this one came; they are passed over.
+    """
 
     origin: str
+    passed: list[str] = []
     why: str
     known: int
     missing: int

@@ -16,7 +16,7 @@ from stockweave.settings import Settings
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = ("worker", "api")
+OURS = ("worker", "api", "connectors")
 SPEC = jsonschema.Draft202012Validator(json.loads((Path(__file__).parent / "compose-spec.json").read_text()))
 
 WORKERS_NEED = (
@@ -53,7 +53,7 @@ def test_the_brokers_settings_are_those_of_the_embedded_one() -> None:
 
 def test_every_port_is_published_on_loopback_alone() -> None:
     published = [port for service in SERVICES.values() for port in service.get("ports", ())]
-    assert len(published) == 2
+    assert len(published) == 3
     assert all(port.startswith("127.0.0.1:") for port in published)
 
 
@@ -67,7 +67,7 @@ def test_every_service_has_a_health_check_and_comes_back(name: str) -> None:
 def test_our_services_wait_for_a_healthy_kafka_and_run_with_few_rights(name: str) -> None:
     service = SERVICES[name]
     assert service["depends_on"] == {"kafka": {"condition": "service_healthy"}}
-    assert service["command"] == [name]
+    assert service["command"][0] == name
     assert service["read_only"]
     assert service["cap_drop"] == ["ALL"]
 
@@ -85,10 +85,12 @@ def test_every_setting_exists_and_names_the_inner_door_of_kafka(name: str) -> No
 
 def test_a_health_check_asks_the_port_that_is_set() -> None:
     assert f":{SERVICES['worker']['environment']['STOCKWEAVE_METRICS_PORT']}/metrics" in str(SERVICES["worker"])
+    assert f":{SERVICES['connectors']['environment']['STOCKWEAVE_METRICS_PORT']}/metrics" in str(SERVICES["connectors"])
     assert f":{SERVICES['api']['environment']['STOCKWEAVE_API_PORT']}/readyz" in str(SERVICES["api"])
 
 
 def test_what_must_last_lies_in_named_volumes() -> None:
-    named = {volume.partition(":")[0] for service in SERVICES.values() for volume in service.get("volumes", ())}
-    assert named == set(COMPOSE["volumes"]) == {"kafka-data", "api-data"}
+    volumes = {volume.partition(":")[0] for service in SERVICES.values() for volume in service.get("volumes", ())}
+    named = {volume for volume in volumes if not volume.startswith(".")}
+    assert named == set(COMPOSE["volumes"]) == {"kafka-data", "api-data", "connectors-data"}
     assert "volumes" not in SERVICES["worker"], "replicas of the worker must not share a folder"

@@ -119,6 +119,28 @@ async def test_a_snapshot_that_is_dropped_changes_nothing_and_a_later_one_is_tak
     assert {number for _, number in last(updates).values()} == {5, 0}
 
 
+async def test_of_several_that_have_to_wait_the_newest_does_and_what_is_released_is_that_one(
+    running: Running, tmp_path: Path
+) -> None:
+    put(tmp_path, 1, **many(40))
+    running.configure("acme", stock=snapshots(tmp_path / "in"))
+    async with running:
+        await running.until_updates(40)
+        put(tmp_path, 2, **many(10))
+        await running.until(lambda: running.held() is not None)
+        older = (running.held() or {})["origin"]
+        put(tmp_path, 3, **many(5))
+        await running.until(lambda: (running.held() or {})["origin"] != older)
+        put(tmp_path, 4, **many(4))  # one more, so that all were looked at since
+        await running.until(lambda: (running.held() or {})["missing"] == 36)
+        assert (running.held() or {})["passed"][0] == older
+        order(running, "release")
+        updates = await running.until_updates(80)
+        await running.until(lambda: running.held() is None)
+    assert sum(kind == "COUNT" for kind, _ in last(updates).values()) == 4
+    assert len(updates) == 80, "those that were passed over are not taken"
+
+
 async def test_a_snapshot_that_is_held_back_is_superseded_by_one_that_is_plausible(
     running: Running, tmp_path: Path
 ) -> None:
