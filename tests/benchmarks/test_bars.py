@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import zlib
 
-from benchmarks import recover, scale
+from benchmarks import feeds, recover, scale
 from benchmarks.profile import EPOCH_MS, Profile, mix, sku_name, skus_of
 from benchmarks.row_fill import SOURCES, row
 from inventory.stock import Limits, apply
@@ -22,6 +22,11 @@ def test_each_recovery_over_its_bar_is_named_up_to_the_rows_that_bars_are_for() 
 def test_rows_and_memory_over_their_bars_are_named() -> None:
     assert scale.over_bars({"row_bytes": 599.0, "peak_mb": 1_073.0}) == []
     assert scale.over_bars({"row_bytes": 600.0, "peak_mb": 1_074.0}) == ["600 bytes a row", "1,074 MB"]
+
+
+def test_a_feed_that_is_slow_or_large_or_loses_a_row_is_named() -> None:
+    assert feeds.missed(100_000, 399.9, 0) == ""
+    assert feeds.missed(99_999, 400, 1) == "99,999 rows/s; 400 MiB; 1 rows lost"
 
 
 def test_a_written_row_has_five_sources_that_add_up_each_with_deltas_after_its_count() -> None:
