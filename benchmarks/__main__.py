@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import feeds, ingest, latency, pictures, recover, replay, reserve, scale
+from benchmarks import feeds, ingest, latency, pictures, recover, replay, reserve, scale, suppliers
 from stockweave.errors import StockweaveError
 
 COMMANDS = {
@@ -16,6 +16,7 @@ COMMANDS = {
     "replay": replay.main,
     "reserve": reserve.main,
     "scale": scale.main,
+    "suppliers": suppliers.main,
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import zlib
 
-from benchmarks import feeds, recover, scale
+from benchmarks import feeds, recover, scale, suppliers
 from benchmarks.profile import EPOCH_MS, Profile, mix, sku_name, skus_of
 from benchmarks.row_fill import SOURCES, row
 from inventory.stock import Limits, apply
@@ -27,6 +27,10 @@ def test_rows_and_memory_over_their_bars_are_named() -> None:
 def test_a_feed_that_is_slow_or_large_or_loses_a_row_is_named() -> None:
     assert feeds.missed(100_000, 399.9, 0) == ""
     assert feeds.missed(99_999, 400, 1) == "99,999 rows/s; 400 MiB; 1 rows lost"
+
+
+def test_a_poll_is_late_by_what_is_over_its_rhythm_and_those_that_fail_do_not_count() -> None:
+    assert suppliers.delays({1: [0.0, 2.5, 4.0], 10: [0.0, 60.0], 2: [7.0]}, 2.0) == [0.5, 0.0]
 
 
 def test_a_written_row_has_five_sources_that_add_up_each_with_deltas_after_its_count() -> None:
