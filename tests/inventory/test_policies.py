@@ -280,3 +280,20 @@ def test_a_policy_of_a_sku_holds_whether_or_not_others_were_asked_for_before(
     for sku in ("other", SKU, "another"):
         availability(StockRow(sku, 1, 0, NOW, sources), asked.rules(sku), NOW)
     assert answer(of, asked) == answer(of, fresh)
+
+
+def test_of_changes_that_are_heard_the_later_ones_hold_and_the_rest_stays() -> None:
+    before = policies(default={"safety_units": 1}, channel__web={"safety_units": 2})
+    assert before.heard([]) is before
+    assert before.heard([(1, Policy("default", 9, safety_units=9))]) is before, "it is known already"
+    after = before.heard(
+        [
+            (1, Policy("channel:web", 9, safety_units=9)),
+            (3, Policy("default", 2, safety_units=3)),
+            (4, Policy("sku:s", 1, safety_units=4)),
+        ]
+    )
+    assert (after.revision, before.revision) == (4, 1)
+    assert {scope: policy.safety_units for scope, policy in after.by_scope.items()} == {
+        "default": 3, "channel:web": 2, "sku:s": 4,
+    }  # fmt: skip
