@@ -64,11 +64,13 @@ class SourceConfig(BaseModel):
     """What the configuration says of a source; each kind has its own.
 
     `is_content_named`: whether a document that is read again has the same origin, and so its rows the same ids.
+    `is_one_by_one`: whether statements come each by itself, and so with a time of its own.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     is_content_named: ClassVar[bool] = False
+    is_one_by_one: ClassVar[bool] = False
 
     kind: str
 

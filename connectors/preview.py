@@ -122,7 +122,7 @@ def _show(tried: Tried, console: Console) -> None:
     for update in tried.updates:
         table.add_row(*(str(update[name]) for name in SHOWN))
     console.print(table)
-    for number, original, why in tried.faults:
+    for number, original, why in sorted(tried.faults):
         console.print(f"row {number}: {why}\n    {original[:200].decode(errors='replace')}", markup=False)
     if not tried.updates and not tried.faults:
         console.print("it has no rows")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -130,13 +131,14 @@ def dlq_retry(
     ] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Send letters the same way again, after what was wrong is mended; what counted already counts once."""
+    """Send letters the same way again, after what was wrong is mended; exit code 65 if any is left."""
     from stockweave.dlq.command import retry_all
     from stockweave.dlq.letters import Wanted
 
     settings = settings_of(data_dir=data_dir)
     configure_logs("dlq", level=logging.WARNING)
-    retry_all(settings, Wanted(frozenset(ids or ()), feed, reason, key), suppliers or settings.suppliers)
+    if not retry_all(settings, Wanted(frozenset(ids or ()), feed, reason, key), suppliers or settings.suppliers):
+        raise typer.Exit(os.EX_DATAERR)
 
 
 @dlq_app.command("drop")

@@ -49,7 +49,9 @@ def load(folder: Path, kinds: Mapping[str, Kind]) -> Loaded:
     faults: list[str] = []
     model = model_of(kinds)
     files = [folder] if folder.is_file() else sorted(file for each in PATTERNS for file in folder.glob(each))
-    if not files:
+    if not folder.exists():
+        faults.append(f"{folder}: there is no such folder; create it, or mend its path")
+    elif not files:
         faults.append(f"{folder}: there is no YAML file in it; write one for each supplier")
     for file in files:
         try:

@@ -46,7 +46,7 @@ class HoldBack(BaseModel):
     """When a snapshot waits for a person, of the offers that the one before had.
 
     `missing_percent`: more are gone, or fell to zero. `changed_percent`: more are gone, or other numbers. `at_least`:
-    with fewer offers than that no snapshot is held back.
+    with fewer offers than that no snapshot is held back, but one that offers nothing.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -93,6 +93,12 @@ class FeedConfig(BaseModel):
             )
         if self.snapshot is not None and kind.constant == DELTA:
             raise PydanticCustomError("snapshot", "snapshot: changes say nothing of what is missing; leave it out")
+        if may_be_delta and self.mapping.observed_at is None and not self.source.is_one_by_one:
+            raise PydanticCustomError(
+                "observed_at",
+                "mapping.observed_at: changes of one SKU that all have one time are too many to be told apart; "
+                "name the path of each one's own",
+            )
         if may_be_delta and self.mapping.update_id is None and not self.source.is_content_named:
             raise PydanticCustomError(
                 "update_id",
@@ -115,6 +121,10 @@ class SupplierConfig(BaseModel):
     def _is_id(cls, given: str) -> str:
         if problem := id_problem(given):
             raise PydanticCustomError("id", "{problem}", {"problem": problem})
+        if "/" in given:
+            raise PydanticCustomError(
+                "id", "contains a slash, which stands between a supplier and its feed; leave it out"
+            )
         return given
 
 

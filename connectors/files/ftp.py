@@ -13,7 +13,7 @@ import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import aioftp
 from pydantic import Field, StringConstraints
@@ -53,6 +53,8 @@ class FtpConfig(FilesConfig):
 
 class FtpFolder:
     """The folder `path` of the server."""
+
+    is_remote: ClassVar[bool] = True
 
     def __init__(self, config: FtpConfig) -> None:
         self._config = config

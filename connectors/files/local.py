@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from watchfiles import awatch
 
@@ -24,6 +24,8 @@ class FolderConfig(FilesConfig):
 
 class LocalFolder:
     """The folder `path`."""
+
+    is_remote: ClassVar[bool] = False
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import asyncssh
 from asyncssh.constants import FILEXFER_TYPE_REGULAR, FILEXFER_TYPE_SYMLINK
@@ -78,6 +78,8 @@ class SftpConfig(FilesConfig):
 
 class SftpFolder:
     """The folder `path` of the server."""
+
+    is_remote: ClassVar[bool] = True
 
     def __init__(self, config: SftpConfig) -> None:
         self._config = config

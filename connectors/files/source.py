@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import fnmatch
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from types import AsyncGeneratorType
 from typing import Annotated, ClassVar, Literal, NamedTuple, Protocol, cast
 
@@ -37,7 +37,12 @@ class Entry(NamedTuple):
 
 
 class Folder(Protocol):
-    """A way to a folder; its calls raise Retriable when it cannot be reached."""
+    """A way to a folder; its calls raise Retriable when it cannot be reached.
+
+    `is_remote`: it is the supplier's, who may want to be asked seldom.
+    """
+
+    is_remote: ClassVar[bool]
 
     async def entries(self) -> list[Entry]:
         """The files that are there."""
@@ -133,8 +138,12 @@ class FileSource:
         """Let go of the folder."""
         await self._folder.close()
 
+    def _request(self) -> AbstractAsyncContextManager[None]:
+        """Around what is asked of a supplier."""
+        return self._around.budget.request() if self._folder.is_remote else nullcontext()
+
     async def _list(self) -> list[Entry]:
-        async with self._around.budget.request():
+        async with self._request():
             entries = await self._folder.entries()
         ours = [entry for entry in entries if fnmatch.fnmatchcase(entry.name, self._config.pattern)]
         for entry in ours:
@@ -155,7 +164,7 @@ class FileSource:
     async def _blocks(self, entry: Entry) -> AsyncGenerator[bytes, None]:
         """All of its bytes; raises Retriable if there are others than were listed."""
         size = 0
-        async with self._around.budget.request(), aclosing(self._folder.blocks(entry.name)) as blocks:
+        async with self._request(), aclosing(self._folder.blocks(entry.name)) as blocks:
             async for block in blocks:
                 size += len(block)
                 if size > entry.size:

@@ -80,6 +80,8 @@ def read(blocks: Iterable[bytes], config: DelimitedConfig, paths: Sequence[str])
             rows = _rows(rest, config, names, paths, number)
             number += len(rows.numbers) + len(rows.broken)
             yield rows._replace(head=head)
+    if config.header and not names:
+        raise Rejected("empty", "it is empty: not even the header is there; fetch it again, or set header: false")
 
 
 def check_columns(names: Sequence[str], paths: Sequence[str]) -> None:
@@ -94,13 +96,15 @@ def check_columns(names: Sequence[str], paths: Sequence[str]) -> None:
 def _as_utf8(blocks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
     """The same in UTF-8, with line feeds alone, and without the mark that may stand before it."""
     decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(encoding)(), translate=True)
-    is_first = True
+    is_first, before = True, 0
     for block in chain(filter(None, blocks), (b"",)):
         try:
             text = decoder.decode(block, final=not block)
         except UnicodeDecodeError as error:
-            detail = f"byte {error.object[error.start]:#04x} is not {encoding}; name the encoding that it is in"
+            at = before - (len(error.object) - len(block)) + error.start  # what was held of the block before is in it
+            detail = f"byte {at}, {error.object[error.start]:#04x}, is not {encoding}; name the encoding that it is in"
             raise Rejected("invalid_encoding", detail) from error
+        before += len(block)
         if is_first and text:
             text, is_first = text.removeprefix("\ufeff"), False
         if text:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from hashlib import blake2b
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -28,6 +28,8 @@ class WebhookConfig(SourceConfig):
     `delivery_id_header`: of what is the same when a supplier sends it again. `verify_token`: for suppliers who ask by
     GET with `hub.challenge` before they send; `url_verification`: for those who ask by a body of that type.
     """
+
+    is_one_by_one: ClassVar[bool] = True
 
     kind: Literal["webhook"] = "webhook"
     signature: Signature

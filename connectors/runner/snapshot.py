@@ -154,7 +154,12 @@ class Comparison:
             self._gone.append(gone)
             if not was.equals(is_):
                 self.kept[bucket] = _encoded(is_)
-        self.verdict = Verdict(known, missing, changed, _why(config.hold_back, known, missing, changed))
+        why = _why(config.hold_back, known, missing, changed)
+        if known and not any(
+            map(len, now.values())
+        ):  # rather an accident than a supplier's wish, however few they were
+            why = f"it offers nothing, and the one before offered {known}"
+        self.verdict = Verdict(known, missing, changed, why)
 
     def withdrawals(self, supplier_id: str, feed: str, document: Document) -> Iterator[pa.RecordBatch]:
         """Updates for what is gone."""

@@ -66,8 +66,8 @@ def show_one(settings: Settings, letter_id: str, *, json: bool) -> None:
     out.print(f"\n{(letter.original or b'').decode(errors='replace')}", markup=False, highlight=False)
 
 
-def retry_all(settings: Settings, wanted: Wanted, path: Path | None) -> None:
-    """Send letters again, and print what came of them.
+def retry_all(settings: Settings, wanted: Wanted, path: Path | None) -> bool:
+    """Send letters again, and print what came of them; whether none is left.
 
     Args:
         settings: of the deployment.
@@ -75,7 +75,7 @@ def retry_all(settings: Settings, wanted: Wanted, path: Path | None) -> None:
         path: of the suppliers' files; for letters of feeds.
 
     Raises:
-        Rejected: a file has a fault.
+        Rejected: a file has a fault, or none of the ids is of a letter that is not settled.
         Retriable: Kafka does not answer.
     """
     feeds = {}
@@ -96,7 +96,10 @@ def retry_all(settings: Settings, wanted: Wanted, path: Path | None) -> None:
             retried, left = retried + len(outcome.retried), left + len(outcome.left)
             for letter, why in outcome.left:
                 sys.stdout.write(f"{letter.id}: {why}\n")
+    if wanted.ids and not retried + left:
+        raise Rejected("unknown_letter", "there is no such letter, or it is settled; see `stockweave dlq list`")
     sys.stdout.write(f"{retried} retried, {left} left\n")
+    return left == 0
 
 
 def drop_all(settings: Settings, wanted: Wanted) -> None:

@@ -53,6 +53,7 @@ def test_a_file_that_is_well_gives_its_feeds(tmp_path: Path) -> None:
         ("pack: 12", "pack: a dozen", "17: feeds.stock.mapping.quantity.pack: Input should be a valid integer"),
         ("fastest_s: 5", "fastest_s: 50", "11: feeds.stock.poll: needs fastest_s <= every_s <= slowest_s; mend them"),
         ("supplier: acme", "supplier: ' acme'", "1: supplier: begins or ends with a space"),
+        ("supplier: acme", "supplier: a/b", "1: supplier: contains a slash"),
         ("version: 1", "version: one", "13: feeds.stock.mapping.version: Input should be a valid integer"),
         ("  stock:\n    source", "  Stock!:\n    source", "4: feeds.Stock!.[key]: String should match pattern"),
         ("      kind: folder", "      kind: [folder", "7: is not YAML (expected ',' or ']', but got ':'); mend it"),
@@ -97,7 +98,7 @@ feeds:
   sales:
     source: {kind: rest, url: "https://supplier.example/sales"}
     format: {format: json}
-    mapping: {version: 1, sku: $.sku, quantity: $.qty, kind: {constant: DELTA}}
+    mapping: {version: 1, sku: $.sku, quantity: $.qty, kind: {constant: DELTA}, observed_at: $.at}
 """
 
 
@@ -107,8 +108,18 @@ def test_changes_that_are_polled_need_an_id_of_the_suppliers(tmp_path: Path) -> 
     assert loaded(tmp_path, REST.replace("version: 1", "version: 1, update_id: $.id")).faults == []
 
 
+def test_changes_need_a_time_each_for_the_rule_keeps_few_of_one_moment_apart(tmp_path: Path) -> None:
+    [fault] = loaded(tmp_path, REST.replace(", observed_at: $.at", ", update_id: $.id")).faults
+    assert "mapping.observed_at: changes of one SKU that all have one time are too many" in fault
+
+
 def test_a_folder_without_files_is_told(tmp_path: Path) -> None:
     assert load(tmp_path, kinds()).faults == [f"{tmp_path}: there is no YAML file in it; write one for each supplier"]
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    missing = tmp_path / "missing"
+    assert load(missing, kinds()).faults == [f"{missing}: there is no such folder; create it, or mend its path"]
 
 
 def test_a_file_of_aliases_that_double_is_refused_at_once(tmp_path: Path) -> None:

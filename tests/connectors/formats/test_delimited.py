@@ -76,7 +76,7 @@ def test_a_record_with_other_columns_is_broken_and_the_others_are_rows() -> None
         ({"encoding": "utf-16"}, "a,b\nx,1\n".encode("utf-16"), ["a"], [("x",)]),
         ({"quote": ""}, b'a,b\nx",1\n', ["a"], [('x"',)]),
         ({}, b"a,b\n", ["a"], []),
-        ({}, b"", ["a"], []),
+        ({"header": False, "columns": ["a"]}, b"", ["a"], []),
     ],
 )
 def test_a_file_is_read_as_it_says_that_it_is_written(
@@ -99,8 +99,15 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are() -> None:
 
 
 def test_bytes_of_another_encoding_are_refused_with_the_one_that_was_named() -> None:
-    with pytest.raises(Rejected, match="byte 0xe9 is not utf-8; name the encoding"):
-        list(read([b"a\n\xe9\n"], config(), ["a"]))
+    for blocks in ([b"a\nb\n\xe9\n"], [b"a\nb", b"\n\xe9\n"], [b"a\nb\n\xe9", b"\n"]):
+        with pytest.raises(Rejected, match="byte 4, 0xe9, is not utf-8; name the encoding"):
+            list(read(blocks, config(), ["a"]))
+
+
+def test_a_file_without_even_its_header_is_refused() -> None:
+    for blocks in ([], [b""], [b"\xef\xbb\xbf"]):
+        with pytest.raises(Rejected, match="not even the header is there"):
+            list(read(blocks, config(), ["a"]))
 
 
 def test_a_quote_that_is_never_closed_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:

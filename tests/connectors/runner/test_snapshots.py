@@ -102,6 +102,21 @@ async def test_a_snapshot_that_takes_too_much_away_waits_and_goes_on_when_releas
     assert sum(kind == "WITHDRAWN" for kind, _ in last(updates).values()) == 30
 
 
+@pytest.mark.parametrize("text", ["", "code,stock\n"])
+async def test_a_snapshot_that_offers_nothing_takes_nothing_away_however_few_there_were(
+    running: Running, tmp_path: Path, text: str
+) -> None:
+    put(tmp_path, 1, a=5, b=6)
+    running.configure("acme", stock=snapshots(tmp_path / "in"))
+    async with running:
+        await running.until_updates(2)
+        write(tmp_path / "in" / "002.csv", text, changed_ms=AT_MS + 2_000)
+        await running.until(lambda: running.held() is not None or bool(running.letters()))
+        put(tmp_path, 3, a=4, b=6)
+        updates = await running.until_updates(4)
+    assert last(updates) == {"a": ("COUNT", 4), "b": ("COUNT", 6)}
+
+
 async def test_a_snapshot_that_is_dropped_changes_nothing_and_a_later_one_is_taken(
     running: Running, tmp_path: Path
 ) -> None:

@@ -61,12 +61,14 @@ async def test_a_row_that_was_refused_counts_once_after_its_mapping_was_mended(
     await refused(running, tmp_path, "code,stock\ns1,5\ns2,many\ns3,some\ns4,1\n", 2)
     many, some = dlq.listed("--feed", "acme/stock")
     assert (many["original"], many["reason"], many["stage"]) == ("s2,many", "not_a_number", "connector")
-    assert dlq("retry", "--suppliers", str(running.folder)).stdout.splitlines()[-1] == "0 retried, 2 left"
+    left = dlq("retry", "--suppliers", str(running.folder))
+    assert (left.returncode, left.stdout.splitlines()[-1]) == (os.EX_DATAERR, "0 retried, 2 left")
+    assert "there is no such letter" in dlq("retry", "99-99").stderr
     mended = SIMPLE | {"version": 2, "quantity": {"path": "stock", "values": {"many": 100}}}
     running.configure("acme", stock=csv_feed(tmp_path / "in", mapping=mended))
     for _ in range(2):
-        done = dlq("retry", "--suppliers", str(running.folder))
-        assert done.returncode == 0, done.stderr
+        done = dlq("retry", many["id"], some["id"], "--suppliers", str(running.folder))
+        assert done.returncode == os.EX_DATAERR, done.stderr  # some is of no use still
     assert [letter["id"] for letter in dlq.listed()] == [some["id"]]
     updates = running.updates()
     assert units(updates) == {"s1": 5, "s2": 100, "s4": 1}
