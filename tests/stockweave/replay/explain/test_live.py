@@ -90,7 +90,7 @@ def moved(deployment: Deployment, writer: Writer) -> None:
 
 
 def test_row_and_position_are_of_one_moment_while_a_worker_writes(deployment: Deployment) -> None:
-    deployment.publish(some_updates(600, skus=2))
+    deployment.publish(some_updates(1_800, skus=2))
     writer = Writer(deployment)
     folding = threading.Thread(target=writer.fold, args=(4,))
     folding.start()
