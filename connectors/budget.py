@@ -13,18 +13,17 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from connectors.options import Options
 from stockweave.world import Clock
 
 RESET_S_MAX = 3_600.0  # a supplier that names a later time is asked again by then
 EPOCH_S_MIN = 1_000_000_000  # a reset beyond it is a time, and not a duration
 
 
-class Limits(BaseModel):
+class Limits(Options):
     """Of one supplier. `requests_per_s`: on average; `burst`: without a wait, after a rest; `at_once`: under way."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     requests_per_s: Annotated[float, Field(gt=0, le=10_000)] = 10.0
     burst: Annotated[int, Field(ge=1, le=10_000)] = 10

@@ -10,10 +10,9 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol
 
-from pydantic import BaseModel, ConfigDict
-
 from connectors.budget import Budget
 from connectors.inbound.inbox import Inbox
+from connectors.options import Options
 from stockweave.world import Clock
 
 State = dict[str, Any]
@@ -39,6 +38,11 @@ class Document:
     rows: int = 0
 
 
+async def once(body: bytes) -> AsyncGenerator[bytes, None]:
+    """The blocks of a document that is there as a whole."""
+    yield body
+
+
 class Source(Protocol):
     """One feed's way to its supplier."""
 
@@ -60,14 +64,12 @@ class Source(Protocol):
         ...
 
 
-class SourceConfig(BaseModel):
+class SourceConfig(Options):
     """What the configuration says of a source; each kind has its own.
 
     `is_content_named`: whether a document that is read again has the same origin, and so its rows the same ids.
     `is_one_by_one`: whether statements come each by itself, and so with a time of its own.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     is_content_named: ClassVar[bool] = False
     is_one_by_one: ClassVar[bool] = False

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from connectors.budget import Budget
-from connectors.configuration.load import Feed, load
+from connectors.configuration.load import Feed, load, refuse, well
 from connectors.documents import Document, Kind, Surroundings
 from connectors.formats.compression import plain
 from connectors.formats.excel import ExcelConfig
@@ -47,8 +47,7 @@ def check(path: Path, kinds: Mapping[str, Kind]) -> None:
     loaded = load(path, kinds)
     for name, feed in loaded.feeds.items():
         sys.stdout.write(f"{name}: {feed.config.source.kind}, {feed.config.format.format}: well\n")
-    if loaded.faults:
-        raise Rejected("invalid_configuration", "\n".join(["these have to be mended:", *loaded.faults]))
+    refuse(loaded)
 
 
 def preview(path: Path, kinds: Mapping[str, Kind], name: str, rows: int, *, json: bool) -> None:
@@ -58,9 +57,7 @@ def preview(path: Path, kinds: Mapping[str, Kind], name: str, rows: int, *, json
         Rejected: the configuration has faults, there is no such feed, or what it reads is of no use.
         Retriable: the supplier is away.
     """
-    loaded = load(path, kinds)
-    if loaded.faults:
-        raise Rejected("invalid_configuration", "\n".join(["these have to be mended:", *loaded.faults]))
+    loaded = well(path, kinds)
     feed = loaded.feeds.get(name)
     if feed is None:
         raise Rejected("unknown_feed", f"there is no feed {name} in {path}; there are {', '.join(loaded.feeds)}")

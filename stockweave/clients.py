@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterable
 
-from confluent_kafka import Consumer, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 
 from stockweave.errors import Retriable
 
 Config = dict[str, str | int | float | bool]
 
 ANSWER_S = 5.0
+SEND_S = 15.0
 REPEAT_AFTER_S = 30.0
 
 
@@ -66,6 +68,30 @@ def reading_config(bootstrap_servers: str, group: str) -> Config:
         "auto.offset.reset": "error",
         "fetch.queue.backoff.ms": 5,
     }
+
+
+def send_all(
+    bootstrap_servers: str, topic: str, records: Iterable[tuple[bytes | str | None, bytes | None]], partition: int = -1
+) -> None:
+    """Write a few records, each a key and a value, with a producer of their own; returns once Kafka has them all.
+
+    Raises:
+        Retriable: it did not take all; some may be there.
+    """
+    failed: list[str] = []
+
+    def report(error: KafkaError | None, _: Message) -> None:
+        if error is not None:
+            failed.append(error.str())
+
+    config = {"acks": "all", "enable.idempotence": True, "partitioner": "murmur2_random", "linger.ms": 5}
+    producer = Producer(client_config(bootstrap_servers) | config, logger=CLIENT_LOGGER)
+    for key, value in records:
+        producer.produce(topic, value, key, partition, on_delivery=report)
+        producer.poll(0)
+    if producer.flush(SEND_S) or failed:
+        why = failed[0] if failed else "it does not answer"
+        raise Retriable(f"Kafka at {bootstrap_servers} did not take all of it ({why}); do it again")
 
 
 def make_known(topic: str, client: Consumer | Producer, bootstrap_servers: str) -> None:

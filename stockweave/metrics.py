@@ -8,14 +8,21 @@ With PROMETHEUS_MULTIPROC_DIR set, the processes of one machine are read togethe
 from __future__ import annotations
 
 import errno
+import os
 import sys
 
-from prometheus_client import Counter, Gauge, Histogram, start_http_server
+from prometheus_client import Counter, Gauge, Histogram, start_http_server, values
 from prometheus_client.metrics import MetricWrapperBase
 
 from schemas.alerts import KINDS
 from schemas.rows import OUTCOMES
 from stockweave.errors import Fatal
+
+if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+    # The library asks for the process's id at each count; with a system call that took a tenth of the API's time for a
+    # reservation. It stays the same: children are spawned, never forked.
+    _PID = os.getpid()
+    values.ValueClass = values.MultiProcessValue(lambda: _PID)  # type: ignore[no-untyped-call]
 
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _EVENTS = (1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)

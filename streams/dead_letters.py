@@ -1,8 +1,7 @@
 """What could not be used goes here with its original bytes, where it stood and why; nothing is lost in silence.
 
 What is too large for the topic is cut, and a header says so: the whole of it stays in inventory.updates, at the offset
-that the headers name. Headers follow Kafka Connect's dead letter queue (KIP-298, `__connect.errors.*`), so that its
-tools read them.
+that the headers name. Headers are those of `schemas.dead_letters`.
 """
 
 from __future__ import annotations
@@ -12,6 +11,17 @@ from typing import NamedTuple, cast
 import structlog
 from confluent_kafka import OFFSET_END, KafkaException, Message, TopicPartition
 
+from schemas.dead_letters import (
+    DETAIL,
+    DETAIL_CHARACTERS_MAX,
+    NOTE,
+    OFFSET,
+    PARTITION,
+    REASON,
+    STAGE,
+    TOPIC,
+    TRUNCATED,
+)  # fmt: skip
 from schemas.topics import MESSAGE_BYTES_MAX
 from stockweave.world import EndsConsumer
 
@@ -19,9 +29,6 @@ log = structlog.get_logger(__name__)
 
 WHOLE_BYTES_MAX = MESSAGE_BYTES_MAX - (1 << 20)  # of value, key and headers; our own headers come to that
 CUT_BYTES = 1 << 20  # what is left of a value or a key that is cut
-DETAIL_CHARACTERS_MAX = 500
-TRUNCATED = "stockweave.truncated"  # the header
-NOTE = "stockweave.note"  # the header of a record that is no letter
 ENDS_WAIT_S = 1.0
 
 Headers = list[tuple[str, bytes]]
@@ -82,11 +89,11 @@ def hanging(topic: str, partitions: int, committed: EndsConsumer, uncommitted: E
 def _own_headers(letter: DeadLetter, stage: str) -> Headers:
     message = letter.message
     own = {
-        "topic": message.topic(),
-        "partition": message.partition(),
-        "offset": message.offset(),
-        "stage": stage,
-        "exception.class.name": letter.reason,
-        "exception.message": letter.detail[:DETAIL_CHARACTERS_MAX],
+        TOPIC: message.topic(),
+        PARTITION: message.partition(),
+        OFFSET: message.offset(),
+        STAGE: stage,
+        REASON: letter.reason,
+        DETAIL: letter.detail[:DETAIL_CHARACTERS_MAX],
     }
-    return [(f"__connect.errors.{name}", str(value).encode()) for name, value in own.items()]
+    return [(name, str(value).encode()) for name, value in own.items()]

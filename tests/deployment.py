@@ -21,6 +21,7 @@ from inventory.stock import StockUpdate
 from schemas import keys
 from schemas.admin import Deployed, ensure_topics
 from schemas.codec import Codec
+from schemas.dead_letters import NOTE
 from schemas.registry import FileRegistry
 from schemas.reservations import Hold, decode_hold
 from schemas.rows import Position, StockRow, decode_position, decode_row
@@ -28,7 +29,6 @@ from schemas.topics import ALERTS, COMMANDS, DEAD_LETTERS, RESERVATIONS, STOCK, 
 from stockweave.replay.ends import log_ends
 from stockweave.settings import Settings
 from streams.assembly import Engine, connect
-from streams.dead_letters import NOTE
 from streams.identity import Identity
 from streams.restore import Stage
 from tests.inventory.builders import update

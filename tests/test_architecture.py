@@ -16,7 +16,18 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("schemas", "inventory", "state", "connectors", "streams", "api", "stockweave")
 SHARED = {
     f"stockweave.{name}"
-    for name in ("bodies", "clients", "errors", "folder_lock", "logs", "metrics", "problems", "settings", "world")
+    for name in (
+        "bodies",
+        "clients",
+        "errors",
+        "folder_lock",
+        "logs",
+        "metrics",
+        "patience",
+        "problems",
+        "settings",
+        "world",
+    )
 }
 """What every folder but `inventory` may use of `stockweave`; these use nothing but each other and `schemas`."""
 

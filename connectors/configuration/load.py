@@ -68,6 +68,23 @@ def load(folder: Path, kinds: Mapping[str, Kind]) -> Loaded:
     return Loaded(feeds, limits, faults)
 
 
+def well(folder: Path, kinds: Mapping[str, Kind]) -> Loaded:
+    """`load`, for who can do nothing with half of it.
+
+    Raises:
+        Rejected: with a line for each fault.
+    """
+    loaded = load(folder, kinds)
+    refuse(loaded)
+    return loaded
+
+
+def refuse(loaded: Loaded) -> None:
+    """Raise Rejected, with a line for each fault, where there is one."""
+    if loaded.faults:
+        raise Rejected("invalid_configuration", "\n".join(["these have to be mended:", *loaded.faults]))
+
+
 def read(file: Path, model: type[SupplierConfig]) -> SupplierConfig:
     """One file.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping as Members
 from typing import Annotated, Any, Literal, Self, Union
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model, field_validator, model_validator
+from pydantic import Field, StringConstraints, create_model, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from connectors.budget import Limits
@@ -13,6 +13,7 @@ from connectors.documents import Kind, SourceConfig
 from connectors.formats.reader import Format, check_path
 from connectors.mapping.mapper import Mapper
 from connectors.mapping.rules import Mapping
+from connectors.options import Options
 from inventory.stock import DELTA
 from schemas.keys import id_problem
 from stockweave.errors import Rejected
@@ -21,14 +22,12 @@ FeedName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$
 Seconds = Annotated[float, Field(ge=0.1, le=7 * 86_400)]
 
 
-class Poll(BaseModel):
+class Poll(Options):
     """When a feed is read: `every_s` to begin with.
 
     More often while it changes, and while a count of at most `low_units` was read, up to every `fastest_s`; less while
     it does not, down to every `slowest_s`. Both are `every_s` unless given: then it is a fixed rhythm.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     every_s: Seconds = 60.0
     fastest_s: Seconds | None = None
@@ -42,36 +41,30 @@ class Poll(BaseModel):
         return self
 
 
-class HoldBack(BaseModel):
+class HoldBack(Options):
     """When a snapshot waits for a person, of the offers that the one before had.
 
     `missing_percent`: more are gone, or fell to zero. `changed_percent`: more are gone, or other numbers. `at_least`:
     with fewer offers than that no snapshot is held back, but one that offers nothing.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
     missing_percent: Annotated[int, Field(ge=0, le=100)] = 30
     changed_percent: Annotated[int, Field(ge=0, le=100)] = 100
     at_least: Annotated[int, Field(ge=1)] = 20
 
 
-class Snapshot(BaseModel):
+class Snapshot(Options):
     """Each file of the feed, or each poll, names all that the supplier offers: what is not in it is gone.
 
     `missing`: what becomes of that: `withdrawn` (no longer offered), or `zero`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
     missing: Literal["withdrawn", "zero"] = "withdrawn"
     hold_back: HoldBack = HoldBack()
 
 
-class FeedConfig(BaseModel):
+class FeedConfig(Options):
     """One feed: where from, how it is written, what it means."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     source: SourceConfig
     format: Format
@@ -107,10 +100,8 @@ class FeedConfig(BaseModel):
         return self
 
 
-class SupplierConfig(BaseModel):
+class SupplierConfig(Options):
     """One supplier."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     supplier: str
     limits: Limits = Limits()

@@ -10,10 +10,11 @@ import base64
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import aiohttp
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from connectors.credentials.secret import Secret
+from connectors.options import Options
 from stockweave.errors import Retriable
 from stockweave.world import Clock
 
@@ -29,11 +30,7 @@ class Proof(NamedTuple):
     params: dict[str, str]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class ApiKey(_Model):
+class ApiKey(Options):
     """A key in a header, or in a parameter of the address."""
 
     kind: Literal["api_key"]
@@ -48,7 +45,7 @@ class ApiKey(_Model):
         return self
 
 
-class Basic(_Model):
+class Basic(Options):
     """A user and a password."""
 
     kind: Literal["basic"]
@@ -56,14 +53,14 @@ class Basic(_Model):
     password: Secret
 
 
-class Bearer(_Model):
+class Bearer(Options):
     """A token that somebody else renews."""
 
     kind: Literal["bearer"]
     token: Secret
 
 
-class OAuth2Client(_Model):
+class OAuth2Client(Options):
     """A token for which the supplier is asked with the client's own id and secret."""
 
     kind: Literal["oauth2_client"]

@@ -9,16 +9,15 @@ import os
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 
+from connectors.options import Options
 from stockweave.errors import Retriable
 
 
-class Secret(BaseModel):
+class Secret(Options):
     """`env`: the name of an environment variable; `file`: the path of a file, whose last line end is left out."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     env: str | None = None
     file: str | None = None

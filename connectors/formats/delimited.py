@@ -17,10 +17,11 @@ from typing import Annotated, Literal, cast
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from connectors.formats.rows import Broken, Rows
+from connectors.options import Options
 from stockweave.errors import Rejected
 
 BLOCK_BYTES = 1 << 20
@@ -29,21 +30,19 @@ COLUMNS_SHOWN_MAX = 20
 FIRST_COLUMN = "column1"  # of rows without a header: column1, column2, ...
 
 
-class DelimitedConfig(BaseModel):
+class DelimitedConfig(Options):
     """How the file is written.
 
     `header`: whether its first record names the columns; `columns`: their names, where it does not. Without either they
     are `column1`, `column2` and so on.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
     format: Literal["csv"] = "csv"
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
     quote: Literal['"', "'", ""] = '"'
     encoding: str = "utf-8"
     header: bool = True
-    columns: list[str] = []
+    columns: list[str] = Field(default=[])
 
     @field_validator("encoding")
     @classmethod

@@ -13,11 +13,12 @@ from typing import Annotated, Literal
 
 import orjson
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from python_calamine import CalamineError, CalamineSheet, CalamineWorkbook, WorksheetNotFound
 
 from connectors.formats.delimited import check_columns
 from connectors.formats.rows import ROWS_MAX, Rows
+from connectors.options import Options
 from stockweave.errors import Rejected
 
 BOOK_BYTES_MAX = 64 << 20
@@ -25,10 +26,8 @@ BOOK_BYTES_MAX = 64 << 20
 Cell = str | int | float | bool | date | datetime | time | timedelta | None
 
 
-class ExcelConfig(BaseModel):
+class ExcelConfig(Options):
     """`sheet`: its name; the first one, where there is none. `header_row`: its number, as Excel counts."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     format: Literal["excel"] = "excel"
     sheet: str | None = None

@@ -17,10 +17,11 @@ import pyarrow as pa
 from jsonpath.exceptions import JSONPathError
 from jsonpath.segments import JSONPathChildSegment
 from jsonpath.selectors import NameSelector, WildcardSelector
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from connectors.formats.rows import ROWS_MAX, Broken, Rows
+from connectors.options import Options
 from stockweave.errors import Rejected
 
 DOCUMENT_BYTES_MAX = 64 << 20
@@ -37,19 +38,18 @@ def _is_path(given: object) -> object:
     return given
 
 
-class DocumentConfig(BaseModel):
+JsonPath = Annotated[str, BeforeValidator(_is_path)]
+
+
+class DocumentConfig(Options):
     """One document. `records`: where its rows are, by JSONPath."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
     format: Literal["json"] = "json"
-    records: Annotated[str, BeforeValidator(_is_path), Field(min_length=1)] = "$[*]"
+    records: Annotated[JsonPath, Field(min_length=1)] = "$[*]"
 
 
-class LinesConfig(BaseModel):
+class LinesConfig(Options):
     """One row a line."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     format: Literal["ndjson"] = "ndjson"
 

@@ -13,25 +13,24 @@ from typing import Annotated, Any, Literal, cast
 
 import pyarrow as pa
 from lxml import etree
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from connectors.formats.rows import Rows
+from connectors.options import Options
 from stockweave.errors import Rejected
 
 ROWS_AT_ONCE = 2_000
 
 
-class XmlConfig(BaseModel):
+class XmlConfig(Options):
     """How the document is written.
 
     `row`: the name of a row's element, `{namespace}name` where it has one; `namespaces`: by their prefix in paths.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
     format: Literal["xml"] = "xml"
     row: Annotated[str, Field(min_length=1)]
-    namespaces: dict[str, str] = {}
+    namespaces: dict[str, str] = Field(default={})
 
 
 def read(blocks: Iterable[bytes], config: XmlConfig, paths: Sequence[str]) -> Iterator[Rows]:

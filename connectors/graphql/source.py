@@ -5,23 +5,23 @@ Invariant: what a poll gives is pages without errors, and its state is told with
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
 from typing import Annotated, Any, Literal, NamedTuple, Self, cast
 
 import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, model_validator
 from pydantic_core import PydanticCustomError
 from yarl import URL
 
-from connectors.documents import Document, Kind, State, Surroundings
-from connectors.formats.json_rows import compiled
+from connectors.documents import Document, Kind, State, once
+from connectors.formats.json_rows import JsonPath, compiled
 from connectors.graphql.cost import Cost
-from connectors.http.client import WAIT_S_MAX, WAITS_MAX, Address, Answer, Client, HttpConfig, Request, once
+from connectors.http.client import WAIT_S_MAX, WAITS_MAX, Address, Answer, HttpConfig, Request
 from connectors.http.since import Overlap
+from connectors.http.source import PAGES_MAX, HttpSource
+from connectors.options import Options
 from stockweave.errors import Rejected, Retriable
 
-PAGES_MAX = 100_000  # of one poll: a supplier that turns in a circle does not keep us for ever
 SINCE = "{since}"
 HEADERS = {
     "Content-Type": "application/json",
@@ -29,23 +29,12 @@ HEADERS = {
 }
 
 
-def _is_path(given: object) -> object:
-    if isinstance(given, str):
-        compiled(given)
-    return given
-
-
-Path = Annotated[str, BeforeValidator(_is_path)]
-
-
-class GraphqlPages(BaseModel):
+class GraphqlPages(Options):
     """`next`: a JSONPath to the cursor of the next page, `more`: to whether there is one; `variable`: of the cursor."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
     by: Literal["cursor"] = "cursor"
-    next: Path
-    more: Path
+    next: JsonPath
+    more: JsonPath
     variable: str
 
 
@@ -90,14 +79,8 @@ class _Page(NamedTuple):
     content: dict[str, Any]
 
 
-class GraphqlSource:
+class GraphqlSource(HttpSource[GraphqlConfig]):
     """One query."""
-
-    def __init__(self, config: GraphqlConfig, around: Surroundings) -> None:
-        self._config = config
-        self._around = around
-        self._client = Client(config, around)
-        self._asked = config.asked(around.version)
 
     async def read(self, state: State) -> AsyncGenerator[Document, None]:
         """The pages of one poll."""
@@ -120,25 +103,14 @@ class GraphqlSource:
             variables = following
         raise Rejected("too_many_pages", f"there are more than {PAGES_MAX} pages; mend pages")
 
-    async def news(self) -> None:
-        """Nobody tells."""
-        await asyncio.Event().wait()
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._client.close()
-
     def _since(self, state: State) -> dict[str, JsonValue]:
-        since, at_ms = self._config.since, state.get("since_ms")
-        if since is None or at_ms is None or state.get("asked") != self._asked:
+        since, at_ms = self._config.since, self._known(state).get("since_ms")
+        if since is None or at_ms is None:
             return {}
         written = since.written(at_ms)
         if since.text is not None:
             return {since.variable: since.text.replace(SINCE, written)}
         return {since.variable: written if since.format == "rfc3339" else int(written)}
-
-    def _after(self, first: Answer) -> State:
-        return {} if self._config.since is None else {"asked": self._asked, "since_ms": first.as_of_ms}
 
     def _following(self, content: dict[str, Any], variables: dict[str, JsonValue]) -> dict[str, JsonValue] | None:
         """The next page's variables, if there is one."""

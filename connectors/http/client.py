@@ -7,7 +7,7 @@ asked for, and to no other one. Used by the kinds that speak HTTP.
 from __future__ import annotations
 
 import email.utils
-from collections.abc import AsyncGenerator, Collection, Mapping
+from collections.abc import Collection, Mapping
 from hashlib import blake2b
 from typing import Annotated, NamedTuple
 
@@ -158,11 +158,6 @@ class Client:
 def shown(url: URL) -> str:
     """An address without what may be secret in it."""
     return str(url.with_user(None).with_query(None).with_fragment(None))
-
-
-async def once(body: bytes) -> AsyncGenerator[bytes, None]:
-    """A body as a document has it."""
-    yield body
 
 
 def _followed(url: URL, moved: URL) -> URL:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from connectors.options import Options
 
 
-class Overlap(BaseModel):
+class Overlap(Options):
     """How a time is written, and how far before the last poll it lies: what became visible late is not missed."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     format: Literal["rfc3339", "unix", "unix_ms"] = "rfc3339"
     overlap_s: Annotated[float, Field(ge=0, le=7 * 86_400)] = 300.0

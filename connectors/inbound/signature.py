@@ -12,10 +12,11 @@ import hmac
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from connectors.credentials.secret import Secret
+from connectors.options import Options
 from stockweave.errors import Rejected, Retriable
 
 EPOCH_MS_MIN = 100_000_000_000  # a time from here on is in ms, and before in s
@@ -26,11 +27,7 @@ HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|
 Tolerance = Annotated[float, Field(gt=0, le=86_400)]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class _Keyed(_Model):
+class _Keyed(Options):
     """`previous`: holds beside `secret` for as long as it is there, so that one can be changed without a gap."""
 
     secret: Secret
@@ -91,7 +88,7 @@ class Token(_Keyed):
     prefix: str = ""
 
 
-class Unsigned(_Model):
+class Unsigned(Options):
     """Anybody may send: for networks where only the supplier can."""
 
     scheme: Literal["none"]

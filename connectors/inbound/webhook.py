@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from connectors.credentials.secret import Secret
-from connectors.documents import Document, Kind, SourceConfig, State, Surroundings
+from connectors.documents import Document, Kind, SourceConfig, State, Surroundings, once
 from connectors.inbound.inbox import Box, Inbox, Received
 from connectors.inbound.signature import HeaderName, Signature, Standard
 from stockweave.errors import Rejected
@@ -116,7 +116,7 @@ class WebhookSource:
             origin=origin(received),
             observed_at=received.received_at,
             received_at=received.received_at,
-            blocks=_once(received.body),
+            blocks=once(received.body),
             after=after,
         )
 
@@ -139,10 +139,6 @@ def origin(received: Received) -> str:
     if is_plain and 0 < len(named) <= ORIGIN_CHARACTERS_MAX:
         return named
     return blake2b(named.encode(), digest_size=20).hexdigest()
-
-
-async def _once(body: bytes) -> AsyncGenerator[bytes, None]:
-    yield body
 
 
 KIND = Kind(WebhookConfig, WebhookSource)

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from connectors.options import Options
 from inventory.stock import COUNT
 
 FACTOR_MAX = 10**6  # units in a pack
@@ -24,19 +25,17 @@ Words = dict[str, str | int]
 """A supplier's words, as they are written there, and what they mean."""
 
 
-class Rule(BaseModel):
+class Rule(Options):
     """Where a field is found.
 
     `values`: what the supplier's words mean; what is none of them is read as it is, unless `otherwise` is `reject`.
     `default`: for a row where nothing is found, or only spaces.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
     path: Annotated[str, Field(min_length=1)] | None = None
     constant: str | int | None = None
     default: str | int | None = None
-    values: Words = {}
+    values: Words = Field(default={})
     otherwise: Literal["read", "reject"] = "read"
 
     @model_validator(mode="after")
@@ -118,23 +117,19 @@ Quantity = Annotated[QuantityRule, BeforeValidator(_where)]
 Time = Annotated[TimeRule, BeforeValidator(_where)]
 
 
-class Receipt(BaseModel):
+class Receipt(Options):
     """Units announced for later."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     expected_at: Time
     quantity: Quantity
 
 
-class Mapping(BaseModel):
+class Mapping(Options):
     """How a feed's rows become updates. `version`: of the mapping, told with each update; raise it with each change.
 
     Without `observed_at` an update was true when the request that read it began, or as old as its file. Without
     `update_id` one is made of what the row says and where it stood, so that reading it again makes the same.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     version: Annotated[int, Field(ge=1)]
     sku: Text
@@ -145,7 +140,7 @@ class Mapping(BaseModel):
     observed_at: Time | None = None
     update_id: Text | None = None
     order_ref: Text | None = None
-    incoming: Annotated[list[Receipt], Field(max_length=RECEIPTS_MAX)] = []
+    incoming: list[Receipt] = Field(default=[], max_length=RECEIPTS_MAX)
     stale_after_s: Annotated[int, Field(ge=1, le=STALE_AFTER_S_MAX)] | None = None
 
     def rules(self) -> Iterator[tuple[str, Rule]]:

@@ -6,24 +6,15 @@ from typing import Annotated, Literal
 
 import jsonpath
 import orjson
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import Field
 from yarl import URL
 
-from connectors.formats.json_rows import compiled
+from connectors.formats.json_rows import JsonPath, compiled
+from connectors.options import Options
 from stockweave.errors import Rejected
 
 
-def _is_path(given: object) -> object:
-    if isinstance(given, str):
-        compiled(given)
-    return given
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class ByNumber(_Model):
+class ByNumber(Options):
     """`parameter`: of the page's number; ends with a page that has no rows, or fewer than `size`.
 
     `size_parameter`: asks for so many rows a page.
@@ -36,7 +27,7 @@ class ByNumber(_Model):
     size_parameter: str | None = None
 
 
-class ByOffset(_Model):
+class ByOffset(Options):
     """`parameter`: of how many rows stand before the page; ends with a page that has no rows, or fewer than `size`."""
 
     by: Literal["offset"]
@@ -45,15 +36,15 @@ class ByOffset(_Model):
     size_parameter: str | None = "limit"
 
 
-class ByCursor(_Model):
+class ByCursor(Options):
     """`next`: a JSONPath to what brings the next page: the value of `parameter`, or an address where there is none."""
 
     by: Literal["cursor"]
-    next: Annotated[str, BeforeValidator(_is_path)]
+    next: JsonPath
     parameter: str | None = None
 
 
-class ByLink(_Model):
+class ByLink(Options):
     """By the header `Link` with `rel="next"` (RFC 8288)."""
 
     by: Literal["link"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
 from hashlib import blake2b
 from typing import Literal
@@ -10,13 +9,12 @@ from typing import Literal
 from pydantic import Field
 from yarl import URL
 
-from connectors.documents import Document, Kind, State, Surroundings
-from connectors.http.client import Address, Answer, Client, HttpConfig, Request, once
+from connectors.documents import Document, Kind, State, once
+from connectors.http.client import Address, Answer, HttpConfig, Request
 from connectors.http.since import Overlap
+from connectors.http.source import PAGES_MAX, HttpSource
 from connectors.rest.pages import Pages, Turn
 from stockweave.errors import Rejected
-
-PAGES_MAX = 100_000  # of one poll: a supplier that turns in a circle does not keep us for ever
 
 
 class Since(Overlap):
@@ -35,18 +33,12 @@ class RestConfig(HttpConfig):
     since: Since | None = None
 
 
-class RestSource:
+class RestSource(HttpSource[RestConfig]):
     """One address."""
-
-    def __init__(self, config: RestConfig, around: Surroundings) -> None:
-        self._config = config
-        self._around = around
-        self._client = Client(config, around)
-        self._asked = config.asked(around.version)
 
     async def read(self, state: State) -> AsyncGenerator[Document, None]:
         """The pages of one poll; none if the supplier says that nothing changed."""
-        state = state if state.get("asked") == self._asked else {}
+        state = self._known(state)
         turn = Turn(self._config.pages, URL(self._config.url), self._config.params | self._since(state))
         began_ms = self._around.clock.now_ms()
         validators = {name: state[key] for name, key in _VALIDATORS.items() if key in state}
@@ -77,22 +69,14 @@ class RestSource:
                 return
         raise Rejected("too_many_pages", f"there are more than {PAGES_MAX} pages; mend pages")
 
-    async def news(self) -> None:
-        """Nobody tells."""
-        await asyncio.Event().wait()
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._client.close()
-
     def _since(self, state: State) -> dict[str, str]:
         since, at_ms = self._config.since, state.get("since_ms")
         return {} if since is None or at_ms is None else {since.parameter: since.written(at_ms)}
 
     def _after(self, first: Answer) -> State:
-        """What the first page of a poll says of the next poll."""
+        """As ever; without `since`, whether the one page that there is has changed."""
         if self._config.since is not None:
-            return {"asked": self._asked, "since_ms": first.as_of_ms}
+            return super()._after(first)
         if self._config.pages is not None:
             return {}  # that the first is the same says nothing of the others
         told = {key: first.headers[name] for name, key in _VALIDATED_BY.items() if name in first.headers}

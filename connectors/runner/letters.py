@@ -10,14 +10,13 @@ from typing import NamedTuple
 
 from connectors.documents import Document
 from connectors.publisher import Headers
+from schemas.dead_letters import DETAIL, DETAIL_CHARACTERS_MAX, REASON, STAGE, TRUNCATED
 
-STAGE = "connector"
+CONNECTOR = "connector"  # the stage
 BYTES_MAX = 1 << 20  # of what is kept of one; rows are far smaller, and of a document the beginning tells what it is
 HEAD_BYTES_MAX = 64 << 10
-DETAIL_CHARACTERS_MAX = 500
 FEED, ORIGIN, ROW, HEAD = "stockweave.feed", "stockweave.origin", "stockweave.row", "stockweave.head"
 OBSERVED_AT, RECEIVED_AT = "stockweave.observed-at", "stockweave.received-at"
-TRUNCATED = "stockweave.truncated"
 
 
 class Letter(NamedTuple):
@@ -33,9 +32,9 @@ class Letter(NamedTuple):
 def headers(letter: Letter, feed: str, document: Document) -> Headers:
     """`feed`: its whole name and the mapping's version."""
     told: Headers = [
-        ("__connect.errors.stage", STAGE),
-        ("__connect.errors.exception.class.name", letter.reason),
-        ("__connect.errors.exception.message", letter.detail[:DETAIL_CHARACTERS_MAX]),
+        (STAGE, CONNECTOR),
+        (REASON, letter.reason),
+        (DETAIL, letter.detail[:DETAIL_CHARACTERS_MAX]),
         (FEED, feed),
         (ORIGIN, document.origin),
         (OBSERVED_AT, str(document.observed_at)),

@@ -11,7 +11,6 @@ from connectors.configuration.models import Poll
 
 FASTER, SLOWER = 0.5, 1.5
 PAUSE_S, PAUSE_S_MAX = 1.0, 300.0  # after the first failure, and after many; half of it is drawn
-FAILURES_TOLD = 3  # in a row, after which the feed counts as down
 
 
 class Pace:
@@ -48,8 +47,3 @@ class Pace:
         self.failures += 1
         pause_s: float = min(PAUSE_S * 2 ** min(self.failures - 1, 30), PAUSE_S_MAX)
         return max(at_least_s, pause_s * self._rng.uniform(0.5, 1.0))
-
-    @property
-    def is_down(self) -> bool:
-        """Whether it has failed so often that one try at a time is enough."""
-        return self.failures >= FAILURES_TOLD

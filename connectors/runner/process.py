@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +17,7 @@ import structlog
 import uvloop
 from watchfiles import awatch
 
-from connectors.configuration.load import Loaded, load
+from connectors.configuration.load import Loaded, load, well
 from connectors.documents import Kind
 from connectors.inbound.inbox import Inbox
 from connectors.inbound.server import Inbound
@@ -29,14 +29,13 @@ from schemas.codec import Codec
 from schemas.registry import open_registry
 from schemas.topics import DEAD_LETTERS, FEEDS, RECEIVED, UPDATES
 from stockweave import metrics
-from stockweave.errors import Fatal, Rejected, Retriable
+from stockweave.errors import Fatal
+from stockweave.patience import patiently
 from stockweave.settings import Settings
 from stockweave.world import SystemClock
 
 log = structlog.get_logger(__name__)
 
-KAFKA_WAIT_S = 60.0
-RETRY_S = 1.0
 LINGER_MS = 5.0  # nobody waits for a single update here
 
 
@@ -57,12 +56,11 @@ def main(settings: Settings, path: Path, kinds: Mapping[str, Kind]) -> None:
     """
     if settings.bootstrap_servers is None:
         raise Fatal("STOCKWEAVE_BOOTSTRAP_SERVERS is not set; set it to host:port of Kafka")
-    loaded = load(path, kinds)
-    if loaded.faults:
-        raise Rejected("invalid_configuration", "\n".join(["the connectors do not start:", *loaded.faults]))
+    loaded = well(path, kinds)
     if settings.metrics_port is not None:
         metrics.serve(settings.metrics_host, settings.metrics_port)
-    uvloop.run(run(settings, path, kinds, loaded, _reach(settings, settings.bootstrap_servers)))
+    reached = patiently(partial(_reach, settings, settings.bootstrap_servers), "connectors_wait")
+    uvloop.run(run(settings, path, kinds, loaded, reached))
 
 
 async def run(
@@ -136,13 +134,4 @@ async def _follow(path: Path, kinds: Mapping[str, Kind], *followers: Inbound | S
 
 
 def _reach(settings: Settings, bootstrap_servers: str) -> Reached:
-    """Topics and codec, once Kafka and the registry are up."""
-    deadline_s = time.monotonic() + KAFKA_WAIT_S
-    while True:
-        try:
-            return Reached(ensure_topics(settings, bootstrap_servers), Codec("StockUpdate", open_registry(settings)))
-        except Retriable as why:
-            if time.monotonic() > deadline_s:
-                raise
-            log.warning("connectors_wait", why=str(why))
-        time.sleep(RETRY_S)
+    return Reached(ensure_topics(settings, bootstrap_servers), Codec("StockUpdate", open_registry(settings)))

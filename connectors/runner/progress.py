@@ -2,7 +2,8 @@
 
 Invariant: a progress says no more than Kafka has: it is written after the updates that it stands for are acknowledged.
 Whoever takes a feed over goes on from it; what comes twice then has the ids that it had, and counts once. So a process
-that was thought dead, and writes an older one, costs but a repeat. Written by `feed`, read by `leases` and `survey`.
+that was thought dead, and writes an older one, costs but a repeat. Written by `feed`, read by `leases` and
+`stockweave quarantine`.
 
 Keys are `supplier/feed` for its progress, and with `#offers/NNN` or `#order` after it; all of a feed is in the
 partition of its name.

@@ -12,22 +12,22 @@ from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import Field, JsonValue
 from yarl import URL
 
 from connectors.credentials.secret import Secret
-from connectors.documents import Document, Kind, State, Surroundings
-from connectors.http.client import Address, Answer, Client, HttpConfig, Request, failure, once, shown
+from connectors.documents import Document, Kind, State, Surroundings, once
+from connectors.http.client import Address, Answer, HttpConfig, Request, failure, shown
 from connectors.http.since import Overlap
+from connectors.http.source import HttpSource
+from connectors.options import Options
 from connectors.soap.envelope import NoEnvelopeError, fault
 from connectors.soap.wsdl import Operation, Token, Wanted, is_address
 from stockweave.errors import Rejected, Retriable
 
 
-class WsSecurity(BaseModel):
+class WsSecurity(Options):
     """A UsernameToken (WS-Security 1.1). `digest`: of the password, and not its text."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     user: str
     password: Secret
@@ -54,14 +54,11 @@ class SoapConfig(HttpConfig):
     since: SinceArgument | None = None
 
 
-class SoapSource:
+class SoapSource(HttpSource[SoapConfig]):
     """One operation."""
 
     def __init__(self, config: SoapConfig, around: Surroundings) -> None:
-        self._config = config
-        self._around = around
-        self._client = Client(config, around)
-        self._asked = config.asked(around.version)
+        super().__init__(config, around)
         self._operation: Operation | None = None
 
     async def read(self, state: State) -> AsyncGenerator[Document, None]:
@@ -75,20 +72,12 @@ class SoapSource:
             answer.began_ms,
             self._around.clock.now_ms(),
             once(answer.body),
-            {} if self._config.since is None else {"asked": self._asked, "since_ms": answer.as_of_ms},
+            self._after(answer),
         )
 
-    async def news(self) -> None:
-        """Nobody tells."""
-        await asyncio.Event().wait()
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._client.close()
-
     def _since(self, state: State) -> dict[str, JsonValue]:
-        since, at_ms = self._config.since, state.get("since_ms")
-        if since is None or at_ms is None or state.get("asked") != self._asked:
+        since, at_ms = self._config.since, self._known(state).get("since_ms")
+        if since is None or at_ms is None:
             return {}
         written = since.written(at_ms)
         return {since.argument: written if since.format == "rfc3339" else int(written)}

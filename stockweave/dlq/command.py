@@ -13,12 +13,13 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from connectors.configuration.load import load
+from connectors.configuration.load import well
 from connectors.kinds import kinds
 from schemas.admin import ensure_topics, find_topics
 from schemas.codec import Codec
+from schemas.dead_letters import ERRORS
 from schemas.registry import open_registry
-from stockweave.dlq.letters import ERRORS, Letter, Wanted, one, settle, unsettled
+from stockweave.dlq.letters import Letter, Wanted, one, settle, unsettled
 from stockweave.dlq.retry import retry
 from stockweave.errors import Rejected
 from stockweave.replay.session import kafka
@@ -78,12 +79,7 @@ def retry_all(settings: Settings, wanted: Wanted, path: Path | None) -> bool:
         Rejected: a file has a fault, or none of the ids is of a letter that is not settled.
         Retriable: Kafka does not answer.
     """
-    feeds = {}
-    if path is not None:
-        loaded = load(path, kinds())
-        if loaded.faults:
-            raise Rejected("invalid_configuration", "\n".join(["these have to be mended:", *loaded.faults]))
-        feeds = loaded.feeds
+    feeds = {} if path is None else well(path, kinds()).feeds
     retried, left = 0, 0
     with kafka(settings, Console(stderr=True)) as connected:
         servers = connected.bootstrap_servers or ""

@@ -8,18 +8,16 @@ from dataclasses import dataclass
 from typing import NamedTuple, cast
 
 import orjson
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, Producer, TopicPartition
+from confluent_kafka import Message
 
 from connectors.runner.letters import FEED
 from schemas.admin import Deployed
+from schemas.dead_letters import DETAIL, NOTE, REASON, STAGE
 from schemas.small_topic import read_all
 from schemas.topics import DEAD_LETTERS, SETTLED
-from stockweave.clients import CLIENT_LOGGER, client_config, make_known, reading_config
-from stockweave.errors import Rejected, Retriable
-
-WAIT_S = 15.0  # without a record
-ERRORS = "__connect.errors."
-NOTE = "stockweave.note"  # of a record that is no letter
+from stockweave.clients import send_all
+from stockweave.errors import Rejected
+from stockweave.replay.facts import everything
 
 
 class Letter(NamedTuple):
@@ -38,17 +36,17 @@ class Letter(NamedTuple):
     @property
     def stage(self) -> str:
         """Who refused it."""
-        return self.told(f"{ERRORS}stage")
+        return self.told(STAGE)
 
     @property
     def reason(self) -> str:
         """The stable code."""
-        return self.told(f"{ERRORS}exception.class.name")
+        return self.told(REASON)
 
     @property
     def detail(self) -> str:
         """What is wrong, and the remedy."""
-        return self.told(f"{ERRORS}exception.message")
+        return self.told(DETAIL)
 
     @property
     def feed(self) -> str:
@@ -85,16 +83,16 @@ def unsettled(topics: Mapping[str, Deployed], bootstrap_servers: str, wanted: Wa
 
     Raises:
         Retriable: Kafka does not answer.
+        Fatal: the topic is gone, or may not be read.
     """
     settled = set()
     if SETTLED.name in topics:
         settled = {message.key() for message in read_all(topics[SETTLED.name].name, bootstrap_servers)}
     topic = topics[DEAD_LETTERS.name]
-    for partition in range(topic.partitions):
-        for message in _records(topic.name, partition, bootstrap_servers):
-            letter = _letter(message)
-            if NOTE not in letter.headers and letter.id.encode() not in settled and wanted.fits(letter):
-                yield letter
+    for message in everything(bootstrap_servers, topic.name, range(topic.partitions), "letters"):
+        letter = _letter(message)
+        if NOTE not in letter.headers and letter.id.encode() not in settled and wanted.fits(letter):
+            yield letter
 
 
 def settle(topics: Mapping[str, Deployed], bootstrap_servers: str, letters: list[Letter], did: str) -> None:
@@ -103,35 +101,8 @@ def settle(topics: Mapping[str, Deployed], bootstrap_servers: str, letters: list
     Raises:
         Retriable: Kafka does not take it; they may be retried once more, which changes nothing.
     """
-    producer = Producer(client_config(bootstrap_servers) | {"acks": "all"}, logger=CLIENT_LOGGER)
-    topic, at_ms = topics[SETTLED.name].name, time.time_ns() // 1_000_000
-    for letter in letters:
-        producer.produce(topic, orjson.dumps({"did": did, "at_ms": at_ms}), letter.id)
-    if producer.flush(WAIT_S):
-        raise Retriable(f"Kafka at {bootstrap_servers} did not take all; do it again, a repeat changes nothing")
-
-
-def _records(topic: str, partition: int, bootstrap_servers: str) -> Iterator[Message]:
-    """As committed, up to the present end."""
-    config = reading_config(bootstrap_servers, f"stockweave-{topic}") | {"fetch.wait.max.ms": 5}
-    consumer = Consumer(config, logger=CLIENT_LOGGER)
-    try:
-        make_known(topic, consumer, bootstrap_servers)
-        consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING)])
-        heard_s = time.monotonic()
-        while True:
-            messages = consumer.consume(1_000, 0.1)
-            if not messages and time.monotonic() - heard_s > WAIT_S:
-                raise Retriable(f"topic {topic} cannot be read on for {WAIT_S:g} s; is Kafka running?")
-            heard_s = time.monotonic() if messages else heard_s
-            for message in messages:
-                error = message.error()
-                if error is None:
-                    yield message
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    return
-    finally:
-        consumer.close()
+    note = orjson.dumps({"did": did, "at_ms": time.time_ns() // 1_000_000})
+    send_all(bootstrap_servers, topics[SETTLED.name].name, [(letter.id, note) for letter in letters])
 
 
 def _letter(message: Message) -> Letter:

@@ -10,18 +10,18 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import pyarrow as pa
-from confluent_kafka import KafkaError, Message, Producer
 
 from connectors.configuration.load import Feed
 from connectors.formats.reader import read_again
 from connectors.mapping.mapper import Mapper, Read
-from connectors.runner.letters import HEAD, OBSERVED_AT, ORIGIN, RECEIVED_AT, ROW, STAGE, TRUNCATED
+from connectors.runner.letters import CONNECTOR, HEAD, OBSERVED_AT, ORIGIN, RECEIVED_AT, ROW
 from schemas.admin import Deployed
 from schemas.codec import Codec
+from schemas.dead_letters import TRUNCATED
 from schemas.topics import UPDATES
-from stockweave.clients import CLIENT_LOGGER, client_config
-from stockweave.dlq.letters import WAIT_S, Letter
-from stockweave.errors import Rejected, Retriable
+from stockweave.clients import send_all
+from stockweave.dlq.letters import Letter
+from stockweave.errors import Rejected
 
 
 class Outcome(NamedTuple):
@@ -51,7 +51,7 @@ def retry(
     records: list[tuple[bytes | str | None, bytes | None]] = []
     mappers: dict[str, Mapper] = {}
     for letter in letters:
-        if letter.stage != STAGE:
+        if letter.stage != CONNECTOR:
             records.append((letter.key, letter.original))
             outcome.retried.append(letter)
             continue
@@ -62,7 +62,8 @@ def retry(
             continue
         records += zip(batch.column("sku").to_pylist(), codec.encode_columns(batch), strict=True)
         outcome.retried.append(letter)
-    _send(records, topics[UPDATES.name].name, bootstrap_servers)
+    if records:
+        send_all(bootstrap_servers, topics[UPDATES.name].name, records)
     return outcome
 
 
@@ -87,22 +88,3 @@ def _mapped(letter: Letter, feeds: Mapping[str, Feed], mappers: dict[str, Mapper
             raise Rejected("invalid_row", "; ".join(fault.detail for fault in mapped.faults[0]))
         return mapped.updates
     raise Rejected("malformed_row", "there is no row in it; mend format")
-
-
-def _send(records: Sequence[tuple[bytes | str | None, bytes | None]], topic: str, bootstrap_servers: str) -> None:
-    if not records:
-        return
-    failed: list[str] = []
-
-    def report(error: KafkaError | None, _: Message) -> None:
-        if error is not None:
-            failed.append(error.str())
-
-    config = {"acks": "all", "enable.idempotence": True, "partitioner": "murmur2_random", "linger.ms": 5}
-    producer = Producer(client_config(bootstrap_servers) | config, logger=CLIENT_LOGGER)
-    for key, value in records:
-        producer.produce(topic, value, key, on_delivery=report)
-        producer.poll(0)
-    if producer.flush(WAIT_S) or failed:
-        why = failed[0] if failed else "it does not answer"
-        raise Retriable(f"Kafka at {bootstrap_servers} did not take all of it ({why}); retry them again")

@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.table import Table
 
 from connectors.runner.progress import Held, Order
-from connectors.runner.survey import give_order, read_feeds
 from schemas.admin import Deployed, find_topics
 from schemas.topics import FEEDS
 from stockweave.errors import Fatal, Rejected
+from stockweave.quarantine.feeds import give_order, read_feeds
 from stockweave.replay.session import kafka
 from stockweave.settings import Settings
 

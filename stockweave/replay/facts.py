@@ -8,7 +8,7 @@ again: verify, rebuild, checkpoints, explain.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NoReturn, cast
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
@@ -31,6 +31,18 @@ def reader_config(bootstrap_servers: str) -> Config:
         "queued.min.messages": 1_000_000,  # so that the bytes below are the limit
         "queued.max.messages.kbytes": 64 << 10,
     }
+
+
+def everything(bootstrap_servers: str, topic: str, partitions: Iterable[int], what: str) -> Iterator[Message]:
+    """All committed events of some partitions as of now, one after another; `what` they are, for messages.
+
+    Raises:
+        Fatal: the topic is gone, or may not be read.
+        Retriable: Kafka does not answer.
+    """
+    for partition, (low, high) in log_ends(bootstrap_servers, topic, list(partitions)).items():
+        for batch in Facts(bootstrap_servers, topic, partition, low, high, what=what).batches(CHUNK_EVENTS_MAX):
+            yield from batch
 
 
 class Facts:

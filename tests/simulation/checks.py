@@ -12,6 +12,7 @@ from confluent_kafka import Message
 from inventory.reservations.facts import keys_of
 from inventory.stock import Limits
 from schemas import keys
+from schemas.dead_letters import NOTE
 from schemas.reservations import decode_hold
 from schemas.rows import Position, decode_position, decode_row, encode
 from schemas.topics import COMMANDS, DEAD_LETTERS, STOCK, UPDATES
@@ -23,7 +24,6 @@ from stockweave.replay.reservations import changes, drop_forgotten
 from stockweave.replay.verify.compare import compare, compare_holds, others
 from stockweave.replay.verify.verify import tally_problems
 from streams.batch import Folder, Part
-from streams.dead_letters import NOTE
 from tests.simulation.asking import Asked
 from tests.simulation.auditor import UNREADABLE, Row
 from tests.simulation.disk import SimulatedDisk

@@ -6,11 +6,12 @@ import codecs
 from collections.abc import Callable, Sequence
 from typing import Annotated, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
 from connectors.formats.edi.fields import Elements, Pick
 from connectors.formats.edi.segments import Marks, Segment
+from connectors.options import Options
 
 
 def _is_encoding(given: str) -> str:
@@ -26,16 +27,14 @@ Encoding = Annotated[str, AfterValidator(_is_encoding)]
 Qualifier = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]{1,3}$")]
 
 
-class Config(BaseModel):
+class Config(Options):
     """What both have in common.
 
     `quantities`: the qualifiers of those that are rows; all, where none is named. `tests`: whether interchanges that
     say that they are tests are read as others are.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    quantities: Annotated[list[Qualifier], Field(max_length=100)] = []
+    quantities: list[Qualifier] = Field(default=[], max_length=100)
     tests: bool = False
 
 
