@@ -12,8 +12,8 @@ from stockweave.errors import Fatal, Retriable
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The waits that were made; time passes with them alone."""
     made: list[float] = []
-    monkeypatch.setattr(patience.time, "monotonic", lambda: sum(made))
-    monkeypatch.setattr(patience.time, "sleep", made.append)
+    monkeypatch.setattr("stockweave.patience.time.monotonic", lambda: sum(made))
+    monkeypatch.setattr("stockweave.patience.time.sleep", made.append)
     return made
 
 
