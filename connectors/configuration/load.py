@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from connectors.budget import Limits
+from connectors.configuration.faults import told
 from connectors.configuration.models import FeedConfig, SupplierConfig, model_of
 from connectors.configuration.yaml_file import Parsed
 from connectors.documents import Kind
@@ -102,20 +102,5 @@ def read(file: Path, model: type[SupplierConfig]) -> SupplierConfig:
     try:
         return model.model_validate(parsed.value)
     except ValidationError as error:
-        faults = [_line(file, parsed, each) for each in error.errors(include_url=False, include_input=False)]
+        faults = [f"{file}:{told(each, parsed)}" for each in error.errors(include_url=False, include_input=False)]
         raise Rejected("invalid_configuration", "\n".join(faults)) from None
-
-
-_SAID = {
-    "missing": "is missing; add it",
-    "extra_forbidden": "is no option here; remove it, or mend its spelling",
-    "model_type": "is no mapping; write its options below it",
-    "dict_type": "is no mapping; write its entries below it",
-}
-
-
-def _line(file: Path, parsed: Parsed, fault: ErrorDetails) -> str:
-    place = fault["loc"]
-    said = _SAID.get(fault["type"], fault["msg"])
-    name = ".".join(map(str, place)) or "the file"
-    return f"{file}:{parsed.line(place)}: {name}: {said}"

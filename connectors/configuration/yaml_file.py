@@ -38,13 +38,22 @@ class Parsed:
 
     def line(self, place: Sequence[str | int]) -> int:
         """The line, from 1, of what lies at `place`; of what is nearest above it, where nothing does."""
-        node, line = self._node, 1
+        there = self._way(place)
+        return there[-1][1].start_mark.line + 1 if there else 1
+
+    def place(self, place: Sequence[str | int]) -> list[str]:
+        """The steps of `place` that are in the file: pydantic names the members of unions as well."""
+        return [str(step) for step, _ in self._way(place)]
+
+    def _way(self, place: Sequence[str | int]) -> list[tuple[str | int, yaml.Node]]:
+        """Each step that is there, with its key."""
+        node, way = self._node, []
         for step in place:
             found = _child(node, step)
-            if found is None:
-                continue  # pydantic names the member of a union as well
-            line, node = found[0].start_mark.line + 1, found[1]
-        return line
+            if found is not None:
+                way.append((step, found[0]))
+                node = found[1]
+        return way
 
 
 def _child(node: yaml.Node | None, step: str | int) -> tuple[yaml.Node, yaml.Node] | None:

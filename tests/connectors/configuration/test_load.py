@@ -46,20 +46,32 @@ def test_a_file_that_is_well_gives_its_feeds(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("was", "instead", "said"),
     [
-        ("path: in", "paths: in", "7: feeds.stock.source.folder.paths: is no option here; remove it"),
-        ("path: in", "pattern: '*'", "5: feeds.stock.source.folder.path: is missing; add it"),
-        ("kind: folder", "kind: carrier-pigeon", "5: feeds.stock.source: Input tag 'carrier-pigeon'"),
-        ('delimiter: ";"', 'delimiter: ";;"', "10: feeds.stock.format.csv.delimiter: String should have at most 1"),
-        ("pack: 12", "pack: a dozen", "17: feeds.stock.mapping.quantity.pack: Input should be a valid integer"),
+        ("path: in", "paths: in", "7: feeds.stock.source.paths: is no option here; remove it"),
+        ("path: in", "pattern: '*'", "5: feeds.stock.source.path: is missing; add it"),
+        (
+            "kind: folder",
+            "kind: carrier-pigeon",
+            "5: feeds.stock.source: kind is 'carrier-pigeon', and has to be one of these: 'folder'",
+        ),
+        (
+            'delimiter: ";"',
+            'delimiter: ";;"',
+            "10: feeds.stock.format.delimiter: is too long; it has at most so many characters: 1",
+        ),
+        (
+            "pack: 12",
+            "pack: a dozen",
+            "17: feeds.stock.mapping.quantity.pack: is no whole number; write one, without quotes",
+        ),
         ("fastest_s: 5", "fastest_s: 50", "11: feeds.stock.poll: needs fastest_s <= every_s <= slowest_s; mend them"),
         ("supplier: acme", "supplier: ' acme'", "1: supplier: begins or ends with a space"),
         ("supplier: acme", "supplier: a/b", "1: supplier: contains a slash"),
-        ("version: 1", "version: one", "13: feeds.stock.mapping.version: Input should be a valid integer"),
-        ("  stock:\n    source", "  Stock!:\n    source", "4: feeds.Stock!.[key]: String should match pattern"),
+        ("version: 1", "version: one", "13: feeds.stock.mapping.version: is no whole number; write one"),
+        ("  stock:\n    source", "  Stock!:\n    source", "4: feeds.Stock!: the name does not fit ^[a-z0-9]"),
         ("      kind: folder", "      kind: [folder", "7: is not YAML (expected ',' or ']', but got ':'); mend it"),
         ("supplier: acme", "supplier: acme\nsupplier: best", "2: supplier is there twice; leave one of them out"),
         (WELL, "", "1: the file: is no mapping; write its options below it"),
-        (WELL, "supplier: acme\nfeeds: {}\n", "2: feeds: Dictionary should have at least 1 item"),
+        (WELL, "supplier: acme\nfeeds: {}\n", "2: feeds: has too few entries; it needs 1 or more"),
     ],
 )
 def test_a_fault_is_told_with_its_line_and_its_place(tmp_path: Path, was: str, instead: str, said: str) -> None:
