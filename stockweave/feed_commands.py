@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from stockweave.errors import Fatal
 from stockweave.logs import configure_logs
 from stockweave.options import DataDir, Json, settings_of, with_kafka
 
@@ -58,6 +59,24 @@ def connectors_run(path: FeedsPath) -> None:
     from connectors.runner.process import main as run
 
     run(settings, path, kinds())
+
+
+@connectors_app.command("simulate")
+def connectors_simulate(
+    kind: Annotated[str, typer.Argument(help="rest, graphql, soap, sftp or ftp.")],
+    folder: Annotated[Path, typer.Option(help="Where its file is written.")] = Path("acme-trial"),
+    offers: Annotated[int, typer.Option(min=1, max=1_000_000, help="So many has it.")] = 100,
+    faults: Annotated[float, typer.Option(min=0, max=0.9, help="Share of requests that fail.")] = 0.0,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two changes of its stock.")] = 5.0,
+    seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = 1,
+) -> None:
+    """Run a supplier to try with, on this machine; needs the extra `testing`."""
+    configure_logs("simulate", level=logging.WARNING)
+    try:
+        from connectors.testing.simulate import main as simulate
+    except ModuleNotFoundError as missing:
+        raise Fatal(f"simulating needs {missing.name}: install it with pip install 'stockweave[testing]'") from None
+    simulate(kind, folder, offers, faults, every, seed)
 
 
 @quarantine_app.command("list")

@@ -13,7 +13,7 @@ import structlog
 from structlog.typing import Processor
 
 # What these say at INFO is about themselves: each request, each Faust service that starts.
-_QUIET = ("aiohttp.access", "faust", "mode", "asyncio", "asyncssh")
+_QUIET = ("aiohttp.access", "faust", "mode", "asyncio", "asyncssh", "watchfiles")
 
 
 def configure_logs(process: str, *, level: int = logging.INFO, stream: TextIO | None = None) -> None:

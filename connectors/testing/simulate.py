@@ -1,0 +1,205 @@
+"""A supplier to try with: a server of a kind on this machine, whose stock changes, and the file that describes it.
+
+The connectors cannot tell it from a real one: it wants its secret, and fails as often as it is asked to. Called by
+`stockweave connectors simulate`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import yaml
+
+from connectors.testing.faults import Fault, Faults, planned
+from connectors.testing.ftp_server import FtpServer, self_signed
+from connectors.testing.graphql_server import GraphqlSupplier
+from connectors.testing.http_server import HttpSupplier
+from connectors.testing.sftp_server import SftpServer
+from connectors.testing.soap_server import SoapSupplier
+from connectors.testing.transfer_faults import TransferFaults
+from stockweave.errors import Rejected
+
+Row = dict[str, Any]
+Config = dict[str, Any]
+
+SECRET = "trial-7f3a"  # noqa: S105 - of a server on loopback, for as long as it runs
+PLAN = 50  # so many requests ahead it is drawn what goes wrong
+CHANGED_SHARE = 0.1
+QUERY = """query ($first: Int!, $after: String) {
+  products(first: $first, after: $after) { nodes { code stock } pageInfo { hasNextPage endCursor } }
+}"""
+
+
+class Stock:
+    """What the supplier has.
+
+    `rows`: `{code, stock}`, changed in place. `faults`: of the kinds that speak HTTP; `transfers`: of the others.
+
+    Args:
+        offers: how many rows.
+        folder: where the files of the trial are.
+        share: of requests that fail, from 0 to 1; of transfers, it is the seconds that each block waits.
+        seed: of all that is drawn.
+    """
+
+    def __init__(self, offers: int, folder: Path, share: float, seed: int) -> None:
+        self._rng = Random(seed)  # noqa: S311 - repeatable on purpose
+        self._share = share
+        self._files = 0
+        self.out = folder / "out"
+        self.secret = folder / "secret"
+        self.rows: list[Row] = [{"code": f"A-{n:05}", "stock": self._rng.randrange(200)} for n in range(offers)]
+        self.faults = Faults()
+        self.transfers = TransferFaults(slow_s=share)
+        self._plan()
+
+    def change(self) -> None:
+        """Some offers have another stock; a file of all is there as well."""
+        for row in self._rng.sample(self.rows, max(1, int(len(self.rows) * CHANGED_SHARE))):
+            row["stock"] = self._rng.randrange(200)
+        self.write()
+        self._plan()
+
+    def write(self) -> None:
+        """A file of all offers, which is there as a whole or not at all."""
+        self._files += 1
+        lines = ["Artikel;Bestand", *(f"{row['code']};{row['stock']}" for row in self.rows)]
+        fresh = self.out / ".fresh"
+        fresh.write_text("\n".join(lines) + "\n")
+        fresh.rename(self.out / f"stock-{self._files:06}.csv")
+
+    def _plan(self) -> None:
+        if len(self.faults.plan) < PLAN:
+            kinds = [kind for kind in Fault if kind != Fault.EXPIRED]
+            self.faults.plan.extend(planned(self._rng.randrange(1 << 30), PLAN, self._share, kinds))
+
+
+JSON = {"format": "json", "records": "$.stock[*]"}
+MAPPED = {"version": 1, "sku": "$.code", "quantity": "$.stock"}
+CSV = {"format": "csv", "delimiter": ";"}
+FILES = {"path": "/", "pattern": "stock-*.csv", "then": "delete", "settle_s": 0}
+COLUMNS = {"version": 1, "sku": "Artikel", "quantity": "Bestand"}
+
+
+@asynccontextmanager
+async def _rest(stock: Stock) -> AsyncIterator[Config]:
+    async with HttpSupplier(stock.rows, stock.faults, page_rows=50, key=SECRET) as supplier:
+        source = {
+            "kind": "rest",
+            "url": f"{supplier.origin}/cursor",
+            "pages": {"by": "cursor", "next": "$.next", "parameter": "after"},
+            "credentials": {"kind": "api_key", "header": "X-Api-Key", "value": {"file": str(stock.secret)}},
+            "timeout_s": 2.0,
+        }
+        yield {"source": source, "format": JSON, "mapping": MAPPED}
+
+
+@asynccontextmanager
+async def _graphql(stock: Stock) -> AsyncIterator[Config]:
+    async with GraphqlSupplier(stock.rows, stock.faults, token=SECRET) as supplier:
+        info = "$.data.products.pageInfo"
+        source = {
+            "kind": "graphql",
+            "url": supplier.url,
+            "query": QUERY,
+            "variables": {"first": 50},
+            "pages": {"variable": "after", "next": f"{info}.endCursor", "more": f"{info}.hasNextPage"},
+            "credentials": {"kind": "bearer", "token": {"file": str(stock.secret)}},
+            "timeout_s": 2.0,
+        }
+        yield {"source": source, "format": JSON | {"records": "$.data.products.nodes[*]"}, "mapping": MAPPED}
+
+
+@asynccontextmanager
+async def _soap(stock: Stock) -> AsyncIterator[Config]:
+    async with SoapSupplier(stock.rows, stock.faults, user=("trial", SECRET)) as supplier:
+        source = {
+            "kind": "soap",
+            "wsdl": supplier.wsdl,
+            "operation": "GetStock",
+            "arguments": {"warehouse": "north"},
+            "ws_security": {"user": "trial", "password": {"file": str(stock.secret)}},
+            "timeout_s": 2.0,
+        }
+        rows = {"format": "xml", "row": "{urn:example:stock}item", "namespaces": {"s": "urn:example:stock"}}
+        yield {"source": source, "format": rows, "mapping": {"version": 1, "sku": "s:code", "quantity": "s:stock"}}
+
+
+@asynccontextmanager
+async def _sftp(stock: Stock) -> AsyncIterator[Config]:
+    async with SftpServer(stock.out, password=SECRET, faults=stock.transfers, user="trial") as server:
+        login = {"host": "127.0.0.1", "port": server.port, "user": "trial", "host_key": server.host_key}
+        source = {"kind": "sftp", **login, "password": {"file": str(stock.secret)}, **FILES}
+        yield {"source": source, "format": CSV, "mapping": COLUMNS}
+
+
+@asynccontextmanager
+async def _ftp(stock: Stock) -> AsyncIterator[Config]:
+    certificate = self_signed(stock.secret.parent)
+    with FtpServer(stock.out, SECRET, "explicit", certificate, stock.transfers, user="trial") as server:
+        login = {"host": "127.0.0.1", "port": server.port, "user": "trial", "ca_file": str(certificate)}
+        source = {"kind": "ftp", **login, "password": {"file": str(stock.secret)}, **FILES}
+        yield {"source": source, "format": CSV, "mapping": COLUMNS}
+
+
+STARTS: dict[str, Callable[[Stock], AbstractAsyncContextManager[Config]]] = {
+    "rest": _rest,
+    "graphql": _graphql,
+    "soap": _soap,
+    "sftp": _sftp,
+    "ftp": _ftp,
+}
+
+
+def main(kind: str, folder: Path, offers: int, share: float, every_s: float, seed: int) -> None:
+    """Run a supplier until SIGTERM or SIGINT.
+
+    Args:
+        kind: one of `STARTS`.
+        folder: where its file is written, and what belongs to it; made where it is missing.
+        offers: how many it has.
+        share: as of `Stock`.
+        every_s: seconds between two changes of its stock.
+        seed: of all that is drawn.
+
+    Raises:
+        Rejected: there is no such kind.
+    """
+    if kind not in STARTS:
+        raise Rejected("unknown_kind", f"kind {kind} cannot be simulated; these can: {', '.join(STARTS)}", "kind")
+    folder = folder.absolute()
+    (folder / "out").mkdir(parents=True, exist_ok=True)
+    (folder / "secret").touch(mode=0o600)
+    (folder / "secret").write_text(SECRET)
+    stock = Stock(offers, folder, share, seed)
+    stock.write()
+    asyncio.run(_run(STARTS[kind](stock), stock, folder, every_s))
+
+
+async def _run(supplier: AbstractAsyncContextManager[Config], stock: Stock, folder: Path, every_s: float) -> None:
+    told = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    async with supplier as config:
+        feed = config | {"poll": {"every_s": every_s}}
+        (folder / "acme.yaml").write_text(
+            yaml.safe_dump({"supplier": "acme", "feeds": {"stock": feed}}, sort_keys=False)
+        )
+        sys.stdout.write(
+            f"a supplier of {len(stock.rows)} offers runs until you press Ctrl+C; its file is {folder}/acme.yaml\n"
+            f"  what it would bring:  stockweave connectors try {folder} acme/stock\n"
+            f"  everything with it:   STOCKWEAVE_SUPPLIERS={folder} stockweave up\n"
+        )
+        sys.stdout.flush()
+        while not told.is_set():
+            try:
+                await asyncio.wait_for(told.wait(), every_s)
+            except TimeoutError:
+                stock.change()
