@@ -1,8 +1,9 @@
 """CSV and its kin, of any size: blocks of whole records go through Arrow's parser, in memory that does not grow.
 
 Invariant: every record is a row or is broken, and either has the bytes that it was read from, but for its line ends. A
-block ends where a record does: after a line feed with an even number of quotes before it. Used by the kinds that read
-files and bodies.
+block ends where a record does: after a line feed with an even number of quotes before it. Bytes that are not of the
+encoding are carried as lone surrogates, which no text has, up to the record that they are in. Used by the kinds that
+read files and bodies.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from stockweave.errors import Rejected
 BLOCK_BYTES = 1 << 20
 RECORD_BYTES_MAX = 1 << 20
 COLUMNS_SHOWN_MAX = 20
+ESCAPED, PASSED = "surrogateescape", "surrogatepass"  # how Python carries a byte that is none, and writes it as UTF-8
 FIRST_COLUMN = "column1"  # of rows without a header: column1, column2, ...
 
 
@@ -62,7 +64,7 @@ def read(blocks: Iterable[bytes], config: DelimitedConfig, paths: Sequence[str])
         paths: names of columns.
 
     Raises:
-        Rejected: a column is not there, a record is too long, or the bytes are not of the encoding.
+        Rejected: a column is not there, a record is too long, or the header is not of the encoding.
     """
     names = list(config.columns)
     number, head = 0, b""
@@ -70,6 +72,8 @@ def read(blocks: Iterable[bytes], config: DelimitedConfig, paths: Sequence[str])
         rest = block
         if not names:
             first, rest = _first_record(block, config.quote.encode())
+            if config.header and (fault := _undecodable([first], config.encoding)):
+                raise Rejected("invalid_encoding", f"of the header, {fault[0]}")
             cells = _cells(first, config)
             names = cells if config.header else [f"column{n}" for n in range(1, len(cells) + 1)]
             rest = rest if config.header else block
@@ -94,12 +98,12 @@ def check_columns(names: Sequence[str], paths: Sequence[str]) -> None:
 
 def _as_utf8(blocks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
     """The same in UTF-8, with line feeds alone, and without the mark that may stand before it."""
-    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(encoding)(), translate=True)
+    decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(encoding)(ESCAPED), translate=True)
     is_first, before = True, 0
     for block in chain(filter(None, blocks), (b"",)):
         try:
             text = decoder.decode(block, final=not block)
-        except UnicodeDecodeError as error:
+        except UnicodeDecodeError as error:  # where a character has several bytes, nobody knows where the next begins
             at = before - (len(error.object) - len(block)) + error.start  # what was held of the block before is in it
             detail = f"byte {at}, {error.object[error.start]:#04x}, is not {encoding}; name the encoding that it is in"
             raise Rejected("invalid_encoding", detail) from error
@@ -107,7 +111,7 @@ def _as_utf8(blocks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
         if is_first and text:
             text, is_first = text.removeprefix("\ufeff"), False
         if text:
-            yield text.encode()
+            yield text.encode(errors=PASSED)
 
 
 def _whole_records(blocks: Iterable[bytes], quote: bytes) -> Iterator[bytes]:
@@ -169,7 +173,7 @@ def _first_record(block: bytes, quote: bytes) -> tuple[bytes, bytes]:
 
 def _cells(record: bytes, config: DelimitedConfig) -> list[str]:
     reader = csv.reader(
-        io.StringIO(record.decode()),
+        io.StringIO(record.decode(errors="replace")),
         delimiter=config.delimiter,
         quotechar=config.quote or None,
         quoting=csv.QUOTE_MINIMAL if config.quote else csv.QUOTE_NONE,
@@ -184,6 +188,11 @@ def _rows(block: bytes, config: DelimitedConfig, names: Sequence[str], paths: Se
         wrong.append(row)
         return "skip"
 
+    records = _records(block, config.quote.encode())
+    undecodable = {} if _is_text(block) else _undecodable(records, config.encoding)
+    if undecodable:
+        too_many = config.delimiter.encode() * len(names)  # columns: so it is skipped, and counted
+        block = b"\n".join(too_many if n in undecodable else record for n, record in enumerate(records))
     table = arrow_csv.read_csv(
         pa.BufferReader(block),
         arrow_csv.ReadOptions(use_threads=False, block_size=len(block) + 1, column_names=list(names)),
@@ -197,23 +206,47 @@ def _rows(block: bytes, config: DelimitedConfig, names: Sequence[str], paths: Se
             include_columns=list(paths), column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
         ),
     ).combine_chunks()
-    records = _records(block, config.quote.encode())
 
     def written(place: int) -> bytes:
-        return records[place] if config.encoding == "utf-8" else records[place].decode().encode(config.encoding)
+        if config.encoding == "utf-8" and place not in undecodable:
+            return records[place]
+        return records[place].decode(errors=PASSED).encode(config.encoding, ESCAPED)
 
-    at_fault = {cast("int", row.number) - 1 for row in wrong}
+    at_fault = {cast("int", row.number) - 1: row for row in wrong}
     places = pa.array([n for n in range(len(table) + len(wrong)) if n not in at_fault], pa.int64())
     broken = [
         Broken(
-            first + cast("int", row.number) - 1,
-            written(cast("int", row.number) - 1),
-            f"it has {row.actual_columns} columns, and {row.expected_columns} are named; mend delimiter or quote",
+            first + place,
+            written(place),
+            undecodable.get(place)
+            or f"it has {row.actual_columns} columns, and {row.expected_columns} are named; mend delimiter or quote",
         )
-        for row in wrong
+        for place, row in at_fault.items()
     ]
     columns = {path: _one(table.column(path)) for path in paths}
     return Rows(columns, pc.add(places, first), lambda row: written(places[row].as_py()), broken)
+
+
+def _is_text(block: bytes) -> bool:
+    try:
+        block.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _undecodable(records: Sequence[bytes], encoding: str) -> dict[int, str]:
+    """Of each record that has bytes of another encoding, its place and what is wrong."""
+    found = {}
+    for place, record in enumerate(records):
+        if not _is_text(record):
+            text = record.decode(errors=PASSED)
+            at = next(n for n, character in enumerate(text) if "\udc80" <= character <= "\udcff")
+            byte = ord(text[at]) - 0xDC00
+            found[place] = (
+                f"byte {byte:#04x} after {text[max(0, at - 20) : at]!r} is not {encoding}; mend it, or encoding"
+            )
+    return found
 
 
 def _one(column: pa.ChunkedArray) -> pa.StringArray:

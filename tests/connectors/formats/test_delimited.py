@@ -98,10 +98,34 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are() -> None:
         list(read([b"a,a\n1,2\n"], config(), ["a"]))
 
 
-def test_bytes_of_another_encoding_are_refused_with_the_one_that_was_named() -> None:
-    for blocks in ([b"a\nb\n\xe9\n"], [b"a\nb", b"\n\xe9\n"], [b"a\nb\n\xe9", b"\n"]):
-        with pytest.raises(Rejected, match="byte 4, 0xe9, is not utf-8; name the encoding"):
-            list(read(blocks, config(), ["a"]))
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+def test_a_row_with_bytes_of_another_encoding_is_broken_and_the_others_are_rows(size: int) -> None:
+    data = b'a,b\nx,1\ncaf\xe9,2\n\xc3\xa9,3\n"p\nq",4\n\xff\xfe,\xf0\n'
+    found = list(read(blocks(data, size), config(), ["a", "b"]))
+    assert cells(found, "a", "b") == [("x", "1"), ("\u00e9", "3"), ("p\nq", "4")]
+    assert [n for part in found for n in part.numbers.to_pylist()] == [0, 2, 3]
+    broken = [one for part in found for one in part.broken]
+    assert [(one.number, one.original) for one in broken] == [(1, b"caf\xe9,2"), (4, b"\xff\xfe,\xf0")]
+    assert broken[0].detail == "byte 0xe9 after 'caf' is not utf-8; mend it, or encoding"
+    originals = [part.original(place) for part in found for place in range(len(part.numbers))]
+    assert originals == [b"x,1", b"\xc3\xa9,3", b'"p\nq",4']
+
+
+def test_bytes_that_would_be_text_in_another_encoding_are_not_taken_for_it() -> None:
+    [found] = read([b"a\nx\n\xc3\xa9\n"], config(encoding="ascii"), ["a"])
+    assert (cells([found], "a"), [one.original for one in found.broken]) == ([("x",)], [b"\xc3\xa9"])
+    [found] = read(["a\n\u20ac\n".encode("cp1252") + b"\x81\n"], config(encoding="cp1252"), ["a"])
+    assert (cells([found], "a"), [one.original for one in found.broken]) == ([("\u20ac",)], [b"\x81"])
+
+
+def test_a_header_of_another_encoding_is_refused() -> None:
+    with pytest.raises(Rejected, match="of the header, byte 0xe9 after 'a,pi' is not utf-8; mend it, or encoding"):
+        list(read([b"a,pi\xe9\nx,1\n"], config(), ["a"]))
+
+
+def test_half_a_character_at_the_end_of_a_file_is_refused() -> None:
+    with pytest.raises(Rejected, match="is not utf-16"):
+        list(read(["a\nb\n".encode("utf-16") + b"\x41"], config(encoding="utf-16"), ["a"]))
 
 
 def test_a_file_without_even_its_header_is_refused() -> None:
