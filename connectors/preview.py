@@ -8,23 +8,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
+from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
 
 from connectors.budget import Budget
 from connectors.configuration.load import Feed, load, refuse, well
+from connectors.credentials.secret import Secret
 from connectors.documents import Document, Kind, Surroundings
 from connectors.formats.compression import plain
 from connectors.formats.excel import ExcelConfig
 from connectors.formats.reader import read
 from connectors.mapping.mapper import Mapper, Read
-from stockweave.errors import Rejected
+from stockweave.errors import Rejected, Retriable
 from stockweave.world import SystemClock
 
 SHOWN = ("sku", "location_id", "kind", "quantity", "basis", "observed_at", "update_id")
@@ -39,14 +41,15 @@ class Tried(NamedTuple):
 
 
 def check(path: Path, kinds: Mapping[str, Kind]) -> None:
-    """Print each feed that is well.
+    """Print each feed that is well, and which of its secrets are not here: they may be where it is to run.
 
     Raises:
         Rejected: with a line for each fault.
     """
     loaded = load(path, kinds)
     for name, feed in loaded.feeds.items():
-        sys.stdout.write(f"{name}: {feed.config.source.kind}, {feed.config.format.format}: well\n")
+        missing = "".join(f"; {why}" for why in _missing(feed.config.source))
+        sys.stdout.write(f"{name}: {feed.config.source.kind}, {feed.config.format.format}: well{missing}\n")
     refuse(loaded)
 
 
@@ -73,6 +76,19 @@ def preview(path: Path, kinds: Mapping[str, Kind], name: str, rows: int, *, json
         sys.stdout.buffer.write(b"".join(orjson.dumps(line) + b"\n" for line in lines))
     else:
         _show(tried, Console())
+
+
+def _missing(options: BaseModel) -> Iterator[str]:
+    """Of the secrets within some options, those that cannot be read."""
+    if isinstance(options, Secret):
+        try:
+            options.read()
+        except Retriable as why:
+            yield str(why)
+    for _, value in options:
+        for each in value if isinstance(value, list) else [value]:
+            if isinstance(each, BaseModel):
+                yield from _missing(each)
 
 
 async def _tried(feed: Feed, kind: Kind, around: Surroundings, rows: int) -> Tried:

@@ -40,6 +40,17 @@ def test_check_names_the_feeds_that_are_well_and_every_fault(suppliers: Path) ->
     assert f"{suppliers / 'best.yaml'}:1: feeds: is missing; add it" in broken.stderr
 
 
+def test_check_names_the_secrets_that_are_not_here(suppliers: Path, tmp_path: Path) -> None:
+    key = {"kind": "api_key", "header": "X-Key", "value": {"env": "ACME_TEST_KEY_THAT_NOBODY_SETS"}}
+    feed = csv_feed(tmp_path / "in") | {"source": {"kind": "rest", "url": "http://127.0.0.1/", "credentials": key}}
+    (suppliers / "acme.yaml").write_text(json.dumps({"supplier": "acme", "feeds": {"stock": feed}}))
+    checked = stockweave("check", str(suppliers))
+    said = (
+        "acme/stock: rest, csv: well; the environment has no ACME_TEST_KEY_THAT_NOBODY_SETS; set it, and start again\n"
+    )
+    assert (checked.returncode, checked.stdout) == (0, said)
+
+
 def test_try_prints_what_the_first_rows_come_to_and_changes_nothing(suppliers: Path) -> None:
     tried = stockweave("try", str(suppliers), "acme/stock", "--json")
     assert tried.returncode == 0, tried.stderr
