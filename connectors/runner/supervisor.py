@@ -126,7 +126,7 @@ class Supervisor:
             task = asyncio.create_task(run.run(), name=name)
             task.add_done_callback(self._on_end)
             self._running[name] = _Running(run, task, feed)
-            log.info("feed_started", feed=name, rows=kept.progress.rows, origin=kept.progress.origin)
+            log.info("feed_started", feed=name, goes_on_with=kept.progress.origin, after_rows=kept.progress.rows)
         metrics.FEEDS_RUNNING.set(len(self._running))
 
     async def _stop(self, names: list[str]) -> None:
