@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tests.simulation.facts import Fact
+
 Part = dict[str, Any]
-Fact = dict[str, Any]
 Told = tuple[str, str, int, int]
 """A supplier's change: its source, id, time, and units shipped."""
 Name = tuple[str, str]

@@ -17,9 +17,9 @@ from schemas.topics import COMMANDS, RESERVATION_STEPS, RESERVATIONS, STOCK, UPD
 from tests.simulation.asking import COMMANDS as ASKED
 from tests.simulation.asking import Asked
 from tests.simulation.closings import Name
+from tests.simulation.facts import Fact
 from tests.simulation.kafka.log import Record
 from tests.simulation.ledger import Ledger
-from tests.simulation.lines import Fact
 from tests.simulation.pools import SLOW
 from tests.simulation.workload import FACTS
 

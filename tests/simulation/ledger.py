@@ -13,10 +13,11 @@ from typing import Any
 from tests.simulation.asking import Asked
 from tests.simulation.auditor import Row
 from tests.simulation.closings import Closing, Closings, Hold, Name, units_of, where
-from tests.simulation.lines import Fact, Line, at_their_time, fits, is_open, is_target, open_more
+from tests.simulation.facts import Fact, Unlawful, has_lapsed
+from tests.simulation.lines import Line, at_their_time, fits, is_open, is_target, open_more
 from tests.simulation.pools import Pools, Stock, Taken
 from tests.simulation.several import Several
-from tests.simulation.unchanged import Unlawful, has_lapsed, is_known, keep
+from tests.simulation.unchanged import is_known, keep
 
 LATE_MS = 43_200_000  # a line is held within half a day, or not at all
 

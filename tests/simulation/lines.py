@@ -8,9 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.simulation.closings import where
-from tests.simulation.unchanged import Unlawful
-
-Fact = dict[str, Any]
+from tests.simulation.facts import Fact, Unlawful
 
 
 @dataclass

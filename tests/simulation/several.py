@@ -10,10 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.simulation.closings import units_of
-from tests.simulation.unchanged import Unlawful, has_lapsed, is_known, keep
-
-Fact = dict[str, Any]
-Command = dict[str, Any]
+from tests.simulation.facts import Command, Fact, Unlawful, has_lapsed
+from tests.simulation.unchanged import is_known, keep
 
 
 @dataclass

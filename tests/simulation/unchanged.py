@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-Fact = dict[str, Any]
-Command = dict[str, Any]
+from tests.simulation.facts import Command, Fact, Unlawful
+
 KEPT = 16
-
-
-class Unlawful(AssertionError):
-    """A fact that may not be; the message says which, and why."""
 
 
 class Known(Protocol):
@@ -19,11 +15,6 @@ class Known(Protocol):
 
     steps: list[list[Any]]
     unchanged: list[Fact]
-
-
-def has_lapsed(fact: Fact, now_ms: int) -> bool:
-    """Whether what a fact tells has lapsed since."""
-    return fact["state"] in ("HELD", "PENDING") and fact["expires_at"] is not None and fact["expires_at"] <= now_ms
 
 
 def is_known(command: Command, known: Known) -> bool:
