@@ -70,7 +70,7 @@ def connectors_simulate(
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between two changes of its stock.")] = 5.0,
     seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = 1,
 ) -> None:
-    """Run a supplier to try with, on this machine; needs the extra `testing`."""
+    """Run a supplier to try with, on this machine, and write its file; needs the extra `testing`."""
     configure_logs("simulate", level=logging.WARNING)
     try:
         from connectors.testing.simulate import main as simulate

@@ -174,32 +174,34 @@ def main(kind: str, folder: Path, offers: int, share: float, every_s: float, see
     """
     if kind not in STARTS:
         raise Rejected("unknown_kind", f"kind {kind} cannot be simulated; these can: {', '.join(STARTS)}", "kind")
-    folder = folder.absolute()
-    (folder / "out").mkdir(parents=True, exist_ok=True)
-    (folder / "secret").touch(mode=0o600)
-    (folder / "secret").write_text(SECRET)
-    stock = Stock(offers, folder, share, seed)
+    own = folder.absolute() / f"{kind}-server"
+    (own / "out").mkdir(parents=True, exist_ok=True)
+    (own / "secret").touch(mode=0o600)
+    (own / "secret").write_text(SECRET)
+    stock = Stock(offers, own, share, seed)
     stock.write()
-    asyncio.run(_run(STARTS[kind](stock), stock, folder, every_s))
+    asyncio.run(_run(STARTS[kind](stock), stock, folder.absolute() / f"acme-{kind}.yaml", every_s))
 
 
-async def _run(supplier: AbstractAsyncContextManager[Config], stock: Stock, folder: Path, every_s: float) -> None:
+async def _run(server: AbstractAsyncContextManager[Config], stock: Stock, file: Path, every_s: float) -> None:
     told = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, told.set)
-    async with supplier as config:
-        feed = config | {"poll": {"every_s": every_s}}
-        (folder / "acme.yaml").write_text(
-            yaml.safe_dump({"supplier": "acme", "feeds": {"stock": feed}}, sort_keys=False)
-        )
-        sys.stdout.write(
-            f"a supplier of {len(stock.rows)} offers runs until you press Ctrl+C; its file is {folder}/acme.yaml\n"
-            f"  what it would bring:  stockweave connectors try {folder} acme/stock\n"
-            f"  everything with it:   STOCKWEAVE_SUPPLIERS={folder} stockweave up\n"
-        )
-        sys.stdout.flush()
+    async with server as config:
+        _tell(file, config | {"poll": {"every_s": every_s}}, len(stock.rows))
         while not told.is_set():
             try:
                 await asyncio.wait_for(told.wait(), every_s)
             except TimeoutError:
                 stock.change()
+
+
+def _tell(file: Path, feed: Config, offers: int) -> None:
+    """Write the supplier's file, and how to go on."""
+    file.write_text(yaml.safe_dump({"supplier": file.stem, "feeds": {"stock": feed}}, sort_keys=False))
+    sys.stdout.write(
+        f"a supplier of {offers} offers runs until you press Ctrl+C; its file is {file}\n"
+        f"  what it would bring:  stockweave connectors try {file} {file.stem}/stock\n"
+        f"  everything with it:   STOCKWEAVE_SUPPLIERS={file.parent} stockweave up\n"
+    )
+    sys.stdout.flush()

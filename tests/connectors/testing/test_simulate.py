@@ -33,9 +33,9 @@ def simulated(kind: str, folder: Path, *arguments: str) -> Iterator[None]:
             assert server.wait(20) == 0
 
 
-def tried(folder: Path) -> list[tuple[str, int]]:
+def tried(folder: Path, feed: str) -> list[tuple[str, int]]:
     done = subprocess.run(
-        command("try", str(folder), "acme/stock", "--rows", "200", "--json"), capture_output=True, text=True, check=True
+        command("try", str(folder), feed, "--rows", "200", "--json"), capture_output=True, text=True, check=True
     )
     return [(each["sku"], each["quantity"]) for each in map(orjson.loads, done.stdout.splitlines())]
 
@@ -44,7 +44,7 @@ def tried(folder: Path) -> list[tuple[str, int]]:
 def test_a_supplier_of_each_kind_is_read_whole_by_the_file_that_is_written(kind: str, tmp_path: Path) -> None:
     with simulated(kind, tmp_path / "trial", "--offers", "120", "--seed", "3", "--every", "3600"):
         rows = Stock(120, tmp_path, 0.0, 3).rows
-        assert tried(tmp_path / "trial") == [(row["code"], row["stock"]) for row in rows]
+        assert tried(tmp_path / "trial", f"acme-{kind}/stock") == [(row["code"], row["stock"]) for row in rows]
 
 
 def test_a_kind_that_cannot_be_simulated_is_told_with_those_that_can(tmp_path: Path) -> None:
