@@ -278,7 +278,7 @@ class Supervisor:
             yield from children
 
     def _say(self, name: str, what: str, style: str = "") -> None:
-        label = f"{name:<10}" if name else ""
+        label = f"{name:<12}" if name else ""
         text = f"{escape(label)}{escape(what)}"
         self._console.print(f"[{style}]{text}[/{style}]" if style else text, highlight=False, soft_wrap=True)
 
