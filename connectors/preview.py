@@ -68,6 +68,8 @@ def preview(path: Path, kinds: Mapping[str, Kind], name: str, rows: int, *, json
     budget = Budget(loaded.limits[feed.supplier], clock)
     around = Surroundings(feed.config.mapping.version, clock, budget, is_trial=True)
     tried = asyncio.run(_tried(feed, kinds[feed.config.source.kind], around, rows))
+    if feed.config.mapping.sku_map is not None:
+        sys.stderr.write("the map of SKUs is in Kafka, and is not read here: SKUs are the supplier's\n")
     if json:
         lines = [
             *tried.updates,

@@ -115,10 +115,15 @@ RECEIVED = Topic(
     "What suppliers sent by webhook, verified and not read yet: each feed reads its own (connectors/inbound/).",
     _days(14) | LARGE, partitions=8,
 )  # fmt: skip
+SKU_MAP = Topic(
+    "inventory.sku-map", "supplier, U+001F, the supplier's SKU", None, JSON, "`stockweave skus`",
+    "connectors, commands",
+    "What suppliers' SKUs are called with us (schemas/sku_map.py); in one partition.", COMPACTED, partitions=1,
+)  # fmt: skip
 
 CATALOGUE = (
     UPDATES, COMMANDS, RESERVATIONS, STOCK, GENERATIONS, RESERVATION_STEPS, POLICIES, ALERTS, DEAD_LETTERS, SETTLED,
-    FEEDS, RECEIVED,
+    FEEDS, RECEIVED, SKU_MAP,
 )  # fmt: skip
 
 FOLDED_SOURCES = (UPDATES,)

@@ -12,11 +12,12 @@ import typer
 from stockweave.errors import Fatal
 from stockweave.logs import configure_logs
 from stockweave.options import DataDir, Json, settings_of, with_kafka
+from stockweave.sku_commands import skus_app
 
 connectors_app = typer.Typer(help="Suppliers' feeds: checked, tried, run.", no_args_is_help=True)
 quarantine_app = typer.Typer(help="Snapshots of suppliers that wait for a person.", no_args_is_help=True)
 dlq_app = typer.Typer(help="Dead letters: what could not be used, and why.", no_args_is_help=True)
-FEED_APPS = {"connectors": connectors_app, "quarantine": quarantine_app, "dlq": dlq_app}
+FEED_APPS = {"connectors": connectors_app, "quarantine": quarantine_app, "dlq": dlq_app, "skus": skus_app}
 
 FeedsPath = Annotated[Path, typer.Argument(help="A folder with one YAML file a supplier, or one such file.")]
 FeedName = Annotated[str, typer.Argument(help="supplier/feed.")]

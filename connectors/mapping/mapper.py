@@ -16,10 +16,13 @@ import pyarrow.compute as pc
 from connectors.mapping import reading
 from connectors.mapping.columns import Fault, Found, Reader
 from connectors.mapping.rules import Mapping, QuantityRule, Receipt, TextRule, TimeRule
+from connectors.mapping.sku_map import SupplierSkus
 from inventory.stock import COUNT, DELTA, FROM_FUTURE, FUTURE_MS_MAX, WITHDRAWN
 from schemas.keys import ID_CHARACTERS_MAX, plain_ids
 
 NAMES = ["sku", "location_id"]
+UNKNOWN_SKU = {"park": "parked_sku", "reject": "unknown_sku"}
+"""The reasons of rows whose SKU is not in the map, by what the mapping says of such."""
 NUMBER_DIGITS = 10  # of a row, in an id that is made of it
 KINDS, BASES = (COUNT, DELTA, WITHDRAWN), ("ON_HAND", "AVAILABLE")
 RECEIPT = pa.struct([("expected_at", pa.int64()), ("quantity", pa.int64())])
@@ -49,13 +52,15 @@ class Read(NamedTuple):
 class Mapped(NamedTuple):
     """`updates`: as `UPDATES`; `rows`: the row of each; `faults`: of the other rows, all of each.
 
-    `named`: SKU and location of those of the others that say them.
+    `named`: SKU and location of those of the others that say them. `nameless`: how many do not even say that; a row
+    whose SKU the map does not know says it, and offers nothing of ours.
     """
 
     updates: pa.RecordBatch
     rows: pa.Array
     faults: dict[int, list[Fault]]
     named: pa.RecordBatch
+    nameless: int = 0
 
 
 class Mapper:
@@ -65,13 +70,15 @@ class Mapper:
         mapping: checked.
         supplier_id: checked.
         feed: its name; updates tell it with the mapping's version.
+        skus: the supplier's part of the map; None: it is not at hand, and SKUs stay the supplier's.
 
     Raises:
         Rejected: a constant, a default or a value of the mapping cannot be what it is for; names the field.
     """
 
-    def __init__(self, mapping: Mapping, supplier_id: str, feed: str) -> None:
+    def __init__(self, mapping: Mapping, supplier_id: str, feed: str, skus: SupplierSkus | None = None) -> None:
         self.mapping = mapping
+        self._skus = None if mapping.sku_map is None else skus
         self._supplier_id = supplier_id
         self._feed = f"{feed}@{mapping.version}"
         self._sku = self._text("sku", mapping.sku)
@@ -122,13 +129,31 @@ class Mapper:
                 of_row = faults.setdefault(row, [])
                 if all(known.field != fault.field for known in of_row):
                     of_row.append(fault)
+        columns["sku"], unknown = self._ours(columns["sku"], faults)
         updates = pa.RecordBatch.from_arrays([columns[name] for name in UPDATES.names], schema=UPDATES)
         good = pa.array([row for row in range(count) if row not in faults] if faults else range(count), pa.int64())
         names = [
             row for row, of_row in faults.items() if not any(fault.field in ("sku", "location") for fault in of_row)
         ]
         named = updates.take(pa.array(names, pa.int64())).select(NAMES)
-        return Mapped(updates.take(good) if faults else updates, good, faults, named)
+        nameless = len(faults) - len(names) - unknown
+        return Mapped(updates.take(good) if faults else updates, good, faults, named, nameless)
+
+    def _ours(self, sku: pa.Array, faults: dict[int, list[Fault]]) -> tuple[pa.Array, int]:
+        """SKUs as the map has them, and how many rows have one that is not there and may not pass."""
+        rule = self.mapping.sku_map
+        if rule is None or self._skus is None:
+            return sku, 0
+        ours = pa.array(self._skus.look_up(sku.to_pylist()), pa.string())
+        if rule.unknown == "pass":
+            return pc.coalesce(ours, sku), 0
+        unknown = pc.indices_nonzero(pc.and_(pc.is_null(ours), pc.is_valid(sku)))
+        for row, text in zip(unknown.to_pylist(), sku.take(unknown).to_pylist(), strict=True):
+            detail = (
+                f"sku: {text[: reading.SHOWN_MAX]!r} is not in the map; `stockweave skus set {self._supplier_id} ...`"
+            )
+            faults.setdefault(row, []).append(Fault(UNKNOWN_SKU[rule.unknown], "sku", detail))
+        return ours, len(unknown)
 
     def _told_units(self, kind: pa.Array, quantity: pa.Array) -> pa.Array:
         """WITHDRAWN has none, and a count below zero may stand for nothing left."""

@@ -124,6 +124,16 @@ class Receipt(Options):
     quantity: Quantity
 
 
+class SkuMapRule(Options):
+    """The supplier's SKUs are looked up in the map that `stockweave skus` writes.
+
+    `unknown`: what becomes of a row whose SKU is not there: `pass` (it is ours as it is), `park` (a dead letter, to be
+    retried once it is there), `reject` (a dead letter).
+    """
+
+    unknown: Literal["pass", "park", "reject"]
+
+
 class Mapping(Options):
     """How a feed's rows become updates. `version`: of the mapping, told with each update; raise it with each change.
 
@@ -133,6 +143,7 @@ class Mapping(Options):
 
     version: Annotated[int, Field(ge=1)]
     sku: Text
+    sku_map: SkuMapRule | None = None
     quantity: Quantity | None = None
     kind: Text = _constantly(COUNT)
     location: Text = _constantly("default")

@@ -69,6 +69,7 @@ class FeedRun:
         """
         name = self.feed.whole_name
         try:
+            await self._until_ready()
             while not self._stopping.is_set():
                 began_s = self._clock.monotonic_s()
                 self._ordered.clear()
@@ -86,6 +87,15 @@ class FeedRun:
         finally:
             await self._source.close()
 
+    async def _until_ready(self) -> None:
+        """Until what mapping needs is there, or the feed is to stop."""
+        waits = [asyncio.create_task(self._intake.ready()), asyncio.create_task(self._stopping.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
     @property
     def _progress(self) -> Progress:
         return self._keeper.kept.progress
@@ -96,7 +106,8 @@ class FeedRun:
         snapshot = self.feed.config.snapshot
         async with contextlib.aclosing(guarded(self._source.read(self._progress.state))) as documents:
             if snapshot is not None:
-                await self._read_snapshots(documents, snapshot, sum_)
+                with self._intake.same_skus():
+                    await self._read_snapshots(documents, snapshot, sum_)
             else:
                 async for document in documents:
                     await self._take(document, sum_)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -26,6 +27,7 @@ from connectors.parcel import Parcel
 from connectors.publisher import InDoubt, Publisher
 from connectors.runner.blocks import Blocks, reading
 from connectors.runner.letters import BYTES_MAX, Letter, headers
+from connectors.runner.skus import SkuFollower
 from connectors.runner.snapshot import Offers
 from schemas.codec import Codec
 from stockweave.errors import Rejected
@@ -68,16 +70,30 @@ class Intake:
         updates: the publisher of updates.
         letters: that of dead letters.
         codec: of StockUpdate.
+        follower: of the map of SKUs; asked only by a feed that maps by it.
     """
 
-    def __init__(self, feed: Feed, updates: Publisher, letters: Publisher, codec: Codec) -> None:
+    def __init__(
+        self, feed: Feed, updates: Publisher, letters: Publisher, codec: Codec, follower: SkuFollower | None = None
+    ) -> None:
         self._format = feed.config.format
-        self._mapper = Mapper(feed.config.mapping, feed.supplier, feed.whole_name)
+        self._follower = None if feed.config.mapping.sku_map is None else follower
+        self._skus = None if self._follower is None else self._follower.of(feed.supplier)
+        self._mapper = Mapper(feed.config.mapping, feed.supplier, feed.whole_name, self._skus)
         self._feed = f"{feed.whole_name}@{feed.config.mapping.version}"
         self._key = feed.whole_name
         self._updates = updates
         self._letters = letters
         self._codec = codec
+
+    async def ready(self) -> None:
+        """Until there is all that mapping needs; nothing is to be taken before."""
+        if self._follower is not None:
+            await self._follower.ready()
+
+    def same_skus(self) -> AbstractContextManager[None]:
+        """Within it, each SKU means the same, whatever is changed meanwhile."""
+        return nullcontext() if self._skus is None else self._skus.held()
 
     async def take(
         self,

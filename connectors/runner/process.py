@@ -23,11 +23,12 @@ from connectors.inbound.inbox import Inbox
 from connectors.inbound.server import Inbound
 from connectors.publisher import Publisher
 from connectors.runner.leases import Event, Leases
+from connectors.runner.skus import SkuFollower
 from connectors.runner.supervisor import Outlets, Supervisor
 from schemas.admin import Deployed, ensure_topics
 from schemas.codec import Codec
 from schemas.registry import open_registry
-from schemas.topics import DEAD_LETTERS, FEEDS, RECEIVED, UPDATES
+from schemas.topics import DEAD_LETTERS, FEEDS, RECEIVED, SKU_MAP, UPDATES
 from stockweave import metrics
 from stockweave.errors import Fatal
 from stockweave.patience import patiently
@@ -79,7 +80,8 @@ async def run(
     async with updates, letters, progress, received:
         outlets = Outlets(updates, letters, progress, reached.updates)
         inbox, inbound = Inbox(servers, reached.topics[RECEIVED.name]), Inbound(settings, received, SystemClock())
-        supervisor = Supervisor(kinds, outlets, feeds.partitions, SystemClock(), inbox)
+        skus = SkuFollower(servers, reached.topics[SKU_MAP.name])
+        supervisor = Supervisor(kinds, outlets, feeds.partitions, SystemClock(), inbox, skus)
         for each in (inbound, supervisor):
             await each.configure(loaded)
         loop, events = asyncio.get_running_loop(), asyncio.Queue[Event]()
@@ -91,7 +93,7 @@ async def run(
         leases = Leases(servers, feeds.name, group, tell)
         hearing = asyncio.create_task(_hear(events, supervisor))
         following = asyncio.create_task(_follow(path, kinds, inbound, supervisor))
-        parts = (supervisor, updates, letters, progress, received, inbox)
+        parts = (supervisor, updates, letters, progress, received, inbox, skus)
         watched = [asyncio.create_task(part.watch()) for part in parts]
         told = asyncio.create_task((told_to_stop or _signals(loop)).wait())
         leases.start()
@@ -103,6 +105,7 @@ async def run(
             await leases.stop()
             await supervisor.stop()
             await inbox.stop()
+            await skus.stop()
             for task in (told, hearing, *watched):
                 task.cancel()
         for task in done - {told}:

@@ -84,7 +84,8 @@ class Offers:
     def add(self, mapped: Mapped, broken: int) -> None:
         """Of rows that were mapped, and so many that could not be taken apart.
 
-        What is withdrawn is not offered. What is offered in a row that is of no use otherwise is not missing.
+        What is withdrawn is not offered. What is offered in a row that is of no use otherwise is not missing. SKUs are
+        ours, as the map has them: what it gives another meaning is gone under the former.
         """
         offered = mapped.updates.filter(pc.not_equal(mapped.updates.column("kind"), "WITHDRAWN"))
         unknown = pa.nulls(len(mapped.named), pa.int64())
@@ -92,7 +93,7 @@ class Offers:
             offered.select(OFFER.names),
             pa.RecordBatch.from_arrays([*mapped.named.columns, unknown], schema=OFFER),
         ]
-        self.is_whole = self.is_whole and not broken and len(mapped.named) == len(mapped.faults)
+        self.is_whole = self.is_whole and not broken and not mapped.nameless
 
     def join(self, other: Offers) -> None:
         """Those of another document of the same snapshot, after these."""

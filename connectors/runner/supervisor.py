@@ -21,6 +21,7 @@ from connectors.runner.feed import FeedRun
 from connectors.runner.intake import Intake
 from connectors.runner.leases import HANDOVER_S, Broken, Event, Granted, Ordered, Revoked
 from connectors.runner.progress import Keeper, Kept, Progress
+from connectors.runner.skus import SkuFollower
 from schemas.codec import Codec
 from schemas.keys import partition_of
 from stockweave import metrics
@@ -56,16 +57,19 @@ class Supervisor:
         partitions: of inventory.feeds.
         clock: for all of them.
         inbox: what suppliers sent to us.
+        skus: follows the map of SKUs.
     """
 
     def __init__(
-        self, kinds: Mapping[str, Kind], outlets: Outlets, partitions: int, clock: Clock, inbox: Inbox | None = None
-    ) -> None:
+        self, kinds: Mapping[str, Kind], outlets: Outlets, partitions: int, clock: Clock, inbox: Inbox | None = None,
+        skus: SkuFollower | None = None,
+    ) -> None:  # fmt: skip
         self._kinds = kinds
         self._outlets = outlets
         self._partitions = partitions
         self._clock = clock
         self._inbox = inbox
+        self._skus = skus
         self._loaded = Loaded({}, {}, [])
         self._budgets: dict[str, tuple[Limits, Budget]] = {}
         self._kept: dict[str, Kept] = {}
@@ -119,7 +123,7 @@ class Supervisor:
                 config.mapping.version, self._clock, self._budget(feed.supplier), feed=name, inbox=self._inbox
             )
             source = self._kinds[config.source.kind].open(config.source, around)
-            intake = Intake(feed, self._outlets.updates, self._outlets.letters, self._outlets.codec)
+            intake = Intake(feed, self._outlets.updates, self._outlets.letters, self._outlets.codec, self._skus)
             kept = self._kept.setdefault(name, Kept(Progress(feed=name)))
             keeper = Keeper(name, kept, self._outlets.progress, self._partitions)
             run = FeedRun(feed, source, intake, keeper, self._clock)

@@ -19,11 +19,13 @@ from schemas.admin import ensure_topics, find_topics
 from schemas.codec import Codec
 from schemas.dead_letters import ERRORS
 from schemas.registry import open_registry
+from schemas.topics import SKU_MAP
 from stockweave.dlq.letters import Letter, Wanted, one, settle, unsettled
 from stockweave.dlq.retry import retry
 from stockweave.errors import Rejected
 from stockweave.replay.session import kafka
 from stockweave.settings import Settings
+from stockweave.skus.table import sku_map
 
 AT_ONCE = 1_000
 
@@ -84,10 +86,12 @@ def retry_all(settings: Settings, wanted: Wanted, path: Path | None) -> bool:
     with kafka(settings, Console(stderr=True)) as connected:
         servers = connected.bootstrap_servers or ""
         topics = ensure_topics(connected, servers)
+        is_mapped = any(feed.config.mapping.sku_map is not None for feed in feeds.values())
+        skus = sku_map(topics[SKU_MAP.name], servers) if is_mapped else None
         codec = Codec("StockUpdate", open_registry(connected))
         letters = unsettled(topics, servers, wanted)
         while some := list(islice(letters, AT_ONCE)):
-            outcome = retry(some, feeds, topics, servers, codec)
+            outcome = retry(some, feeds, topics, servers, codec, skus)
             settle(topics, servers, outcome.retried, "retried")
             retried, left = retried + len(outcome.retried), left + len(outcome.left)
             for letter, why in outcome.left:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from connectors.configuration.load import Feed
 from connectors.formats.reader import read_again
 from connectors.mapping.mapper import Mapper, Read
+from connectors.mapping.sku_map import SkuMap
 from connectors.runner.letters import CONNECTOR, HEAD, OBSERVED_AT, ORIGIN, RECEIVED_AT, ROW
 from schemas.admin import Deployed
 from schemas.codec import Codec
@@ -33,7 +34,7 @@ class Outcome(NamedTuple):
 
 def retry(
     letters: Sequence[Letter], feeds: Mapping[str, Feed], topics: Mapping[str, Deployed], bootstrap_servers: str,
-    codec: Codec,
+    codec: Codec, skus: SkuMap | None = None,
 ) -> Outcome:  # fmt: skip
     """Send letters again.
 
@@ -43,6 +44,7 @@ def retry(
         topics: as deployed.
         bootstrap_servers: of their Kafka.
         codec: of StockUpdate.
+        skus: the map, where a feed maps by it.
 
     Raises:
         Retriable: Kafka does not take them; none counts as retried.
@@ -56,7 +58,7 @@ def retry(
             outcome.retried.append(letter)
             continue
         try:
-            batch = _mapped(letter, feeds, mappers)
+            batch = _mapped(letter, feeds, mappers, skus)
         except Rejected as why:
             outcome.left.append((letter, str(why)))
             continue
@@ -67,7 +69,9 @@ def retry(
     return outcome
 
 
-def _mapped(letter: Letter, feeds: Mapping[str, Feed], mappers: dict[str, Mapper]) -> pa.RecordBatch:
+def _mapped(
+    letter: Letter, feeds: Mapping[str, Feed], mappers: dict[str, Mapper], skus: SkuMap | None
+) -> pa.RecordBatch:
     """The update of a feed's row, by the mapping as it is now."""
     feed = feeds.get(letter.feed)
     if feed is None:
@@ -77,7 +81,8 @@ def _mapped(letter: Letter, feeds: Mapping[str, Feed], mappers: dict[str, Mapper
     if TRUNCATED in letter.headers or letter.original is None:
         raise Rejected("truncated", "not all of it was kept: have the feed read its document again")
     config = feed.config
-    mapper = mappers.setdefault(letter.feed, Mapper(config.mapping, feed.supplier, feed.whole_name))
+    known = None if skus is None else skus.of(feed.supplier)
+    mapper = mappers.setdefault(letter.feed, Mapper(config.mapping, feed.supplier, feed.whole_name, known))
     number = pa.array([int(letter.told(ROW))], pa.int64())
     read = Read(letter.told(ORIGIN), int(letter.told(OBSERVED_AT)), int(letter.told(RECEIVED_AT)))
     for rows in read_again(letter.headers.get(HEAD, b""), letter.original, config.format, config.mapping.paths):

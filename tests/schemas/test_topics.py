@@ -31,6 +31,7 @@ def test_logs_are_kept_and_state_is_compacted() -> None:
         "inventory.feeds",
         "inventory.generations",
         "inventory.policies",
+        "inventory.sku-map",
     }
     assert policies["inventory.commands"] == "7 days"
     assert policies["inventory.alerts"] == "30 days"

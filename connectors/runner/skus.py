@@ -1,0 +1,97 @@
+"""Follows inventory.sku-map for the feeds of this process that map by it.
+
+Invariant: `ready` returns only when the topic was read to its end once, so no row is mapped by half a map; what changes
+later holds for what is read later. Nothing is read until a feed asks. Made by `process`, used by `supervisor`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterable, Iterator
+from typing import NoReturn
+
+import structlog
+from confluent_kafka import KafkaException, Message
+
+from connectors.mapping.sku_map import SkuMap, SupplierSkus
+from schemas.admin import Deployed
+from schemas.sku_map import Entry, entry_of
+from schemas.small_topic import Reading
+from stockweave.errors import Fatal, Rejected
+
+log = structlog.get_logger(__name__)
+
+POLL_S = 0.1
+
+
+class SkuFollower:
+    """One for a process, on a thread of its own.
+
+    Args:
+        bootstrap_servers: of its Kafka.
+        topic: inventory.sku-map as deployed.
+    """
+
+    def __init__(self, bootstrap_servers: str, topic: Deployed) -> None:
+        self._servers = bootstrap_servers
+        self._topic = topic.name
+        self._map = SkuMap()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._loop = asyncio.get_running_loop()
+        self._read = asyncio.Event()
+        self._broken: asyncio.Future[Fatal] = self._loop.create_future()
+
+    def of(self, supplier_id: str) -> SupplierSkus:
+        """A supplier's part, as one feed sees it; to be looked up in once `ready` has returned."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="sku-map", daemon=True)
+            self._thread.start()
+        return self._map.of(supplier_id)
+
+    async def ready(self) -> None:
+        """Until all that the topic held was read."""
+        await self._read.wait()
+
+    async def stop(self) -> None:
+        """Leave Kafka. The feeds have stopped before."""
+        self._stopping.set()
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join)
+
+    async def watch(self) -> NoReturn:
+        """Raises `Fatal` when changes are not heard of any more."""
+        raise await asyncio.shield(self._broken)
+
+    def _run(self) -> None:
+        reading = Reading(self._topic, self._servers)
+        why = Fatal(f"the reader of {self._topic} broke; the log says why, please report it")
+        is_told = False
+        try:
+            while not self._stopping.is_set():
+                self._map.change(entries(reading.poll(POLL_S)))
+                if not is_told and reading.ended_at >= 0:
+                    is_told = True
+                    self._loop.call_soon_threadsafe(self._read.set)
+        except Fatal as error:
+            why = error
+        except KafkaException as error:
+            why = Fatal(f"{self._topic} cannot be read: {error.args[0].str()}; start the process again")
+        finally:
+            reading.close()
+            if not self._stopping.is_set():
+                self._loop.call_soon_threadsafe(self._break, why)
+
+    def _break(self, why: Fatal) -> None:
+        if not self._broken.done():
+            self._broken.set_result(why)
+
+
+def entries(messages: Iterable[Message]) -> Iterator[Entry]:
+    """What records say; one that is none of ours changes nothing."""
+    for message in messages:
+        try:
+            yield entry_of(message)
+        except Rejected as why:
+            log.warning("sku_map_unreadable", why=str(why))

@@ -1,0 +1,1 @@
+"""What suppliers' SKUs are called with us: imported, looked at, changed."""

@@ -1,0 +1,83 @@
+"""The map of SKUs through a real Kafka: read before the first row, followed, and the same throughout a snapshot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from schemas.sku_map import Entry, record
+from schemas.topics import SKU_MAP
+from tests.connectors.files.test_folder import write
+from tests.connectors.running import SIMPLE, Running, csv_feed, told, units
+
+AT_MS = 1_790_000_000_000
+
+
+def change(running: Running, **skus: str | None) -> None:
+    """Of acme's."""
+    deployment = running.deployment
+    for supplier_sku, sku in skus.items():
+        key, value = record(Entry("acme", supplier_sku, sku))
+        deployment.producer.produce(deployment.topics[SKU_MAP.name].name, value, key)
+    assert deployment.producer.flush(10) == 0
+
+
+def by_map(path: Path, unknown: str, **more: Any) -> dict[str, Any]:
+    return csv_feed(path, mapping=SIMPLE | {"sku_map": {"unknown": unknown}}, **more)
+
+
+def put(root: Path, n: int, **stock: int) -> None:
+    text = "code,stock\n" + "".join(f"{sku},{number}\n" for sku, number in stock.items())
+    write(root / "in" / f"{n:03}.csv", text, changed_ms=AT_MS + n * 1_000)
+
+
+def last(updates: list[dict[str, Any]]) -> dict[str, tuple[str, int]]:
+    return {u["sku"]: (u["kind"], u["quantity"]) for u in sorted(updates, key=lambda u: u["observed_at"])}
+
+
+async def test_the_map_is_read_before_the_first_row_and_changes_hold_while_it_runs(
+    running: Running, tmp_path: Path
+) -> None:
+    change(running, **{f"x{n}": f"A-{n}" for n in range(5_000)})
+    deployment = running.deployment
+    deployment.producer.produce(deployment.topics[SKU_MAP.name].name, b"nonsense", b"acme\x1fx1")
+    put(tmp_path, 1, x0=1, x4999=2)
+    running.configure("acme", stock=by_map(tmp_path / "in", "park"))
+    async with running:
+        assert units(await running.until_updates(2)) == {"A-0": 1, "A-4999": 2}
+        change(running, x0="B-0", x4999=None)
+        n = 1
+        while not running.letters():  # it takes a moment until it has heard
+            n += 1
+            before = deployment.end_of_updates()
+            put(tmp_path, n, x0=n, x4999=n)
+            await running.until(
+                lambda before=before: deployment.end_of_updates() + len(running.letters()) >= before + 2
+            )
+    assert last(running.updates())["B-0"] == ("COUNT", n)
+    assert told(running.letters()[0])["__connect.errors.exception.class.name"] == "parked_sku"
+
+
+async def test_a_feed_without_a_map_leaves_skus_as_they_are(running: Running, tmp_path: Path) -> None:
+    change(running, x0="A-0")
+    put(tmp_path, 1, x0=1)
+    running.configure("acme", stock=csv_feed(tmp_path / "in"))
+    async with running:
+        assert units(await running.until_updates(1)) == {"x0": 1}
+
+
+async def test_a_snapshot_withdraws_what_a_supplier_offers_under_another_sku_now(
+    running: Running, tmp_path: Path
+) -> None:
+    change(running, a="A", b="B", c="C")
+    running.configure("acme", stock=by_map(tmp_path / "in", "park", snapshot={}))
+    put(tmp_path, 1, a=1, b=2, c=3, d=4)
+    async with running:
+        await running.until_updates(3)
+    change(running, a="A-2", b=None, d="D")
+    put(tmp_path, 2, a=1, b=2, c=3, d=4)
+    async with running:
+        updates = await running.until_updates(8)
+    gone, count = ("WITHDRAWN", 0), "COUNT"
+    assert last(updates) == {"A": gone, "B": gone, "A-2": (count, 1), "C": (count, 3), "D": (count, 4)}
+    assert len(running.letters()) == 2, "d at first, b later"
