@@ -118,7 +118,7 @@ RECEIVED = Topic(
 SKU_MAP = Topic(
     "inventory.sku-map", "supplier, U+001F, the supplier's SKU", None, JSON, "`stockweave skus`",
     "connectors, commands",
-    "What suppliers' SKUs are called with us (schemas/sku_map.py); in one partition.", COMPACTED, partitions=1,
+    "What suppliers' SKUs are called with us (schemas/sku_map.py); in one partition.", COMPACTED | LARGE, partitions=1,
 )  # fmt: skip
 
 CATALOGUE = (

@@ -145,6 +145,8 @@ class Mapper:
         if rule is None or self._skus is None:
             return sku, 0
         ours = pa.array(self._skus.look_up(sku.to_pylist()), pa.string())
+        if ours.null_count == sku.null_count:
+            return ours, 0
         if rule.unknown == "pass":
             return pc.coalesce(ours, sku), 0
         unknown = pc.indices_nonzero(pc.and_(pc.is_null(ours), pc.is_valid(sku)))

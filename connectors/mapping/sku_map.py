@@ -52,8 +52,8 @@ class SupplierSkus:
     def look_up(self, supplier_skus: Sequence[str | None]) -> list[str | None]:
         """Our SKU of each; None where the map has none."""
         with self._whole._lock:
-            get, before = self._known.get, self._before
-            found = [get(sku) for sku in supplier_skus]  # type: ignore[arg-type] # None is in no map
+            before = self._before
+            found = list(map(self._known.get, supplier_skus))  # type: ignore[arg-type] # None is in no map
             if before:
                 found = [before.get(sku, now) if sku else now for sku, now in zip(supplier_skus, found, strict=True)]
             return found

@@ -179,7 +179,7 @@ def _tell(change: Change, shared: int, *, json: bool) -> None:
     if changed:
         out.print("what they meant before keeps the supplier's last statement until it is withdrawn")
     if shared:
-        out.print(f"{shared} SKUs are meant by several of one supplier's: the latest of them counts, not their sum")
+        out.print(f"{shared} of our SKUs have several of one supplier's: the latest of these counts, not their sum")
     if change.new:
         out.print("rows that waited for them: `stockweave dlq retry --reason parked_sku`")
 

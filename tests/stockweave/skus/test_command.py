@@ -52,7 +52,7 @@ def test_a_file_is_taken_in_and_told_by_what_it_changes(run: Command, tmp_path: 
     file.write_text("\ufeffsku,note,supplier_sku,supplier_id\nA-1,,x1,acme\nA-1,,x2,acme\n\nB-1,, x1 ,rival\n", "utf-8")
     done = run("skus", "import", str(file))
     assert done.stdout.splitlines()[0] == "3 new, 0 changed, 0 removed, 0 as before", done.stderr
-    assert "1 SKUs are meant by several" in done.stdout
+    assert "1 of our SKUs have several" in done.stdout
     assert run.exported() == ["acme,x1,A-1", "acme,x2,A-1", "rival,x1,B-1"]
     file.write_text("supplier_sku;sku\nx1;A-9\nx3;A-3\n")
     done = run("skus", "import", str(file), "--supplier", "acme", "--delimiter", ";", "--replace", "--json")
@@ -98,13 +98,16 @@ def test_one_entry_is_set_and_taken_back(run: Command) -> None:
 def test_a_large_file_is_taken_in_whole_by_several_transactions(
     run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(table, "AT_ONCE", 3_000)
+    monkeypatch.setattr(table, "AT_ONCE", 60_000)  # and each is more than a broker takes at once by itself
+    skus = {
+        f"{n * 0x9E3779B97F4A7C15 % 2**64:016x}": f"A-{n * 0xC2B2AE3D27D4EB4F % 2**64:016x}" for n in range(150_000)
+    }
     file = tmp_path / "map.csv"
-    file.write_text("supplier_sku,sku\n" + "".join(f"x{n},A-{n}\n" for n in range(10_000)))
+    file.write_text("supplier_sku,sku\n" + "".join(f"{theirs},{ours}\n" for theirs, ours in skus.items()))
     settings = run.deployment.base
     import_file(settings, file, "acme", ",", replace=False, json=False)
     known = table.known_of(run.deployment.topics[table.SKU_MAP.name], settings.bootstrap_servers or "")
-    assert known == {"acme": {f"x{n}": f"A-{n}" for n in range(10_000)}}
+    assert known == {"acme": skus}
 
 
 async def test_a_parked_row_counts_once_after_its_sku_came_to_be_known(
