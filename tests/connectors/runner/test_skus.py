@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
+from connectors.configuration.load import load
+from connectors.documents import Document, State, once
+from connectors.kinds import kinds
+from connectors.publisher import Publisher
+from connectors.runner.feed import FeedRun
+from connectors.runner.intake import Intake
+from connectors.runner.progress import Keeper, Kept, Progress
+from connectors.runner.skus import SkuFollower
+from schemas.codec import Codec
+from schemas.registry import FileRegistry
 from schemas.sku_map import Entry, record
-from schemas.topics import SKU_MAP
+from schemas.topics import DEAD_LETTERS, FEEDS, SKU_MAP, UPDATES
+from stockweave.world import SystemClock
 from tests.connectors.files.test_folder import write
 from tests.connectors.running import SIMPLE, Running, csv_feed, told, units
 
@@ -81,3 +94,50 @@ async def test_a_snapshot_withdraws_what_a_supplier_offers_under_another_sku_now
     gone, count = ("WITHDRAWN", 0), "COUNT"
     assert last(updates) == {"A": gone, "B": gone, "A-2": (count, 1), "C": (count, 3), "D": (count, 4)}
     assert len(running.letters()) == 2, "d at first, b later"
+
+
+class Pages:
+    """A supplier of two pages, between which the map changes."""
+
+    def __init__(self, running: Running, follower: SkuFollower) -> None:
+        self.running = running
+        self.seen = follower.of("acme")
+
+    async def read(self, state: State) -> AsyncGenerator[Document, None]:
+        if state:
+            return
+        for page, text in enumerate((b"code,stock\na,1\n", b"code,stock\nb,2\n")):
+            yield Document(f"{page}", AT_MS, AT_MS, once(text), after={"read": True})
+            change(self.running, a="A-2", b="B-2")
+            await self.running.until(lambda: self.seen.look_up(["b"]) == ["B-2"])
+
+    async def news(self) -> None:
+        await asyncio.Event().wait()
+
+    async def close(self) -> None: ...
+
+
+async def test_a_snapshot_sees_one_map_from_its_first_row_to_the_last(running: Running, tmp_path: Path) -> None:
+    change(running, a="A-1", b="B-1")
+    deployment, codec = running.deployment, Codec("StockUpdate", FileRegistry())
+    servers, topics = deployment.base.bootstrap_servers or "", deployment.topics
+    rest = {"kind": "rest", "url": "http://localhost"}
+    running.configure("acme", stock=by_map(tmp_path / "in", "park", snapshot={}) | {"source": rest})
+    feed = load(running.folder, kinds()).feeds["acme/stock"]
+    follower = SkuFollower(servers, topics[SKU_MAP.name])
+    async with (
+        Publisher(servers, topics[UPDATES.name].name, codec) as updates,
+        Publisher(servers, topics[DEAD_LETTERS.name].name, codec) as letters,
+        Publisher(servers, topics[FEEDS.name].name, codec) as progress,
+    ):
+        kept = Kept(Progress(feed="acme/stock"))
+        keeper = Keeper("acme/stock", kept, progress, topics[FEEDS.name].partitions)
+        intake = Intake(feed, updates, letters, codec, follower)
+        run = FeedRun(feed, Pages(running, follower), intake, keeper, SystemClock())
+        task = asyncio.create_task(run.run())
+        await running.until(lambda: bool(kept.progress.state))
+        run.stop()
+        await task
+        await follower.stop()
+    assert units(running.updates()) == {"A-1": 1, "B-1": 2}
+    assert running.letters() == []
