@@ -40,6 +40,17 @@ def test_check_names_the_feeds_that_are_well_and_every_fault(suppliers: Path) ->
     assert f"{suppliers / 'best.yaml'}:1: feeds: is missing; add it" in broken.stderr
 
 
+def test_a_feed_with_a_map_of_skus_is_tried_without_it(suppliers: Path, tmp_path: Path) -> None:
+    feed = csv_feed(tmp_path / "in")
+    mapping = feed["mapping"] | {"sku_map": {"unknown": "reject"}}
+    (suppliers / "acme.yaml").write_text(
+        json.dumps({"supplier": "acme", "feeds": {"stock": feed | {"mapping": mapping}}})
+    )
+    tried = stockweave("try", str(suppliers), "acme/stock", "--json")
+    assert "the map of SKUs is in Kafka, and is not read here" in tried.stderr
+    assert [orjson.loads(line).get("sku") for line in tried.stdout.splitlines()] == ["s1", "s3", None]
+
+
 def test_check_names_the_secrets_that_are_not_here(suppliers: Path, tmp_path: Path) -> None:
     key = {"kind": "api_key", "header": "X-Key", "value": {"env": "ACME_TEST_KEY_THAT_NOBODY_SETS"}}
     feed = csv_feed(tmp_path / "in") | {"source": {"kind": "rest", "url": "http://127.0.0.1/", "credentials": key}}

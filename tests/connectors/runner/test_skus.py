@@ -44,6 +44,17 @@ def put(root: Path, n: int, **stock: int) -> None:
     write(root / "in" / f"{n:03}.csv", text, changed_ms=AT_MS + n * 1_000)
 
 
+async def put_and_wait(running: Running, root: Path, n: int) -> None:
+    """A file of two rows, until each is an update or a letter."""
+
+    def come() -> int:
+        return running.deployment.end_of_updates() + len(running.letters())
+
+    before = come()
+    put(root, n, x0=n, x4999=n)
+    await running.until(lambda: come() >= before + 2)
+
+
 def last(updates: list[dict[str, Any]]) -> dict[str, tuple[str, int]]:
     return {u["sku"]: (u["kind"], u["quantity"]) for u in sorted(updates, key=lambda u: u["observed_at"])}
 
@@ -62,11 +73,7 @@ async def test_the_map_is_read_before_the_first_row_and_changes_hold_while_it_ru
         n = 1
         while not running.letters():  # it takes a moment until it has heard
             n += 1
-            before = deployment.end_of_updates()
-            put(tmp_path, n, x0=n, x4999=n)
-            await running.until(
-                lambda before=before: deployment.end_of_updates() + len(running.letters()) >= before + 2
-            )
+            await put_and_wait(running, tmp_path, n)
     assert last(running.updates())["B-0"] == ("COUNT", n)
     assert told(running.letters()[0])["__connect.errors.exception.class.name"] == "parked_sku"
 

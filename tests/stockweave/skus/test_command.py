@@ -10,6 +10,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from schemas.topics import SKU_MAP
 from stockweave.broker.kafka import EmbeddedKafka
 from stockweave.skus import table
 from stockweave.skus.command import import_file
@@ -106,7 +107,7 @@ def test_a_large_file_is_taken_in_whole_by_several_transactions(
     file.write_text("supplier_sku,sku\n" + "".join(f"{theirs},{ours}\n" for theirs, ours in skus.items()))
     settings = run.deployment.base
     import_file(settings, file, "acme", ",", replace=False, json=False)
-    known = table.known_of(run.deployment.topics[table.SKU_MAP.name], settings.bootstrap_servers or "")
+    known = table.known_of(run.deployment.topics[SKU_MAP.name], settings.bootstrap_servers or "")
     assert known == {"acme": skus}
 
 
