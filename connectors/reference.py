@@ -24,7 +24,8 @@ HEADINGS = {
     "SinceVariable": "Only what changed: graphql",
     "SinceArgument": "Only what changed: soap", "GraphqlPages": "Pages of graphql", "WsSecurity": "WS-Security",
     "Hmac": "Signature: hmac", "Stripe": "Signature: stripe", "Standard": "Signature: standard",
-    "Token": "Signature: token", "Unsigned": "Signature: none",
+    "Token": "Signature: token", "Unsigned": "Signature: none", "Tls": "TLS", "ClientCertificate": "Client certificate",
+    "Assertion": "Client assertion",
 }  # fmt: skip
 TAGS = ("kind", "format", "by", "scheme")
 """Of members of a union: what tells one from another."""

@@ -1,26 +1,23 @@
-"""Credentials of HTTP requests: API key, basic, bearer, OAuth 2.0 client credentials (RFC 6749, section 4.4).
+"""Credentials of HTTP requests: API key, basic, bearer, tokens of OAuth 2.0, and tokens that we sign (JWT).
 
 Used by the kinds that speak HTTP.
 """
 
 from __future__ import annotations
 
-import asyncio
-import base64
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 import aiohttp
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from connectors.credentials.oauth2 import OAuth2Client, OAuth2Refresh, Tokens, basic
 from connectors.credentials.secret import Secret
+from connectors.credentials.signed_token import Jwt, SignedTokens
+from connectors.credentials.tls import Tls
 from connectors.options import Options
 from stockweave.errors import Retriable
 from stockweave.world import Clock
-
-TOKEN_S = 300.0  # of a token that does not say how long it holds
-EARLY_S = 30.0  # so long before its end a token is asked for anew
-TIMEOUT_S = 30.0
 
 
 class Proof(NamedTuple):
@@ -60,17 +57,7 @@ class Bearer(Options):
     token: Secret
 
 
-class OAuth2Client(Options):
-    """A token for which the supplier is asked with the client's own id and secret."""
-
-    kind: Literal["oauth2_client"]
-    token_url: str
-    client_id: str
-    client_secret: Secret
-    scope: str | None = None
-
-
-Credentials = Annotated[ApiKey | Basic | Bearer | OAuth2Client, Field(discriminator="kind")]
+Credentials = Annotated[ApiKey | Basic | Bearer | Jwt | OAuth2Client | OAuth2Refresh, Field(discriminator="kind")]
 
 
 class Credential:
@@ -79,14 +66,13 @@ class Credential:
     Args:
         config: None where nobody asks.
         clock: of tokens.
+        tls: of the source, for who gives tokens.
     """
 
-    def __init__(self, config: Credentials | None, clock: Clock) -> None:
+    def __init__(self, config: Credentials | None, clock: Clock, tls: Tls | None = None) -> None:
         self._config = config
-        self._clock = clock
-        self._token = ""
-        self._token_until_s = -1.0
-        self._asking = asyncio.Lock()
+        self._signed = SignedTokens(config, clock) if isinstance(config, Jwt) else None
+        self._tokens = Tokens(config, clock, tls) if isinstance(config, OAuth2Client | OAuth2Refresh) else None
 
     async def proof(self, session: aiohttp.ClientSession) -> Proof:
         """For the next request.
@@ -94,76 +80,49 @@ class Credential:
         Raises:
             Retriable: a secret is not there, or no token is to be had.
         """
+        if self._tokens is not None:
+            return _bearing(await self._tokens.valid(session))
+        if self._signed is not None:
+            return _bearing(self._signed.next())
         match self._config:
-            case None:
-                return Proof({}, {})
             case ApiKey(header=header, parameter=parameter, value=value):
                 secret = value.read()
                 return Proof({header: secret}, {}) if header is not None else Proof({}, {parameter or "": secret})
             case Basic(user=user, password=password):
-                return Proof({"Authorization": f"Basic {_both(user, password.read())}"}, {})
+                return Proof({"Authorization": f"Basic {basic(user, password.read())}"}, {})
             case Bearer(token=token):
-                return Proof({"Authorization": f"Bearer {token.read()}"}, {})
-            case OAuth2Client():
-                return Proof({"Authorization": f"Bearer {await self._valid_token(session, self._config)}"}, {})
+                return _bearing(token.read())
+            case _:
+                return Proof({}, {})
 
     def refused(self) -> bool:
         """The supplier did not take it; whether it is worth another try, with another token."""
-        had_token = bool(self._token)
-        self._token, self._token_until_s = "", -1.0
-        return had_token
+        return self._tokens is not None and self._tokens.refused()
 
     def hidden(self, text: str) -> str:
         """A text of somebody else's, with our secrets taken out."""
-        for secret in (self._token, *_secrets(self._config)):
+        for secret in self._secrets():
             text = text.replace(secret, "***") if secret else text
         return text
 
-    async def _valid_token(self, session: aiohttp.ClientSession, config: OAuth2Client) -> str:
-        async with self._asking:
-            if not self._token or self._clock.monotonic_s() > self._token_until_s:
-                answer = await _ask(session, config)
-                token, seconds = answer.get("access_token"), answer.get("expires_in", TOKEN_S)
-                if not isinstance(token, str) or not isinstance(seconds, int | float):
-                    raise Retriable(f"{config.token_url} gives no access_token; mend token_url")
-                self._token = token
-                self._token_until_s = self._clock.monotonic_s() + seconds - min(EARLY_S, seconds / 2)
-            return self._token
+    def _secrets(self) -> list[str]:
+        """As they are now; one that is gone is in nobody's words."""
+        try:
+            if self._tokens is not None:
+                return self._tokens.secrets()
+            if self._signed is not None:
+                return self._signed.secrets()
+            match self._config:
+                case ApiKey(value=value) | Bearer(token=value):
+                    return [value.read()]
+                case Basic(user=user, password=password):
+                    secret = password.read()
+                    return [secret, basic(user, secret)]
+                case _:
+                    return []
+        except Retriable:
+            return []
 
 
-def _secrets(config: Credentials | None) -> list[str]:
-    """As they are now; one that is gone is in nobody's words."""
-    if config is None:
-        return []
-    try:
-        secret = next(value for _, value in config if isinstance(value, Secret)).read()
-    except Retriable:
-        return []
-    match config:
-        case Basic(user=user) | OAuth2Client(client_id=user):
-            return [secret, _both(user, secret)]
-        case _:
-            return [secret]
-
-
-def _both(user: str, password: str) -> str:
-    """As basic authentication has them (RFC 7617)."""
-    return base64.b64encode(f"{user}:{password}".encode()).decode()
-
-
-async def _ask(session: aiohttp.ClientSession, config: OAuth2Client) -> dict[str, Any]:
-    form = {"grant_type": "client_credentials"} | ({"scope": config.scope} if config.scope else {})
-    headers = {"Authorization": f"Basic {_both(config.client_id, config.client_secret.read())}"}
-    timeout = aiohttp.ClientTimeout(TIMEOUT_S)
-    try:
-        async with session.post(
-            config.token_url, data=form, headers=headers, timeout=timeout, allow_redirects=False
-        ) as response:
-            if response.status != 200:
-                raise Retriable(f"{config.token_url} answers {response.status}; mend client_id or client_secret")
-            answer = await response.json(content_type=None)
-    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        raise Retriable(f"{config.token_url} gives no token: {type(error).__name__}; is it up?") from None
-    if not isinstance(answer, dict):
-        raise Retriable(f"{config.token_url} does not answer with an object; mend token_url")
-    return answer
+def _bearing(token: str) -> Proof:
+    return Proof({"Authorization": f"Bearer {token}"}, {})

@@ -19,6 +19,7 @@ import aioftp
 from pydantic import Field, StringConstraints
 
 from connectors.credentials.secret import Secret
+from connectors.credentials.tls import ClientCertificate, context_of
 from connectors.documents import Kind, Surroundings
 from connectors.files.source import Entry, FilesConfig, FileSource
 from stockweave.errors import Retriable
@@ -36,7 +37,8 @@ class FtpConfig(FilesConfig):
     """A folder of an FTP server.
 
     `port`: 21, or 990 if TLS is implicit. `tls`: from the first byte, from a command on, or none at all. `ca_file`:
-    certificates to trust instead of those of this machine. `timeout_s`: of each request.
+    certificates to trust instead of those of this machine. `client`: the certificate that we show. `timeout_s`: of each
+    request.
     """
 
     kind: Literal["ftp"] = "ftp"
@@ -48,6 +50,7 @@ class FtpConfig(FilesConfig):
     password: Secret | None = None
     tls: Literal["none", "explicit", "implicit"] = "explicit"
     ca_file: Annotated[str, Field(min_length=1)] | None = None
+    client: ClientCertificate | None = None
     timeout_s: Annotated[float, Field(gt=0, le=600)] = 30.0
 
 
@@ -174,7 +177,7 @@ class FtpFolder:
                 return self._client
         config = self._config
         password = aioftp.DEFAULT_PASSWORD if config.password is None else config.password.read()
-        context = None if config.tls == "none" else self._context()
+        context = None if config.tls == "none" else context_of(config.ca_file, config.client)
         client = self._client = _Client(
             socket_timeout=config.timeout_s,
             connection_timeout=config.timeout_s,
@@ -211,14 +214,6 @@ class FtpFolder:
             raise Retriable(
                 f"{self._at} does not let us in, or not with TLS ({_code(error)}); mend tls: with none, everybody on"
                 " the way reads the password"
-            ) from None
-
-    def _context(self) -> ssl.SSLContext:
-        try:
-            return ssl.create_default_context(cafile=self._config.ca_file)
-        except OSError as error:
-            raise Retriable(
-                f"ca_file {self._config.ca_file} cannot be read ({type(error).__name__}); mend the file"
             ) from None
 
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 import email.utils
 from collections.abc import Collection, Mapping
 from hashlib import blake2b
-from typing import Annotated, NamedTuple
+from typing import Annotated, NamedTuple, Self
 
 import aiohttp
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
 from yarl import URL
 
 from connectors.credentials.http import Credential, Credentials
+from connectors.credentials.tls import Contexts, Tls
 from connectors.documents import SourceConfig, Surroundings
 from connectors.http.since import Overlap
 from stockweave.errors import Rejected, Retriable
@@ -35,8 +37,16 @@ class HttpConfig(SourceConfig):
 
     headers: dict[str, str] = Field(default={})
     credentials: Credentials | None = None
+    tls: Tls | None = None
     timeout_s: Annotated[float, Field(gt=0, le=600)] = 30.0
     since: Overlap | None = None
+
+    @model_validator(mode="after")
+    def _is_encrypted(self) -> Self:
+        for name in ("url", "wsdl"):
+            if self.tls is not None and str(getattr(self, name, None)).startswith("http://"):
+                raise PydanticCustomError("tls", "has tls, and {name} is without; begin it with https", {"name": name})
+        return self
 
     @property
     def is_partial(self) -> bool:
@@ -45,7 +55,7 @@ class HttpConfig(SourceConfig):
 
     def asked(self, version: int) -> str:
         """What is asked for, and for which version of the mapping: what was learnt holds for no other."""
-        said = self.model_dump_json(exclude={"timeout_s"})
+        said = self.model_dump_json(exclude={"timeout_s", "tls"})
         return blake2b(f"{version} {said}".encode(), digest_size=16).hexdigest()
 
 
@@ -86,7 +96,8 @@ class Client:
     def __init__(self, config: HttpConfig, around: Surroundings) -> None:
         self._config = config
         self._around = around
-        self._credential = Credential(config.credentials, around.clock)
+        self._credential = Credential(config.credentials, around.clock, config.tls)
+        self._contexts = Contexts(config.tls)
         self._session: aiohttp.ClientSession | None = None
 
     async def send(self, request: Request, used: Collection[int] = (200,)) -> Answer:
@@ -127,7 +138,7 @@ class Client:
 
     async def _send_once(self, request: Request) -> Answer:
         async with self._around.budget.request():
-            session = self._open()
+            session, context = self._open(), self._contexts.now()
             proof = await self._credential.proof(session)
             began_ms = self._around.clock.now_ms()
             try:
@@ -137,6 +148,7 @@ class Client:
                     headers={**self._config.headers, **request.headers, **proof.headers},
                     data=request.body,
                     allow_redirects=False,  # it would take an API key to anybody
+                    ssl=context,
                 ) as response:
                     body = await _limited(response)
                     link = response.links["next"]["url"] if "next" in response.links else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
@@ -136,20 +137,21 @@ async def _half(request: web.Request, body: bytes) -> web.StreamResponse:
 
 
 class Served:
-    """An application at a free port of this machine; `async with` starts and stops it."""
+    """An application at a free port of this machine; `async with` starts and stops it. `context`: of TLS."""
 
-    def __init__(self, app: web.Application, faults: Faults) -> None:
+    def __init__(self, app: web.Application, faults: Faults, context: ssl.SSLContext | None = None) -> None:
         self.faults = faults
+        self._context = context
         self.origin = ""
         """Its address, without a path."""
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
 
     async def __aenter__(self) -> Self:
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._context)
         await site.start()
         host, port = self._runner.addresses[0][:2]
-        self.origin = f"http://{host}:{port}"
+        self.origin = f"{'http' if self._context is None else 'https'}://{host}:{port}"
         return self
 
     async def __aexit__(self, *_: object) -> None:

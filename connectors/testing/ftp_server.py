@@ -43,6 +43,7 @@ class FtpServer:
         lacks: commands that it does not know.
         replaces: whether a file that is renamed replaces one of that name.
         may_change: whether the user may do more than read.
+        context: for TLS, instead of `certificate`.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class FtpServer:
         *,
         replaces: bool = True,
         may_change: bool = True,
+        context: ssl.SSLContext | None = None,
     ) -> None:
         self.user = user
         self.faults = faults or TransferFaults()
@@ -65,7 +67,6 @@ class FtpServer:
         """Who said a name, right or wrong."""
         logins = _Logins(self.faults)
         logins.add_user(user, password, str(root), perm=READS + CHANGES if may_change else READS)
-        context = None
         if certificate is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificate)

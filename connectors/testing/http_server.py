@@ -5,8 +5,8 @@ Invariant: without faults, the pages of a poll are all rows, each once. For test
 
 from __future__ import annotations
 
-import base64
 import email.utils
+import ssl
 from hashlib import blake2b
 from typing import Any
 
@@ -14,6 +14,7 @@ import orjson
 from aiohttp import web
 
 from connectors.testing.faults import AT_HAND, Fault, Faults, Served
+from connectors.testing.token_issuer import TokenIssuer, verified
 
 Row = dict[str, Any]
 
@@ -31,6 +32,9 @@ class HttpSupplier(Served):
         page_rows: in a page.
         key: what the header `X-Api-Key`, or the parameter `key`, has to say; empty: nobody asks.
         client: id and secret, for which a token is given, which is asked for then.
+        issuer: instead of `client`: gives tokens, one of which is asked for then.
+        signer: the key of tokens that the client signs for the audience `stock`: a text, or a public key as PEM.
+        context: speaks TLS with it.
     """
 
     def __init__(
@@ -40,6 +44,9 @@ class HttpSupplier(Served):
         page_rows: int = 2,
         key: str = "",
         client: tuple[str, str] | None = None,
+        issuer: TokenIssuer | None = None,
+        signer: str = "",
+        context: ssl.SSLContext | None = None,
     ) -> None:
         faults = faults or Faults()
         app = web.Application(middlewares=[self._tokens_first, faults.middleware])
@@ -47,21 +54,30 @@ class HttpSupplier(Served):
         app.router.add_route("*", "/moved", self._moved)
         for way in ("number", "offset", "cursor", "address", "link"):
             app.router.add_get(f"/{way}", self._page)
-        super().__init__(app, faults)
+        super().__init__(app, faults, context)
         self.rows = rows
         self.page_rows = page_rows
         self.key = key
-        self.client = client
+        self.issuer = issuer or (None if client is None else TokenIssuer(client))
+        self.signer = signer
         self.changed_s = 1_790_000_000
         """`Last-Modified`, in s since the epoch."""
         self.clock_ahead_s = 0.0
         self.elsewhere = ""
         """If set, the origin at which the next page is said to be."""
-        self.tokens = 0
-        """How many were given out."""
-        self.asked_for_tokens = 0
-        self._token = ""
+        self.bearers: list[str] = []
+        """Tokens of its client's own that were taken."""
         self._swapped: dict[int, int] = {}
+
+    @property
+    def tokens(self) -> int:
+        """How many were given out."""
+        return 0 if self.issuer is None else self.issuer.given
+
+    @property
+    def asked_for_tokens(self) -> int:
+        """How often."""
+        return 0 if self.issuer is None else self.issuer.asked
 
     @web.middleware
     async def _tokens_first(self, request: web.Request, handler: Any) -> web.StreamResponse:  # noqa: ANN401
@@ -69,22 +85,19 @@ class HttpSupplier(Served):
         if request.path != "/token":
             answer: web.StreamResponse = await handler(request)
             return answer
-        self.asked_for_tokens += 1
-        form = await request.post()
-        given = request.headers.get("Authorization", "")
-        if self.client is None or form.get("grant_type") != "client_credentials":
-            return web.Response(status=400)
-        if given != _basic(*self.client):
-            return web.Response(status=401)
-        self.tokens += 1
-        self._token = f"token-{self.tokens}"
-        return web.json_response({"access_token": self._token, "expires_in": 3_600})
+        return web.Response(status=400) if self.issuer is None else await self.issuer.answer(request)
 
     def _refusal(self, request: web.Request) -> web.Response | None:
-        if AT_HAND.get() == Fault.EXPIRED:
-            self._token = "expired"  # noqa: S105 - none that was given out
-        if self.client is not None and request.headers.get("Authorization") != f"Bearer {self._token}":
-            return web.Response(status=401)
+        if self.issuer is not None:
+            if AT_HAND.get() == Fault.EXPIRED:
+                self.issuer.expire()
+            if not self.issuer.knows(request):
+                return web.Response(status=401)
+        if self.signer:
+            given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+            if verified(given, self.signer, "stock") is None:
+                return web.Response(status=401, text=f"no such token: {given}")
+            self.bearers.append(given)
         if self.key and self.key not in (request.headers.get("X-Api-Key"), request.query.get("key")):
             return web.Response(status=401, text=f"unknown key {request.headers.get('X-Api-Key')}")
         return None
@@ -142,7 +155,3 @@ def _tagged(request: web.Request, body: bytes, headers: dict[str, str]) -> web.R
     if request.headers.get("If-None-Match") == headers["ETag"]:
         return web.Response(status=304, headers=headers)
     return web.Response(body=body, headers=headers, content_type="application/json")
-
-
-def _basic(user: str, password: str) -> str:
-    return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
