@@ -39,6 +39,8 @@ class TokenIssuer:
         self.has_withheld = asyncio.Event()
         """Set once a token was made, and is not told before `withholds` is set."""
         self.withholds.set()
+        self.prefix = "token-"
+        """Of the tokens."""
         self._seen: set[str] = set()
         self._token = ""
 
@@ -60,7 +62,7 @@ class TokenIssuer:
                 self.used.add(given)
                 self.refresh_token = told["refresh_token"] = f"{given}-next"
         self.given += 1
-        self._token = f"token-{self.given}"
+        self._token = f"{self.prefix}{self.given}"
         if not self.withholds.is_set():
             self.has_withheld.set()
             await self.withholds.wait()
