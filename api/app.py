@@ -16,6 +16,7 @@ from api.reservations import description
 from api.reservations.desk import Desk
 from api.reservations.routes import ReservationRoutes
 from api.routes import ReadRoutes
+from api.suppliers import SupplierRoutes
 from api.system import SystemRoutes, measure
 from stockweave import problems
 
@@ -43,6 +44,7 @@ def make_app(
     reads.add_to(app)
     ReservationRoutes(desk).add_to(app)
     SystemRoutes(desk.view).add_to(app)
+    SupplierRoutes(desk.view).add_to(app)
     _describe(app, openapi.document([description.contribution(), *contributions]))
     for path, mounted in (mounts or {}).items():
         app.add_subapp(path, mounted)

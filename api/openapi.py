@@ -16,6 +16,8 @@ from api.answers import Item as OneItem
 from api.answers import Items, Page, RowAnswer
 from api.params import DIGITS_MAX, LIMIT_DEFAULT, LIMIT_MAX, SKUS_MAX
 from api.routes import ROOT
+from api.suppliers import ROOT as SUPPLIERS
+from api.suppliers import SupplierHealth, Suppliers
 from api.system import Health, Readiness, Stats
 from schemas.keys import ID_PATTERN, IDS_PATTERN
 from stockweave.errors import Fatal
@@ -77,9 +79,9 @@ def _merge(into: Document, part: Mapping[str, Any], kind: str) -> None:
 
 
 def _own() -> Document:
-    types = (OneItem, Items, Page, RowAnswer, Health, Readiness, Stats)
+    types = (OneItem, Items, Page, RowAnswer, Health, Readiness, Stats, Suppliers, SupplierHealth)
     refs, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
-    item, items, page, row, health, readiness, stats = refs
+    item, items, page, row, health, readiness, stats, suppliers, supplier = refs
     ready = _simple("readiness", "Whether every partition of the view can be read.", readiness)
     ready["responses"]["503"] = _answer("Not yet.", readiness)
     metrics: Document = {"operationId": "metrics", "summary": "Metrics for Prometheus."}
@@ -88,6 +90,8 @@ def _own() -> Document:
     }
     availability = {ROOT: _inventory({"oneOf": [item, items, page]}), ROOT + "/{sku}": _whole_row(row)}
     operations = {
+        SUPPLIERS: _suppliers(suppliers),
+        SUPPLIERS + "/{supplier}/health": _supplier(supplier),
         "/api/v1/stats": _simple("stats", "What became of every supplier's events.", stats),
         "/healthz": _simple("health", "Whether the process is alive.", health),
         "/readyz": ready,
@@ -147,6 +151,27 @@ def _whole_row(row: Document) -> Document:
     }
 
 
+def _suppliers(answer: Document) -> Document:
+    described = _simple("suppliers", "All suppliers, each with its score.", answer)
+    described["responses"] |= {"422": _NO_PARAMETERS, "503": _HEALTH_LATE}
+    return described
+
+
+def _supplier(answer: Document) -> Document:
+    name = {"name": "supplier", "in": "path", "required": True, "description": "Percent-encoded; may have slashes."}
+    return {
+        "operationId": "supplierHealth",
+        "summary": "How far a supplier can be relied on, feed by feed, and what that is made of.",
+        "parameters": [name | {"schema": _ID}],
+        "responses": {
+            "200": _answer("Its health.", answer),
+            "404": _problem("Nothing was ever heard of the supplier."),
+            "422": _NO_PARAMETERS,
+            "503": _HEALTH_LATE,
+        },
+    }
+
+
 def _query(name: str, description: str, schema: Document) -> Document:
     return {"name": name, "in": "query", "description": description, "schema": schema}
 
@@ -184,6 +209,8 @@ _IF_NONE_MATCH = {
     "version of the row, how many of its sources are stale, and the revision of the policies.",
     "schema": {"type": "string"},
 }
+_NO_PARAMETERS = _problem("The supplier's id cannot be one, or there is a query; `field` names what is wrong.")
+_HEALTH_LATE = _problem("The health of feeds is still being read; see Retry-After.")
 _REFUSALS = {
     "422": _problem("A parameter cannot be used; `field` names it."),
     "503": _problem("The view is still being read, or has not passed min_offset in time; see Retry-After."),

@@ -18,6 +18,7 @@ import structlog
 from aiohttp import web
 
 from api.ends import Ends
+from api.feeds import FeedsView
 from api.generation import GenerationView
 from api.partition import ViewPartition
 from api.policies import PolicyView
@@ -77,7 +78,8 @@ def open_view(settings: Settings, bootstrap_servers: str, stock: Deployed) -> Vi
         return look_up(settings, bootstrap_servers, read(settings, bootstrap_servers))
 
     policies = PolicyView(settings, bootstrap_servers, Codec("Policy", open_registry(settings)))
-    return View(Succession(served, open_generation, records, look, folder), policies, clock)
+    feeds = FeedsView(settings, bootstrap_servers)
+    return View(Succession(served, open_generation, records, look, folder), policies, feeds, clock)
 
 
 def _open_partitions(folder: Path, topic: Deployed, resources: Resources) -> list[ViewPartition]:

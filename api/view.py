@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from api.feeds import FeedsView
 from api.generation import GenerationView
 from api.partition import ViewPartition
 from api.policies import PolicyView
@@ -31,12 +32,14 @@ class View:
     Args:
         succession: with the generation to begin with; `run` runs it.
         policies: read already; `run` follows them.
+        feeds: likewise, but not read yet.
         clock: for ages.
     """
 
-    def __init__(self, succession: Succession, policies: PolicyView, clock: Clock) -> None:
+    def __init__(self, succession: Succession, policies: PolicyView, feeds: FeedsView, clock: Clock) -> None:
         self.clock = clock
         self._policies = policies
+        self.feeds = feeds
         self._succession = succession
         self._succession.on_served = self._served
         self._succession.on_look = self._measure
@@ -130,7 +133,7 @@ class View:
             Fatal: following can never go on.
         """
         self._loop = asyncio.get_running_loop()
-        parts = {asyncio.create_task(part.run()) for part in (self._succession, self._policies)}
+        parts = {asyncio.create_task(part.run()) for part in (self._succession, self._policies, self.feeds)}
         try:
             await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -143,6 +146,7 @@ class View:
         """Let `run` end."""
         self._succession.stop()
         self._policies.stop()
+        self.feeds.stop()
 
     def close(self) -> None:
         """Close the stores, flushed; after `run` has ended."""

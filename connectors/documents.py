@@ -69,10 +69,12 @@ class SourceConfig(Options):
 
     `is_content_named`: whether a document that is read again has the same origin, and so its rows the same ids.
     `is_one_by_one`: whether statements come each by itself, and so with a time of its own.
+    `asks_supplier`: whether its server is asked; if it does not answer, that holds for all of its feeds that ask.
     """
 
     is_content_named: ClassVar[bool] = False
     is_one_by_one: ClassVar[bool] = False
+    asks_supplier: ClassVar[bool] = True
 
     kind: str
 

@@ -1,7 +1,7 @@
-"""Reads a small topic of one partition: from its beginning, and on. For what every process has to know of.
+"""Reads a small topic, most have one partition: from its beginning, and on. For what every process has to know of.
 
 `Reading` goes on, on one thread; `read_all` gives what is committed now, for starts and commands. Used by
-`schemas.generation_log` and `schemas.policy_log`.
+`schemas.generation_log`, `schemas.policy_log` and `schemas.feed_health_log`.
 """
 
 from __future__ import annotations
@@ -39,22 +39,27 @@ class Reading:
         topic: the deployed name.
         bootstrap_servers: of its Kafka.
         quick: be at the end as soon as can be, which asks more of the broker from then on.
+        partitions: of the topic.
 
     Raises:
         Retriable: quick, and Kafka does not answer.
     """
 
-    def __init__(self, topic: str, bootstrap_servers: str, *, quick: bool = False) -> None:
+    def __init__(self, topic: str, bootstrap_servers: str, *, quick: bool = False, partitions: int = 1) -> None:
         self._topic = topic
-        self.ended_at = -1
-        """The offset up to which the topic was once read to its end; -1 before."""
+        self._ended_at = dict.fromkeys(range(partitions), -1)
         config = reading_config(bootstrap_servers, f"stockweave-{topic}") | {
             "fetch.wait.max.ms": QUICK_FETCH_WAIT_MS if quick else FETCH_WAIT_MS,
         }
         self._consumer = Consumer(config, logger=CLIENT_LOGGER)
         if quick:
             make_known(topic, self._consumer, bootstrap_servers)
-        self._consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
+        self._consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in range(partitions)])
+
+    @property
+    def ended_at(self) -> int:
+        """The offset up to which the topic was once read to its end, of several partitions the lowest; -1 before."""
+        return min(self._ended_at.values())
 
     def poll(self, timeout_s: float) -> list[Message]:
         """What has come, waiting for the first message only.
@@ -71,7 +76,8 @@ class Reading:
             if error is None:
                 records.append(message)
             elif error.code() == KafkaError._PARTITION_EOF:
-                self.ended_at = max(self.ended_at, message.offset() or 0)
+                number = message.partition() or 0
+                self._ended_at[number] = max(self._ended_at[number], message.offset() or 0)
             else:
                 self._check(error)
         return records

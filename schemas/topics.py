@@ -106,8 +106,9 @@ SETTLED = Topic(
     COMPACTED, partitions=1,
 )  # fmt: skip
 FEEDS = Topic(
-    "inventory.feeds", "supplier/feed", None, JSON, "connectors", "connectors",
-    "How far each feed has been read (connectors/runner/progress.py); whoever has a partition runs its feeds.",
+    "inventory.feeds", "supplier/feed", None, JSON, "connectors", "connectors, api (health)",
+    "How far each feed has been read (connectors/runner/progress.py), and its health (schemas/feed_health.py); whoever "
+    "has a partition runs its feeds.",
     COMPACTED | LARGE, partitions=8,
 )  # fmt: skip
 RECEIVED = Topic(

@@ -82,6 +82,28 @@ FEED_POLLED_AT = Gauge(
 FEED_ROWS = Counter(
     "stockweave_feed_rows", "Rows of a feed that Kafka has, by what became of them.", ["feed", "result"]
 )
+FEED_CORRECTIONS = Counter(
+    "stockweave_feed_corrections", "Rows of a feed with another count than before, for the same SKU and time.", ["feed"]
+)
+FEED_HELD_BACK = Counter("stockweave_feed_held_back", "Snapshots of a feed that were held back.", ["feed"])
+FEED_LAG = Gauge(
+    "stockweave_feed_lag_seconds",
+    "From the newest time in a document until Kafka had it; the mean of the last 24 hours.",
+    ["feed"],
+    multiprocess_mode="livemostrecent",
+)
+FEED_SCORE = Gauge(
+    "stockweave_feed_score",
+    "How far a feed can be relied on, from 0 to 1, when it was last counted (docs/connectors/health.md).",
+    ["feed"],
+    multiprocess_mode="livemostrecent",
+)
+FEED_BREAKER = Gauge(
+    "stockweave_feed_breaker",
+    "Whether a feed's supplier is asked: 0 it is, 1 one feed tries whether it answers again, 2 it is left alone.",
+    ["feed"],
+    multiprocess_mode="livemostrecent",
+)
 INBOUND = Counter(
     "stockweave_inbound_requests",
     "Webhooks and uploads that were answered, by what became of them.",

@@ -19,6 +19,8 @@ BLOCK_BYTES = 1 << 20
 class FolderConfig(FilesConfig):
     """A folder of this machine."""
 
+    asks_supplier: ClassVar[bool] = False
+
     kind: Literal["folder"] = "folder"
 
 

@@ -24,6 +24,7 @@ class UploadConfig(FilesConfig):
     """
 
     is_content_named: ClassVar[bool] = False  # one that is posted again is another file
+    asks_supplier: ClassVar[bool] = False
 
     kind: Literal["upload"] = "upload"
     token: Secret

@@ -30,6 +30,7 @@ class WebhookConfig(SourceConfig):
     """
 
     is_one_by_one: ClassVar[bool] = True
+    asks_supplier: ClassVar[bool] = False
 
     kind: Literal["webhook"] = "webhook"
     signature: Signature

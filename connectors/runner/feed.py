@@ -1,13 +1,14 @@
 """One feed at work: polls its source, takes each document to Kafka, writes how far it has come, waits, again.
 
 Invariant: progress is written after what it stands for, and never ahead of it. Run as a task by `supervisor`; whatever
-fails here is this feed's own matter, but for `Fatal`.
+fails here is this feed's own matter, but for `Fatal`; and its supplier's, which its `Breaker` then leaves alone.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncGenerator
 from random import Random
 from typing import Literal
@@ -18,11 +19,13 @@ import structlog
 from connectors.configuration.load import Feed
 from connectors.configuration.models import Snapshot
 from connectors.documents import Document, Source
-from connectors.runner.blocks import guarded
+from connectors.runner.breaker import Breaker, State
+from connectors.runner.health import Tally
 from connectors.runner.intake import Intake, Stopped, Taken
 from connectors.runner.pace import Pace
 from connectors.runner.progress import Held, Keeper, Progress
 from connectors.runner.snapshot import Comparison, Group, spool
+from connectors.runner.supplied import Supplied
 from stockweave import metrics
 from stockweave.errors import Rejected, Retriable
 from stockweave.world import Clock
@@ -40,21 +43,28 @@ class FeedRun:
         source: opened for it; closed at the end.
         intake: what its documents go through.
         keeper: what is kept of it.
+        breaker: of its supplier; a feed that asks nobody has one of its own.
         clock: of the rhythm.
     """
 
-    def __init__(self, feed: Feed, source: Source, intake: Intake, keeper: Keeper, clock: Clock) -> None:
+    def __init__(
+        self, feed: Feed, source: Source, intake: Intake, keeper: Keeper, breaker: Breaker, clock: Clock
+    ) -> None:
         self.feed = feed
         self._source = source
         self._intake = intake
         self._keeper = keeper
+        self._breaker = breaker
+        self._tally = Tally(feed, keeper, clock)
         self._clock = clock
         self._pace = Pace(feed.config.poll, Random(feed.whole_name))  # noqa: S311 - jitter
         self._stopping = asyncio.Event()
         self._ordered = asyncio.Event()
+        self._is_removed = False
 
-    def stop(self) -> None:
-        """End after the rows that are on their way."""
+    def stop(self, *, is_removed: bool = False) -> None:
+        """End after the rows that are on their way. `is_removed`: for good, for it is configured no more."""
+        self._is_removed = is_removed
         self._stopping.set()
 
     def hear_order(self) -> None:
@@ -68,24 +78,53 @@ class FeedRun:
             Fatal: the process has to be started again.
         """
         name = self.feed.whole_name
+        self._breaker.join(name)
+        telling = asyncio.create_task(self._tally.run())
         try:
             await self._until_ready()
             while not self._stopping.is_set():
-                began_s = self._clock.monotonic_s()
                 self._ordered.clear()
-                try:
-                    pause_s = await self._poll() - (self._clock.monotonic_s() - began_s)
-                    metrics.FEED_POLLS.labels(name, "ok").inc()
-                    metrics.FEED_POLLED_AT.labels(name).set(self._clock.now_ms() / 1_000)
-                except Stopped:
-                    break
-                except (Retriable, Rejected) as why:
-                    pause_s = self._pace.failed(why.retry_after_s if isinstance(why, Retriable) else 0)
-                    metrics.FEED_POLLS.labels(name, "failed").inc()
-                    log.warning("feed_failed", feed=name, why=str(why), in_a_row=self._pace.failures, again_s=pause_s)
-                await self._rest(max(pause_s, 0.0))
+                pause_s = self._breaker.wait_s(name)
+                self._tally.hear(self._breaker.state)
+                if not pause_s:
+                    pause_s = await self._attempt()
+                    if self._breaker.state is not State.CLOSED:
+                        continue  # it says when
+                await self._rest(pause_s)
+        except Stopped:
+            pass  # in the midst of a document
         finally:
+            self._breaker.leave(name)
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
             await self._source.close()
+            await (self._tally.forget() if self._is_removed else self._tally.tell_last())
+
+    async def _attempt(self) -> float:
+        """One poll, whatever comes of it; seconds until the next.
+
+        Raises:
+            Stopped: the feed is to stop.
+        """
+        name, began_s = self.feed.whole_name, self._clock.monotonic_s()
+        supplied = Supplied(lambda: self._breaker.answered(name))
+        try:
+            pause_s = await self._poll(supplied) - (self._clock.monotonic_s() - began_s)
+        except (Retriable, Rejected) as why:
+            at_least_s = why.retry_after_s if isinstance(why, Retriable) else 0
+            if supplied.has_failed:
+                self._breaker.failed(name, at_least_s)
+            elif isinstance(why, Rejected):
+                self._breaker.answered(name)
+            else:
+                self._breaker.no_verdict(name)
+            self._tally.failed(by_supplier=supplied.has_failed or isinstance(why, Rejected))
+            pause_s = self._pace.failed(at_least_s)
+            log.warning("feed_failed", feed=name, why=str(why), in_a_row=self._pace.failures, again_s=pause_s)
+        else:
+            self._breaker.answered(name)
+            self._tally.polled()
+        return max(pause_s, 0.0)
 
     async def _until_ready(self) -> None:
         """Until what mapping needs is there, or the feed is to stop."""
@@ -100,11 +139,11 @@ class FeedRun:
     def _progress(self) -> Progress:
         return self._keeper.kept.progress
 
-    async def _poll(self) -> float:
+    async def _poll(self, supplied: Supplied) -> float:
         """One; seconds from its beginning to that of the next."""
         sum_ = Taken()
         snapshot = self.feed.config.snapshot
-        async with contextlib.aclosing(guarded(self._source.read(self._progress.state))) as documents:
+        async with contextlib.aclosing(supplied.documents(self._source.read(self._progress.state))) as documents:
             if snapshot is not None:
                 with self._intake.same_skus():
                     await self._read_snapshots(documents, snapshot, sum_)
@@ -116,15 +155,14 @@ class FeedRun:
         return self._pace.polled(changed=sum_.updates > 0, lowest=sum_.lowest)
 
     async def _take(self, document: Document, sum_: Taken) -> None:
-        name, is_same = self.feed.whole_name, document.origin == self._progress.origin
+        is_same = document.origin == self._progress.origin
         taken = await self._intake.take(
             document,
             self._progress.rows if is_same else 0,
             lambda rows: self._on_done(document, rows),
             lambda: not self._stopping.is_set(),
         )
-        metrics.FEED_ROWS.labels(name, "update").inc(taken.updates)
-        metrics.FEED_ROWS.labels(name, "dead_letter").inc(taken.letters)
+        self._tally.took(taken)
         sum_.updates += taken.updates
         sum_.lowest = min((units for units in (sum_.lowest, taken.lowest) if units is not None), default=None)
 
@@ -140,6 +178,7 @@ class FeedRun:
                 try:
                     await self._survey(group, document)
                 except Rejected:
+                    self._tally.took(Taken(letters=1))
                     if not is_each:
                         raise
                     await self._keep(Progress(feed=self.feed.whole_name, state=document.after or {}))
@@ -183,6 +222,7 @@ class FeedRun:
                 changed=verdict.changed,
                 at_ms=self._clock.now_ms(),
             )
+            self._tally.held_back()
             log.warning("snapshot_held_back", feed=name, origin=first.origin, why=verdict.why)
             await self._keep(msgspec.structs.replace(self._progress, held=held))
             return
@@ -217,12 +257,19 @@ class FeedRun:
         await self._keeper.keep(msgspec.structs.replace(progress, at_ms=self._clock.now_ms()))
 
     async def _rest(self, seconds: float) -> None:
-        """Until the next poll is due, the source has news, a person gives an order, or the feed is to stop."""
-        waits = {asyncio.create_task(self._stopping.wait()), asyncio.create_task(self._ordered.wait())}
-        if not self._pace.failures:
+        """Until the next poll is due, or there is a reason to look sooner.
+
+        The source has news, a person gives an order, the supplier's breaker has changed, or the feed is to stop.
+        """
+        is_well = self._pace.failures == 0 and self._breaker.state is State.CLOSED
+        events = [self._stopping, self._ordered] + ([] if is_well else [self._breaker.changed])
+        waits: set[asyncio.Task[Literal[True]]] = {asyncio.create_task(event.wait()) for event in events}
+        if is_well:
             waits.add(asyncio.create_task(self._news()))
         try:
-            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                waits, timeout=None if seconds == math.inf else seconds, return_when=asyncio.FIRST_COMPLETED
+            )
         finally:
             for wait in waits:
                 wait.cancel()

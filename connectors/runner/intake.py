@@ -26,6 +26,7 @@ from connectors.mapping.mapper import Mapped, Mapper, Read
 from connectors.parcel import Parcel
 from connectors.publisher import InDoubt, Publisher
 from connectors.runner.blocks import Blocks, reading
+from connectors.runner.corrections import Corrections
 from connectors.runner.letters import BYTES_MAX, Letter, headers
 from connectors.runner.skus import SkuFollower
 from connectors.runner.snapshot import Offers
@@ -39,13 +40,19 @@ PATIENCE_S = 30.0  # with a Kafka that is away
 
 
 class Piece(NamedTuple):
-    """Some rows, ready to be sent. `end`: the number after the last of them; `lowest`: of the counts, None if none."""
+    """Some rows, ready to be sent.
+
+    `end`: the number after the last of them; `lowest`: of the counts, None if none; `newest`: of the times at which
+    they were observed, None if none; `corrections`: as `Corrections` counts.
+    """
 
     keys: list[str]
     values: list[bytes]
     letters: list[Letter]
     end: int
     lowest: int | None
+    newest: int | None
+    corrections: int
 
 
 class Stopped(Exception):
@@ -54,12 +61,18 @@ class Stopped(Exception):
 
 @dataclass
 class Taken:
-    """What a document came to. `lowest`: of its counts, in units."""
+    """What a document came to.
+
+    `lowest`: of its counts, in units. `newest`: of its times, `ahead_ms`: by how much one was later than its receipt.
+    """
 
     rows: int = 0
     updates: int = 0
     letters: int = 0
     lowest: int | None = None
+    newest: int | None = None
+    ahead_ms: int = 0
+    corrections: int = 0
 
 
 class Intake:
@@ -85,6 +98,7 @@ class Intake:
         self._updates = updates
         self._letters = letters
         self._codec = codec
+        self._corrections = Corrections(is_remembered=feed.config.mapping.observed_at is not None)
 
     async def ready(self) -> None:
         """Until there is all that mapping needs; nothing is to be taken before."""
@@ -138,6 +152,7 @@ class Intake:
         else:
             await self._settle(sent, taken)
         document.rows = taken.rows
+        taken.ahead_ms = max(0, (taken.newest or 0) - document.received_at)
         return taken
 
     async def survey(self, document: Document) -> Offers:
@@ -200,7 +215,10 @@ class Intake:
             updates = mapped.updates.slice(a, b - a)
             of_piece = [letter for letter in letters if first <= _number(letter) < last]
             values = self._codec.encode_columns(updates) if len(updates) else []
-            yield Piece(updates.column("sku").to_pylist(), values, of_piece, last, _lowest(updates))
+            newest: int | None = pc.max(updates.column("observed_at")).as_py()
+            corrections = self._corrections.count(updates)
+            skus = updates.column("sku").to_pylist()
+            yield Piece(skus, values, of_piece, last, _lowest(updates), newest, corrections)
 
     async def _sent(self, piece: Piece, document: Document) -> list[Parcel]:
         parcels = []
@@ -237,8 +255,11 @@ class Intake:
                 _complain(parcel)
         taken.rows, taken.updates = piece.end, taken.updates + len(piece.values)
         taken.letters += len(piece.letters)
+        taken.corrections += piece.corrections
         known = [units for units in (taken.lowest, piece.lowest) if units is not None]
         taken.lowest = min(known, default=None)
+        times = [time for time in (taken.newest, piece.newest) if time is not None]
+        taken.newest = max(times, default=None)
         if on_done is not None:
             await on_done(piece.end)
 

@@ -5,8 +5,8 @@ Whoever takes a feed over goes on from it; what comes twice then has the ids tha
 that was thought dead, and writes an older one, costs but a repeat. Written by `feed`, read by `leases` and
 `stockweave quarantine`.
 
-Keys are `supplier/feed` for its progress, and with `#offers/NNN` or `#order` after it; all of a feed is in the
-partition of its name.
+Keys are `supplier/feed` for its progress, and with `#offers/NNN`, `#order` or `#health` after it; all of a feed is in
+the partition of its name.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from confluent_kafka import Message
 
 from connectors.documents import State
 from connectors.publisher import Publisher
+from schemas import feed_health
+from schemas.feed_health import FeedHealth
 from schemas.keys import partition_of
 from stockweave.errors import Rejected, Retriable
 
@@ -71,6 +73,7 @@ class Kept:
     progress: Progress
     offers: dict[int, bytes] = field(default_factory=dict)
     order: Order | None = None
+    health: FeedHealth | None = None
 
 
 def note(kept: dict[str, Kept], message: Message) -> str:
@@ -88,6 +91,8 @@ def note(kept: dict[str, Kept], message: Message) -> str:
             known.progress = Progress(feed=feed) if value is None else msgspec.json.decode(value, type=Progress)
         elif mark + rest == ORDER:
             known.order = None if value is None else msgspec.json.decode(value, type=Order)
+        elif mark + rest == feed_health.MARK:
+            known.health = feed_health.decode(value) if value else None
         elif (mark + rest).startswith(OFFERS):
             known.offers[int(key.rpartition("/")[2])] = value or b""
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
@@ -120,6 +125,12 @@ class Keeper:
         """Likewise, of the buckets that are other ones now."""
         await self._write([(f"{self._feed}{OFFERS}{bucket:03}", value) for bucket, value in changed.items()])
         self.kept.offers.update(changed)
+
+    async def keep_health(self, health: FeedHealth | None) -> None:
+        """Likewise; None: there is no such feed any more."""
+        value = b"" if health is None else feed_health.encode(health)
+        await self._write([(f"{self._feed}{feed_health.MARK}", value)])
+        self.kept.health = health
 
     async def _write(self, records: list[tuple[str, bytes]]) -> None:
         if not records:

@@ -1,7 +1,7 @@
 """Runs the feeds that are leased to this process, each as a task of its own; follows leases and configuration.
 
-Invariant: a feed runs here only while its partition is leased to this process, and once. Its suppliers' budgets are
-shared by its feeds. Made by `process`.
+Invariant: a feed runs here only while its partition is leased to this process, and once. Its suppliers' budgets and
+breakers are shared by its feeds. Made by `process`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from random import Random
 
 import structlog
 
@@ -17,6 +18,7 @@ from connectors.configuration.load import Feed, Loaded
 from connectors.documents import Kind, Surroundings
 from connectors.inbound.inbox import Inbox
 from connectors.publisher import Publisher
+from connectors.runner.breaker import Breaker
 from connectors.runner.feed import FeedRun
 from connectors.runner.intake import Intake
 from connectors.runner.leases import HANDOVER_S, Broken, Event, Granted, Ordered, Revoked
@@ -72,6 +74,7 @@ class Supervisor:
         self._skus = skus
         self._loaded = Loaded({}, {}, [])
         self._budgets: dict[str, tuple[Limits, Budget]] = {}
+        self._breakers: dict[str, Breaker] = {}
         self._kept: dict[str, Kept] = {}
         self._leased: set[int] = set()
         self._running: dict[str, _Running] = {}
@@ -126,7 +129,7 @@ class Supervisor:
             intake = Intake(feed, self._outlets.updates, self._outlets.letters, self._outlets.codec, self._skus)
             kept = self._kept.setdefault(name, Kept(Progress(feed=name)))
             keeper = Keeper(name, kept, self._outlets.progress, self._partitions)
-            run = FeedRun(feed, source, intake, keeper, self._clock)
+            run = FeedRun(feed, source, intake, keeper, self._breaker(feed), self._clock)
             task = asyncio.create_task(run.run(), name=name)
             task.add_done_callback(self._on_end)
             self._running[name] = _Running(run, task, feed)
@@ -136,7 +139,7 @@ class Supervisor:
     async def _stop(self, names: list[str]) -> None:
         stopping = [self._running.pop(name) for name in names]
         for each in stopping:
-            each.run.stop()
+            each.run.stop(is_removed=each.feed.whole_name not in self._loaded.feeds)
         if stopping:
             await asyncio.wait([each.task for each in stopping], timeout=HANDOVER_S / 2)
         for each in stopping:
@@ -159,6 +162,11 @@ class Supervisor:
         if known is None or known[0] != limits:
             known = self._budgets[supplier] = (limits, Budget(limits, self._clock))
         return known[1]
+
+    def _breaker(self, feed: Feed) -> Breaker:
+        """One for all feeds that ask a supplier's server; it lives on, as what is down stays so."""
+        new = Breaker(self._clock, Random(feed.whole_name))  # noqa: S311 - jitter
+        return self._breakers.setdefault(feed.supplier, new) if feed.config.source.asks_supplier else new
 
     def _is_same(self, running: _Running) -> bool:
         """Whether a feed is to run as it does."""
