@@ -88,6 +88,7 @@ class FeedRun:
                 self._tally.hear(self._breaker.state)
                 if not pause_s:
                     pause_s = await self._attempt()
+                    self._tally.hear(self._breaker.state)
                     if self._breaker.state is not State.CLOSED:
                         continue  # it says when
                 await self._rest(pause_s)

@@ -20,6 +20,7 @@ from stockweave import metrics
 from stockweave.broker.kafka import EmbeddedKafka
 from stockweave.errors import Fatal
 from tests.api.stock import Reader, Stock, row
+from tests.api.test_suppliers import until
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,6 +30,7 @@ async def reader(broker: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory
     stock = Stock(broker.bootstrap_servers, tmp_path_factory.mktemp("docs"))
     stock.write(row("milk", acme=3))
     async with Reader(stock) as opened:
+        await until(opened, "/api/v1/suppliers", 200)
         yield opened
 
 
@@ -50,6 +52,9 @@ async def test_every_route_is_described_and_every_description_has_a_route(reader
         ("/api/v1/inventory/bread", 404),
         ("/api/v1/inventory?limit=0", 422),
         ("/api/v1/stats", 200),
+        ("/api/v1/suppliers", 200),
+        ("/api/v1/suppliers/acme/health", 200),
+        ("/api/v1/suppliers/nobody/health", 404),
         ("/healthz", 200),
         ("/readyz", 200),
     ],
@@ -60,6 +65,8 @@ async def test_what_is_answered_is_what_is_described(reader: Reader, path: str, 
         re.sub(r"\?.*", "", path)
         .replace("inventory/milk", "inventory/{sku}")
         .replace("inventory/bread", "inventory/{sku}")
+        .replace("suppliers/acme", "suppliers/{supplier}")
+        .replace("suppliers/nobody", "suppliers/{supplier}")
     ]
     async with reader.client.get(path) as response:
         assert response.status == status
