@@ -52,3 +52,12 @@ def test_what_is_not_a_correction_is_never_counted_however_many_skus_there_are()
     for time in range(3):
         rows = [count(f"s{n}", time, n) for n in range(3 * SLOTS)]
         assert corrections.count(said(*rows)) == 0
+
+
+def test_each_row_is_counted_once_by_what_stood_before_it_and_skus_are_not_taken_for_one_another() -> None:
+    corrections = Corrections(is_remembered=True)
+    assert corrections.count(said(count("a", 0, 5))) == 0
+    assert corrections.count(said(count("a", 0, 7), count("a", 0, 8))) == 2
+    for offers in range(2):
+        rows = [count(f"s{offers}-{n}", 0, offers) for n in range(3 * SLOTS)]
+        assert corrections.count(said(*rows)) == 0
