@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from connectors.configuration.load import load
 from connectors.documents import Document, State, once
 from connectors.kinds import kinds
 from connectors.publisher import Publisher
+from connectors.runner.breaker import Breaker
 from connectors.runner.feed import FeedRun
 from connectors.runner.intake import Intake
 from connectors.runner.progress import Keeper, Kept, Progress
@@ -140,7 +142,8 @@ async def test_a_snapshot_sees_one_map_from_its_first_row_to_the_last(running: R
         kept = Kept(Progress(feed="acme/stock"))
         keeper = Keeper("acme/stock", kept, progress, topics[FEEDS.name].partitions)
         intake = Intake(feed, updates, letters, codec, follower)
-        run = FeedRun(feed, Pages(running, follower), intake, keeper, SystemClock())
+        clock = SystemClock()
+        run = FeedRun(feed, Pages(running, follower), intake, keeper, Breaker(clock, Random(1)), clock)
         task = asyncio.create_task(run.run())
         await running.until(lambda: bool(kept.progress.state))
         run.stop()
