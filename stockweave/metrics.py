@@ -82,6 +82,11 @@ FEED_POLLED_AT = Gauge(
 FEED_ROWS = Counter(
     "stockweave_feed_rows", "Rows of a feed that Kafka has, by what became of them.", ["feed", "result"]
 )
+FEED_DRIFTS = Counter(
+    "stockweave_feed_drifts",
+    "Changes of a feed's fields that were told (docs/connectors/drift.md).",
+    ["feed", "change"],
+)
 INBOUND = Counter(
     "stockweave_inbound_requests",
     "Webhooks and uploads that were answered, by what became of them.",

@@ -23,6 +23,7 @@ from connectors.runner.intake import Intake, Stopped, Taken
 from connectors.runner.pace import Pace
 from connectors.runner.progress import Held, Keeper, Progress
 from connectors.runner.snapshot import Comparison, Group, spool
+from connectors.runner.watch import Watch
 from stockweave import metrics
 from stockweave.errors import Rejected, Retriable
 from stockweave.world import Clock
@@ -40,14 +41,16 @@ class FeedRun:
         source: opened for it; closed at the end.
         intake: what its documents go through.
         keeper: what is kept of it.
+        watch: of its fields.
         clock: of the rhythm.
     """
 
-    def __init__(self, feed: Feed, source: Source, intake: Intake, keeper: Keeper, clock: Clock) -> None:
+    def __init__(self, feed: Feed, source: Source, intake: Intake, keeper: Keeper, watch: Watch, clock: Clock) -> None:
         self.feed = feed
         self._source = source
         self._intake = intake
         self._keeper = keeper
+        self._watch = watch
         self._clock = clock
         self._pace = Pace(feed.config.poll, Random(feed.whole_name))  # noqa: S311 - jitter
         self._stopping = asyncio.Event()
@@ -123,6 +126,7 @@ class FeedRun:
             lambda rows: self._on_done(document, rows),
             lambda: not self._stopping.is_set(),
         )
+        await self._watch.look(document.origin, self._clock.now_ms())
         metrics.FEED_ROWS.labels(name, "update").inc(taken.updates)
         metrics.FEED_ROWS.labels(name, "dead_letter").inc(taken.letters)
         sum_.updates += taken.updates
@@ -155,7 +159,12 @@ class FeedRun:
 
     async def _survey(self, group: Group, document: Document) -> None:
         again = group.spooled[-1].again()
-        group.offers.join(await self._intake.survey(again))
+        try:
+            group.offers.join(await self._intake.survey(again))
+        except Rejected:
+            await self._watch.look(document.origin, self._clock.now_ms())
+            raise
+        await self._watch.look(document.origin, self._clock.now_ms())
         document.rows = again.rows
 
     async def _is_settled(self, document: Document) -> bool:
