@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -117,11 +118,15 @@ def test_fields_of_json_that_the_mapping_does_not_name_are_seen_and_their_values
     assert b"hush" not in repr(feed.profile).encode()
 
 
+def many(day: int, n: int) -> Row:
+    return {"place": f"p{day}-{n}", "code": "x" * 5_000}
+
+
 def test_a_profile_is_bounded_whatever_comes() -> None:
     feed = Watched()
     for day in range(5):
         names = Names(100, {f"$.{day}-{n}" * 40: 100 for n in range(5_000)})
-        feed.rows(document(lambda n, day=day: {"place": f"p{day}-{n}", "code": "x" * 5_000}), names=names)
+        feed.rows(document(partial(many, day)), names=names)
     assert feed.profile.names is not None
     assert len(feed.profile.names) <= 200
     assert max(map(len, feed.profile.names)) <= 100

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -27,6 +28,10 @@ def alerts(running: Running) -> list[Alert]:
     return [msgspec.json.decode(m.value() or b"", type=Alert) for m in messages]
 
 
+def has_letters(running: Running, count: int) -> bool:
+    return len(running.letters()) == count
+
+
 def stock(head: str, first: int = 0) -> str:
     return f"{head}\n" + "".join(f"s{n},{n % 9 + first}\n" for n in range(60))
 
@@ -44,7 +49,7 @@ async def test_a_column_of_another_name_is_told_once_and_its_rows_are_dead_lette
     async with running:  # what was learnt is kept
         for day in (1, 2):
             write(tmp_path / "in" / f"{day}.csv", stock("code,bestand", day), changed_ms=1_790_000_000_000 + day)
-            await running.until(lambda day=day: len(running.letters()) == day)
+            await running.until(partial(has_letters, running, day))
         await running.until(lambda: len(alerts(running)) == 1)
         write(tmp_path / "in" / "3.csv", stock("code,stock", 3), changed_ms=1_790_000_000_003)
         updates = await running.until_updates(120)

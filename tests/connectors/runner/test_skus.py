@@ -15,6 +15,7 @@ from connectors.runner.feed import FeedRun
 from connectors.runner.intake import Intake
 from connectors.runner.progress import Keeper, Kept, Progress
 from connectors.runner.skus import SkuFollower
+from connectors.runner.watch import Watch
 from schemas.codec import Codec
 from schemas.registry import FileRegistry
 from schemas.sku_map import Entry, record
@@ -139,8 +140,9 @@ async def test_a_snapshot_sees_one_map_from_its_first_row_to_the_last(running: R
     ):
         kept = Kept(Progress(feed="acme/stock"))
         keeper = Keeper("acme/stock", kept, progress, topics[FEEDS.name].partitions)
-        intake = Intake(feed, updates, letters, codec, follower)
-        run = FeedRun(feed, Pages(running, follower), intake, keeper, SystemClock())
+        watch = Watch(feed, keeper)
+        intake = Intake(feed, updates, letters, codec, watch, follower)
+        run = FeedRun(feed, Pages(running, follower), intake, keeper, watch, SystemClock())
         task = asyncio.create_task(run.run())
         await running.until(lambda: bool(kept.progress.state))
         run.stop()
