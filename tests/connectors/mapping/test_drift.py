@@ -145,7 +145,7 @@ def quiet(random_: random.Random, catalogue: list[tuple[str, float, str]]) -> li
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_quiet_supplier_is_left_alone(seed: int) -> None:
-    """docs/connectors/drift.md tells the rate that this gave over more seeds."""
+    """docs/connectors/drift.md tells the rate over more seeds."""
     random_ = random.Random(seed)
     catalogue = [
         (f"S{random_.randrange(10**6)}", random_.lognormvariate(3, 1.5) + 1, random_.choice("abcd"))
