@@ -80,6 +80,16 @@ def connectors_simulate(
     simulate(kind, folder, offers, faults, every, seed)
 
 
+@connectors_app.command("drift")
+def connectors_drift(feed: OfFeed = None, data_dir: DataDir = None, json: Json = False) -> None:
+    """Say which fields of feeds were other ones than they had been, with a sample."""
+    from stockweave.quarantine.drift import show
+
+    settings = settings_of(data_dir=data_dir)
+    configure_logs("drift", level=logging.WARNING)
+    show(settings, feed, json=json)
+
+
 @quarantine_app.command("list")
 def quarantine_list(data_dir: DataDir = None, json: Json = False) -> None:
     """Say which snapshots are held back, and why."""

@@ -104,6 +104,11 @@ FEED_BREAKER = Gauge(
     ["feed"],
     multiprocess_mode="livemostrecent",
 )
+FEED_DRIFTS = Counter(
+    "stockweave_feed_drifts",
+    "Changes of a feed's fields that were told (docs/connectors/drift.md).",
+    ["feed", "change"],
+)
 INBOUND = Counter(
     "stockweave_inbound_requests",
     "Webhooks and uploads that were answered, by what became of them.",

@@ -63,6 +63,16 @@ class Snapshot(Options):
     hold_back: HoldBack = HoldBack()
 
 
+class Drift(Options):
+    """Whether somebody is told when a field of the feed appears, vanishes, or changes its type or range.
+
+    `at_least`: with fewer rows, of one document or of several together, nothing is said but that a column is gone.
+    """
+
+    watch: bool = True
+    at_least: Annotated[int, Field(ge=20, le=100_000)] = 50
+
+
 class FeedConfig(Options):
     """One feed: where from, how it is written, what it means."""
 
@@ -70,6 +80,7 @@ class FeedConfig(Options):
     format: Format
     poll: Poll = Poll()
     snapshot: Snapshot | None = None
+    drift: Drift = Drift()
     mapping: Mapping
 
     @model_validator(mode="after")

@@ -21,7 +21,7 @@ from pyarrow import csv as arrow_csv
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from connectors.formats.rows import Broken, Rows
+from connectors.formats.rows import Broken, NoSuchColumn, Rows
 from connectors.options import Options
 from stockweave.errors import Rejected
 
@@ -82,7 +82,7 @@ def read(blocks: Iterable[bytes], config: DelimitedConfig, paths: Sequence[str])
         if rest.strip(b"\n"):
             rows = _rows(rest, config, names, paths, number)
             number += len(rows.numbers) + len(rows.broken)
-            yield rows._replace(head=head)
+            yield rows._replace(head=head, header=names if config.header else None)
     if config.header and not names:
         raise Rejected("empty", "it is empty: not even the header is there; fetch it again, or set header: false")
 
@@ -93,7 +93,7 @@ def check_columns(names: Sequence[str], paths: Sequence[str]) -> None:
         if names.count(path) != 1:
             there = "more than once" if path in names else "not"
             shown = ", ".join(map(repr, names[:COLUMNS_SHOWN_MAX]))
-            raise Rejected("no_such_column", f"column {path!r} is {there} among {shown}; mend the mapping", path)
+            raise NoSuchColumn(f"column {path!r} is {there} among {shown}; mend the mapping", path, names)
 
 
 def _as_utf8(blocks: Iterable[bytes], encoding: str) -> Iterator[bytes]:

@@ -57,7 +57,9 @@ def read(blocks: Iterable[bytes], config: ExcelConfig, paths: Sequence[str]) -> 
         part = rows[first : first + ROWS_MAX]
         columns = {path: pa.array([_text(row[at]) for row in part], pa.string()) for path, at in places.items()}
         originals = [orjson.dumps([_text(cell) for cell in row]) for row in part]
-        yield Rows(columns, pa.array(range(first, first + len(part)), pa.int64()), originals.__getitem__, [], head)
+        yield Rows(
+            columns, pa.array(range(first, first + len(part)), pa.int64()), originals.__getitem__, [], head, names
+        )
 
 
 def read_again(head: bytes, original: bytes, paths: Sequence[str]) -> Iterator[Rows]:

@@ -6,6 +6,7 @@ it has an end; lines have none. Used by the kinds that read bodies and files.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from typing import Annotated, Any, Literal, cast
@@ -20,7 +21,7 @@ from jsonpath.selectors import NameSelector, WildcardSelector
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from connectors.formats.rows import ROWS_MAX, Broken, Rows
+from connectors.formats.rows import NAMED_ROWS, ROWS_MAX, Broken, Names, Rows
 from connectors.options import Options
 from stockweave.errors import Rejected
 
@@ -133,7 +134,14 @@ def _rows(found: Sequence[object], first: int, paths: Sequence[str], original: C
             broken.append(Broken(first + place, original(place), detail))
     columns = {path: pa.array([_text(field(path), found[place]) for place in places], pa.string()) for path in paths}
     numbers = pa.array([first + place for place in places], pa.int64())
-    return Rows(columns, numbers, lambda row: original(places[row]), broken)
+    return Rows(columns, numbers, lambda row: original(places[row]), broken, names=_names(found, places))
+
+
+def _names(found: Sequence[object], places: Sequence[int]) -> Names:
+    """Those that the objects themselves have, and not those within; of some of them, for it takes time."""
+    looked = [cast("dict[str, object]", found[place]) for place in places[:: len(places) // NAMED_ROWS + 1]]
+    counts = Counter(name for row in looked for name, value in row.items() if value is not None)
+    return Names(len(looked), {f"$.{name}": count for name, count in counts.items()})
 
 
 def _text(path: jsonpath.JSONPath, row: object) -> str | None:

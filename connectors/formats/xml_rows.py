@@ -7,6 +7,7 @@ entity of its own is expanded. Used by the kinds that read bodies and files.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Annotated, Any, Literal, cast
@@ -15,7 +16,7 @@ import pyarrow as pa
 from lxml import etree
 from pydantic import Field
 
-from connectors.formats.rows import Rows
+from connectors.formats.rows import NAMED_ROWS, Names, Rows
 from connectors.options import Options
 from stockweave.errors import Rejected
 
@@ -81,7 +82,18 @@ def _rows(elements: Sequence[etree._Element], first: int, fields: dict[str, etre
         for path, field in fields.items()
     }
     originals = [etree.tostring(element, with_tail=False) for element in elements]
-    return Rows(columns, pa.array(range(first, first + len(elements)), pa.int64()), originals.__getitem__, [])
+    numbers = pa.array(range(first, first + len(elements)), pa.int64())
+    return Rows(
+        columns, numbers, originals.__getitem__, [],
+        names=_names(elements),
+    )  # fmt: skip
+
+
+def _names(elements: Sequence[etree._Element]) -> Names:
+    """Those of a row's own elements and attributes, and not those within; of some rows, for it takes time."""
+    looked = elements[:: len(elements) // NAMED_ROWS + 1]
+    of_rows = ({str(child.tag) for child in row} | {"@" + str(name) for name in row.attrib} for row in looked)
+    return Names(len(looked), Counter(name for names in of_rows for name in names))
 
 
 def _text(field: etree.XPath, row: etree._Element, path: str) -> str | None:

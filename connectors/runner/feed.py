@@ -26,6 +26,7 @@ from connectors.runner.pace import Pace
 from connectors.runner.progress import Held, Keeper, Progress
 from connectors.runner.snapshot import Comparison, Group, spool
 from connectors.runner.supplied import Supplied
+from connectors.runner.watch import Watch
 from stockweave import metrics
 from stockweave.errors import Rejected, Retriable
 from stockweave.world import Clock
@@ -43,12 +44,13 @@ class FeedRun:
         source: opened for it; closed at the end.
         intake: what its documents go through.
         keeper: what is kept of it.
+        watch: of its fields.
         breaker: of its supplier; a feed that asks nobody has one of its own.
         clock: of the rhythm.
     """
 
     def __init__(
-        self, feed: Feed, source: Source, intake: Intake, keeper: Keeper, breaker: Breaker, clock: Clock
+        self, feed: Feed, source: Source, intake: Intake, keeper: Keeper, watch: Watch, breaker: Breaker, clock: Clock
     ) -> None:
         self.feed = feed
         self._source = source
@@ -56,6 +58,7 @@ class FeedRun:
         self._keeper = keeper
         self._breaker = breaker
         self._tally = Tally(feed, keeper, clock)
+        self._watch = watch
         self._clock = clock
         self._pace = Pace(feed.config.poll, Random(feed.whole_name))  # noqa: S311 - jitter
         self._stopping = asyncio.Event()
@@ -164,6 +167,7 @@ class FeedRun:
             lambda: not self._stopping.is_set(),
         )
         self._tally.took(taken)
+        await self._watch.look(document.origin, self._clock.now_ms())
         sum_.updates += taken.updates
         sum_.lowest = min((units for units in (sum_.lowest, taken.lowest) if units is not None), default=None)
 
@@ -195,7 +199,12 @@ class FeedRun:
 
     async def _survey(self, group: Group, document: Document) -> None:
         again = group.spooled[-1].again()
-        group.offers.join(await self._intake.survey(again))
+        try:
+            group.offers.join(await self._intake.survey(again))
+        except Rejected:
+            await self._watch.look(document.origin, self._clock.now_ms())
+            raise
+        await self._watch.look(document.origin, self._clock.now_ms())
         document.rows = again.rows
 
     async def _is_settled(self, document: Document) -> bool:

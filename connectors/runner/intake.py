@@ -30,6 +30,7 @@ from connectors.runner.corrections import Corrections
 from connectors.runner.letters import BYTES_MAX, Letter, headers
 from connectors.runner.skus import SkuFollower
 from connectors.runner.snapshot import Offers
+from connectors.runner.watch import Watch
 from schemas.codec import Codec
 from stockweave.errors import Rejected
 
@@ -83,12 +84,14 @@ class Intake:
         updates: the publisher of updates.
         letters: that of dead letters.
         codec: of StockUpdate.
+        watch: sees what is read, once.
         follower: of the map of SKUs; asked only by a feed that maps by it.
     """
 
     def __init__(
-        self, feed: Feed, updates: Publisher, letters: Publisher, codec: Codec, follower: SkuFollower | None = None
-    ) -> None:
+        self, feed: Feed, updates: Publisher, letters: Publisher, codec: Codec, watch: Watch,
+        follower: SkuFollower | None = None,
+    ) -> None:  # fmt: skip
         self._format = feed.config.format
         self._follower = None if feed.config.mapping.sku_map is None else follower
         self._skus = None if self._follower is None else self._follower.of(feed.supplier)
@@ -99,6 +102,8 @@ class Intake:
         self._letters = letters
         self._codec = codec
         self._corrections = Corrections(is_remembered=feed.config.mapping.observed_at is not None)
+        self._watch = watch
+        self._is_surveyed = feed.config.snapshot is not None
 
     async def ready(self) -> None:
         """Until there is all that mapping needs; nothing is to be taken before."""
@@ -168,6 +173,7 @@ class Intake:
 
         def read_all() -> None:
             for rows in self._rows(blocks):
+                self._watch.see(rows)
                 offers.add(self._map(rows, document), len(rows.broken))
                 document.rows += len(rows.numbers) + len(rows.broken)
 
@@ -206,6 +212,8 @@ class Intake:
         end = max(ends, default=-1) + 1
         if end <= done:
             return
+        if not self._is_surveyed:
+            self._watch.see(rows)
         mapped = self._map(rows, document)
         letters = sorted(_letters(rows, mapped), key=_number)
         numbers = rows.numbers.take(mapped.rows).to_numpy()
@@ -265,6 +273,7 @@ class Intake:
 
     async def _refuse(self, document: Document, blocks: Blocks, why: Rejected) -> None:
         """What is left of the document cannot be read."""
+        self._watch.refused(why)
         letter = Letter(bytes(blocks.head), None, why.reason, str(why))
         parcel = await self._sent_letters([letter], document)
         await self._letters.settle(parcel)

@@ -5,8 +5,8 @@ Whoever takes a feed over goes on from it; what comes twice then has the ids tha
 that was thought dead, and writes an older one, costs but a repeat. Written by `feed`, read by `leases` and
 `stockweave quarantine`.
 
-Keys are `supplier/feed` for its progress, and with `#offers/NNN`, `#order` or `#health` after it; all of a feed is in
-the partition of its name.
+Keys are `supplier/feed` for its progress, and with `#offers/NNN`, `#order`, `#health`, `#profile` or `#drift/NN` after
+it (what is usual, and the latest alerts that it was not); all of a feed is in the partition of its name.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import orjson
 from confluent_kafka import Message
 
 from connectors.documents import State
+from connectors.mapping.drift import Alert, Profile
 from connectors.publisher import Publisher
 from schemas import feed_health
 from schemas.feed_health import FeedHealth
@@ -26,6 +27,8 @@ from schemas.keys import partition_of
 from stockweave.errors import Rejected, Retriable
 
 OFFERS, ORDER = "#offers/", "#order"
+PROFILE, DRIFT = "#profile", "#drift/"
+DRIFTS_KEPT = 32
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,12 +71,17 @@ class Order(msgspec.Struct, frozen=True):
 
 @dataclass
 class Kept:
-    """All that is kept of a feed. `offers`: of its last snapshot, by bucket, as `snapshot` encodes them."""
+    """All that is kept of a feed. `offers`: of its last snapshot, by bucket, as `snapshot` encodes them.
+
+    `profile`: of its fields; `drifts`: the latest alerts of them, by their number modulo `DRIFTS_KEPT`.
+    """
 
     progress: Progress
     offers: dict[int, bytes] = field(default_factory=dict)
     order: Order | None = None
     health: FeedHealth | None = None
+    profile: Profile | None = None
+    drifts: dict[int, Alert] = field(default_factory=dict)
 
 
 def note(kept: dict[str, Kept], message: Message) -> str:
@@ -95,6 +103,10 @@ def note(kept: dict[str, Kept], message: Message) -> str:
             known.health = feed_health.decode(value) if value else None
         elif (mark + rest).startswith(OFFERS):
             known.offers[int(key.rpartition("/")[2])] = value or b""
+        elif mark + rest == PROFILE:
+            known.profile = None if value is None else msgspec.json.decode(value, type=Profile)
+        elif (mark + rest).startswith(DRIFT) and value is not None:
+            known.drifts[int(key.rpartition("/")[2])] = msgspec.json.decode(value, type=Alert)
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
         raise Rejected("invalid_progress", f"record {key!r} of inventory.feeds cannot be read: {error}") from None
     return feed
@@ -131,6 +143,13 @@ class Keeper:
         value = b"" if health is None else feed_health.encode(health)
         await self._write([(f"{self._feed}{feed_health.MARK}", value)])
         self.kept.health = health
+
+    async def keep_drift(self, alerts: list[Alert], profile: Profile) -> None:
+        """Likewise; the alerts first."""
+        records = [(f"{self._feed}{DRIFT}{a.number % DRIFTS_KEPT:02}", msgspec.json.encode(a)) for a in alerts]
+        await self._write(records)
+        await self._write([(f"{self._feed}{PROFILE}", msgspec.json.encode(profile))])
+        self.kept.profile = profile
 
     async def _write(self, records: list[tuple[str, bytes]]) -> None:
         if not records:

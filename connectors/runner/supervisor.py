@@ -24,6 +24,7 @@ from connectors.runner.intake import Intake
 from connectors.runner.leases import HANDOVER_S, Broken, Event, Granted, Ordered, Revoked
 from connectors.runner.progress import Keeper, Kept, Progress
 from connectors.runner.skus import SkuFollower
+from connectors.runner.watch import Watch
 from schemas.codec import Codec
 from schemas.keys import partition_of
 from stockweave import metrics
@@ -126,10 +127,12 @@ class Supervisor:
                 config.mapping.version, self._clock, self._budget(feed.supplier), feed=name, inbox=self._inbox
             )
             source = self._kinds[config.source.kind].open(config.source, around)
-            intake = Intake(feed, self._outlets.updates, self._outlets.letters, self._outlets.codec, self._skus)
             kept = self._kept.setdefault(name, Kept(Progress(feed=name)))
             keeper = Keeper(name, kept, self._outlets.progress, self._partitions)
-            run = FeedRun(feed, source, intake, keeper, self._breaker(feed), self._clock)
+            watch = Watch(feed, keeper)
+            out = self._outlets
+            intake = Intake(feed, out.updates, out.letters, out.codec, watch, self._skus)
+            run = FeedRun(feed, source, intake, keeper, watch, self._breaker(feed), self._clock)
             task = asyncio.create_task(run.run(), name=name)
             task.add_done_callback(self._on_end)
             self._running[name] = _Running(run, task, feed)

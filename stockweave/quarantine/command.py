@@ -28,7 +28,7 @@ def show(settings: Settings, *, json: bool) -> None:
         Fatal: no connectors ever ran there.
     """
     with kafka(settings, Console(stderr=True)) as connected:
-        held = _held(_topic(connected), connected.bootstrap_servers or "")
+        held = _held(feeds_topic(connected), connected.bootstrap_servers or "")
     if json:
         lines = [{"feed": feed} | msgspec.to_builtins(each) for feed, each in held.items()]
         sys.stdout.buffer.write(b"".join(orjson.dumps(line) + b"\n" for line in lines))
@@ -52,7 +52,7 @@ def decide(settings: Settings, feed: str, do: Literal["release", "drop"]) -> Non
         Fatal: no connectors ever ran there.
     """
     with kafka(settings, Console(stderr=True)) as connected:
-        topic, servers = _topic(connected), connected.bootstrap_servers or ""
+        topic, servers = feeds_topic(connected), connected.bootstrap_servers or ""
         held = _held(topic, servers)
         if feed not in held:
             there = ", ".join(held) or "none"
@@ -69,7 +69,8 @@ def _held(topic: Deployed, bootstrap_servers: str) -> dict[str, Held]:
     return {feed: each.progress.held for feed, each in sorted(kept.items()) if each.progress.held is not None}
 
 
-def _topic(settings: Settings) -> Deployed:
+def feeds_topic(settings: Settings) -> Deployed:
+    """Where what is kept of feeds is; raises Fatal if no connectors ever ran there."""
     topics = find_topics(settings, settings.bootstrap_servers or "")
     if FEEDS.name not in topics:
         raise Fatal(f"there is no topic {settings.topic(FEEDS.name)}; run `stockweave connectors run` once")

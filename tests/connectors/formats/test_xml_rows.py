@@ -84,3 +84,9 @@ def test_rows_that_were_given_are_let_go_of(monkeypatch: pytest.MonkeyPatch) -> 
     )
     assert len(kept) == 500
     assert {int(float(text)) for text in last.columns["count(//q)"].to_pylist()} == {5}
+
+
+def test_a_row_tells_the_names_of_its_own_fields_mapped_or_not() -> None:
+    body = b'<r><p id="1"><qty>5</qty><more><deep/></more></p><p id="2"><qty/></p></r>'
+    [rows] = read([body], XmlConfig(row="p"), ["qty"])
+    assert rows.names == (2, {"qty": 2, "@id": 2, "more": 1})

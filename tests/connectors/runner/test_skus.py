@@ -17,6 +17,7 @@ from connectors.runner.feed import FeedRun
 from connectors.runner.intake import Intake
 from connectors.runner.progress import Keeper, Kept, Progress
 from connectors.runner.skus import SkuFollower
+from connectors.runner.watch import Watch
 from schemas.codec import Codec
 from schemas.registry import FileRegistry
 from schemas.sku_map import Entry, record
@@ -141,9 +142,9 @@ async def test_a_snapshot_sees_one_map_from_its_first_row_to_the_last(running: R
     ):
         kept = Kept(Progress(feed="acme/stock"))
         keeper = Keeper("acme/stock", kept, progress, topics[FEEDS.name].partitions)
-        intake = Intake(feed, updates, letters, codec, follower)
-        clock = SystemClock()
-        run = FeedRun(feed, Pages(running, follower), intake, keeper, Breaker(clock, Random(1)), clock)
+        watch, clock = Watch(feed, keeper), SystemClock()
+        intake = Intake(feed, updates, letters, codec, watch, follower)
+        run = FeedRun(feed, Pages(running, follower), intake, keeper, watch, Breaker(clock, Random(1)), clock)
         task = asyncio.create_task(run.run())
         await running.until(lambda: bool(kept.progress.state))
         run.stop()
