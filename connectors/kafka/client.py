@@ -38,7 +38,7 @@ class Sasl(Options):
     password: Secret
 
 
-class Tls(Options):
+class KafkaTls(Options):
     """Encrypted. `ca_file`: who may sign for the brokers, unless those whom this machine trusts."""
 
     ca_file: str | None = None
@@ -75,7 +75,7 @@ class Client:
         tls: None: nothing is encrypted.
     """
 
-    def __init__(self, bootstrap_servers: str, topic: str, sasl: Sasl | None, tls: Tls | None) -> None:
+    def __init__(self, bootstrap_servers: str, topic: str, sasl: Sasl | None, tls: KafkaTls | None) -> None:
         self._servers = bootstrap_servers
         self._topic = topic
         self._sasl = sasl

@@ -16,7 +16,7 @@ from confluent_kafka import Message
 from pydantic import Field
 
 from connectors.documents import Document, Kind, SourceConfig, State, Surroundings, once
-from connectors.kafka.client import Batch, Client, Sasl, Tls, Topic
+from connectors.kafka.client import Batch, Client, KafkaTls, Sasl, Topic
 from stockweave.errors import Rejected
 
 TOPIC_CHARACTERS_MAX = 60  # of its name, in an origin
@@ -36,7 +36,7 @@ class KafkaConfig(SourceConfig):
     bootstrap_servers: Annotated[str, Field(min_length=1)]
     topic: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
     sasl: Sasl | None = None
-    tls: Tls | None = None
+    tls: KafkaTls | None = None
     each: Literal["message", "line", "document"] = "message"
     start: Literal["earliest", "latest"] = "earliest"
     on_loss: Literal["letter", "stop"] = "letter"

@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic  # type: 
 from pydantic import ValidationError
 
 from connectors.configuration.load import load
-from connectors.kafka.client import Client, Sasl, Tls
+from connectors.kafka.client import Client, KafkaTls, Sasl
 from connectors.kinds import kinds
 from tests.connectors.running import Running, repeats, told, units
 
@@ -208,7 +208,7 @@ def test_secrets_are_where_they_are_kept_and_a_configuration_says_how_it_is_secu
     assert loaded.faults == []
     source = loaded.feeds["acme/stock"].config.source
     assert "hunter2" not in repr(source)
-    client = Client("localhost:1", "t", Sasl.model_validate(sasl), Tls(ca_file="ca.pem"))
+    client = Client("localhost:1", "t", Sasl.model_validate(sasl), KafkaTls(ca_file="ca.pem"))
     config = client._config()
     assert (config["security.protocol"], config["sasl.password"]) == ("SASL_SSL", "hunter2")
     assert (config["sasl.mechanism"], config["ssl.ca.location"]) == ("SCRAM-SHA-512", "ca.pem")
