@@ -8,6 +8,7 @@ from connectors.documents import Kind
 from connectors.files import ftp, local, sftp
 from connectors.graphql import source as graphql
 from connectors.inbound import upload, webhook
+from connectors.kafka import source as kafka
 from connectors.rest import source as rest
 from connectors.soap import source as soap
 from stockweave.errors import Fatal
@@ -21,6 +22,7 @@ def built_in() -> dict[str, Kind]:
         "folder": local.KIND,
         "ftp": ftp.KIND,
         "graphql": graphql.KIND,
+        "kafka": kafka.KIND,
         "rest": rest.KIND,
         "sftp": sftp.KIND,
         "soap": soap.KIND,

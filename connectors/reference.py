@@ -26,6 +26,7 @@ HEADINGS = {
     "Hmac": "Signature: hmac", "Stripe": "Signature: stripe", "Standard": "Signature: standard",
     "Token": "Signature: token", "Unsigned": "Signature: none", "Tls": "TLS", "ClientCertificate": "Client certificate",
     "Assertion": "Client assertion",
+    "Sasl": "SASL of kafka", "KafkaTls": "TLS of kafka",
 }  # fmt: skip
 TAGS = ("kind", "format", "by", "scheme")
 """Of members of a union: what tells one from another."""

@@ -11,6 +11,7 @@ import asyncio
 import fnmatch
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
+from hashlib import blake2b
 from types import AsyncGeneratorType
 from typing import Annotated, ClassVar, Literal, NamedTuple, Protocol, cast
 
@@ -19,6 +20,7 @@ from pydantic import Field
 from connectors.documents import Document, SourceConfig, State, Surroundings
 from stockweave.errors import Retriable
 
+NAME_CHARACTERS_MAX = 60  # of an origin; a longer one ends in what stands for all of it
 READ = "read"
 """In the state: by name, what of the files that are there was read."""
 
@@ -154,7 +156,7 @@ class FileSource:
     def _document(self, entry: Entry, blocks: AsyncGenerator[bytes, None], after: State) -> Document:
         now_ms = self._around.clock.now_ms()
         return Document(
-            origin=f"{entry.changed_ms:014}-{entry.size}-{entry.name}"[:100],
+            origin=f"{entry.changed_ms:014}-{_short(entry.name)}-{entry.size}",
             observed_at=min(entry.changed_ms, now_ms),
             received_at=now_ms,
             blocks=blocks,
@@ -184,6 +186,13 @@ class FileSource:
             await self._folder.delete(entry.name)
         elif self._config.then == "move":
             await self._folder.move(entry.name, self._config.to)
+
+
+def _short(name: str) -> str:
+    """In an origin, of two files of one moment the later name has the greater text; and no two names are one."""
+    if len(name) <= NAME_CHARACTERS_MAX:
+        return name
+    return f"{name[: NAME_CHARACTERS_MAX - 17]}~{blake2b(name.encode(), digest_size=8).hexdigest()}"
 
 
 def _is_unicode(name: str) -> bool:

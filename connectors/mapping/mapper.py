@@ -195,8 +195,8 @@ class Mapper:
 
     def _announced(self, kind: pa.Array, pairs: list[list[pa.Array]]) -> pa.Array:
         """What is announced with each count: pairs of which both are there."""
-        if not pairs:
-            return pa.repeat(pa.scalar([], pa.list_(RECEIPT)), len(kind))
+        if not pairs:  # Arrow repeats no list zero times
+            return pa.repeat(pa.scalar([], pa.list_(RECEIPT)), max(len(kind), 1)).slice(0, len(kind))
         of_pairs = [zip(at.to_pylist(), units.to_pylist(), strict=True) for at, units in pairs]
         entries = [
             [

@@ -60,7 +60,7 @@ async def fetched(source: Source, state: State | None = None) -> tuple[dict[str,
     found = {}
     async with aclosing(source.read(state)) as documents:
         async for document in documents:
-            found[document.origin.split("-", 2)[2]] = await drained(document)
+            found[document.origin.split("-", 1)[1].rpartition("-")[0]] = await drained(document)
             state = document.after or state
     return found, state
 

@@ -102,3 +102,26 @@ def test_the_same_seed_brings_the_same_faults_once_each() -> None:
     assert cuts(TransferFaults.seeded(8, size=1_000)) != cuts(TransferFaults.seeded(7, size=1_000))
     assert cuts(one) == [None] * 4
     assert [one.refuses_login(), one.refuses_login(), one.are_left] == [True, False, False]
+
+
+async def test_of_two_files_of_one_moment_the_later_name_is_the_later_statement(tmp_path: Path) -> None:
+    for name, content in (("stock-1.csv", b"a longer one"), ("stock-2.csv", b"short")):
+        os.utime(put(tmp_path / name, content), (1_790_000_000, 1_790_000_000))
+    assert await origins(tmp_path) == ["01790000000000-stock-1.csv-12", "01790000000000-stock-2.csv-5"]
+
+
+async def test_two_files_have_two_origins_however_long_their_names_are(tmp_path: Path) -> None:
+    for last in "ab":
+        os.utime(put(tmp_path / f"{'n' * 200}{last}", b"same"), (1_790_000_000, 1_790_000_000))
+    first, second = await origins(tmp_path)
+    assert first != second
+    assert max(len(first), len(second)) <= 100
+
+
+async def origins(folder: Path) -> list[str]:
+    found = []
+    async with opened(**options(folder)) as source, aclosing(source.read({})) as documents:
+        async for document in documents:
+            found.append(document.origin)
+            await drained(document)
+    return found

@@ -174,3 +174,7 @@ def test_updates_are_in_the_order_of_the_schema() -> None:
     ]
     assert UPDATES.names == names
     assert UPDATES.field("quantity").type == pa.int64()
+
+
+def test_no_rows_are_no_updates() -> None:
+    assert mapped([]).updates.num_rows == 0, "as of a piece of which every row is broken"

@@ -1,0 +1,1 @@
+"""A topic of the supplier's own Kafka."""
