@@ -102,8 +102,9 @@ class SupplierRoutes:
 
     def add_to(self, app: web.Application) -> None:
         """Register the routes."""
-        app.router.add_get(ROOT, self.suppliers, expect_handler=problems.expectation)
-        app.router.add_get(ROOT + "/{supplier:.+}/health", self.health, expect_handler=problems.expectation)
+        for path, told in ((ROOT, self.suppliers), (ROOT + "/{supplier:.+}/health", self.health)):
+            app.router.add_get(path, told, expect_handler=problems.expectation)
+            app.router.add_route("*", path, _not_allowed)  # else it would be for what is mounted below the path
 
     async def suppliers(self, request: web.Request) -> web.Response:
         """GET /api/v1/suppliers."""
@@ -136,6 +137,10 @@ class SupplierRoutes:
             if now_ms - health.at_ms <= HOURS * HOUR_MS + reliability.STALE * health.expected_ms:
                 found.setdefault(health.feed.partition("/")[0], []).append(health)
         return found
+
+
+async def _not_allowed(request: web.Request) -> web.Response:
+    raise web.HTTPMethodNotAllowed(request.method, (hdrs.METH_GET, hdrs.METH_HEAD))
 
 
 def _lowest(feeds: list[FeedHealth], now_ms: int) -> float | None:

@@ -100,7 +100,8 @@ class FeedRun:
         finally:
             self._breaker.leave(name)
             telling.cancel()
-            await asyncio.gather(telling, return_exceptions=True)
+            with contextlib.suppress(asyncio.CancelledError):
+                await telling
             await self._source.close()
             await (self._tally.forget() if self._is_removed else self._tally.tell_last())
 

@@ -90,3 +90,11 @@ async def test_a_query_is_refused(stock: Stock) -> None:
         await until(reader, ROOT, 200)
         for path in (ROOT, f"{ROOT}/acme/health"):
             assert (await reader.get(path, 422, since="0"))["reason"] == "unknown_parameter"
+
+
+async def test_another_method_is_told_those_that_there_are(stock: Stock) -> None:
+    async with Reader(stock) as reader:
+        for path in (ROOT, f"{ROOT}/acme/health"):
+            for method in ("POST", "TRACE", "DELETE"):
+                answer = await reader.client.request(method, path)
+                assert (answer.status, answer.headers["Allow"]) == (405, "GET,HEAD")

@@ -73,9 +73,9 @@ class Running:
     ) -> None:
         await self.stop()
 
-    async def until(self, is_so: Callable[[], bool]) -> None:
+    async def until(self, is_so: Callable[[], bool], wait_s: float = WAIT_S) -> None:
         """Wait until something is so; it is asked in a thread."""
-        give_up_s = time.monotonic() + WAIT_S
+        give_up_s = time.monotonic() + wait_s
         while not await asyncio.to_thread(is_so):
             if self.task is not None and self.task.done():
                 self.task.result()

@@ -282,6 +282,7 @@ def test_rows_behind_the_facts_catch_up_over_restarts_without_deciding_what_was_
     for _ in range(2):  # the second one leaves no fact, and a position that has none to look for
         commands += deployment.ask(asked(change("COMMIT")))
         drive(engine, partial(decided, deployment, commands))
+    drive(engine, lambda: deployment.stock().positions[partition].offsets[UPDATES.name] > 1)  # commands go first
     engine.processor.close()
     behind = deployment.stock().positions[partition]
     assert 1 < behind.offsets[UPDATES.name] < 401, "the facts are there, and of the updates a part"

@@ -17,7 +17,7 @@ import structlog
 
 from connectors.kinds import kinds
 from connectors.preview import preview
-from connectors.runner import pace
+from connectors.runner import breaker, pace
 from connectors.testing.certificates import Authority
 from connectors.testing.faults import Fault, Faults, Served
 from connectors.testing.ftp_server import FtpServer
@@ -54,7 +54,8 @@ def plan() -> Faults:
 @pytest.fixture
 def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     """All that is logged, at the lowest level, by whomever."""
-    monkeypatch.setattr(pace, "PAUSE_S_MAX", 0.1)
+    for module in (pace, breaker):
+        monkeypatch.setattr(module, "PAUSE_S_MAX", 0.1)
     root, stream = logging.getLogger(), io.StringIO()
     before, level = list(root.handlers), root.level
     levels = {name: logging.getLogger(name).level for name in _QUIET}
@@ -203,7 +204,7 @@ async def test_no_secret_is_in_anything_that_is_written_whatever_goes_wrong(
         for headers, status in ((BEARER, 201), (wrong, 401)):
             found, _, answer = await post(f"{url}/uploads/acme/upload?name=a.csv", FILE, headers)
             assert (found, told_in(answer.encode(), suppliers)) == (status, [])
-        await running.until(suppliers.are_through)
+        await running.until(suppliers.are_through, 90.0)  # 25 feeds, each of which fails in every way
         await running.until(lambda: len(running.letters()) >= 10)
     tried = await asyncio.to_thread(previewed, running, list(suppliers.feeds))
     listed = await asyncio.to_thread(Dlq(running), "list", "--json")
