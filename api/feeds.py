@@ -6,14 +6,12 @@ no process, and leaves but the health unanswered.
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 from confluent_kafka import KafkaException
 
+from api.following import Following
 from schemas.feed_health import FeedHealth
 from schemas.feed_health_log import FeedHealthLog
 from stockweave.errors import Fatal, Retriable
@@ -25,7 +23,7 @@ WAIT_S = 0.5
 RETRY_S = 5.0
 
 
-class FeedsView:
+class FeedsView(Following):
     """Follows what inventory.feeds tells of health.
 
     Args:
@@ -34,11 +32,11 @@ class FeedsView:
     """
 
     def __init__(self, settings: Settings, bootstrap_servers: str) -> None:
+        super().__init__("feeds")
         self._settings = settings
         self._servers = bootstrap_servers
         self._current: Mapping[str, FeedHealth] = {}
         self._has_ended = False
-        self._stopping = threading.Event()
 
     @property
     def current(self) -> Mapping[str, FeedHealth]:
@@ -50,18 +48,6 @@ class FeedsView:
         if not self._has_ended:
             raise Retriable("the health of feeds is still being read, or cannot be; the log says why. Try again")
         return self._current
-
-    async def run(self) -> None:
-        """Follow until `stop`."""
-        thread = ThreadPoolExecutor(1, thread_name_prefix="feeds")
-        try:
-            await asyncio.get_running_loop().run_in_executor(thread, self._follow)
-        finally:
-            thread.shutdown()
-
-    def stop(self) -> None:
-        """Let `run` end."""
-        self._stopping.set()
 
     def _follow(self) -> None:
         while not self._stopping.is_set():

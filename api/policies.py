@@ -5,12 +5,9 @@ What is read from here is a whole that never changes, so an answer that takes lo
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from concurrent.futures import ThreadPoolExecutor
-
 import structlog
 
+from api.following import Following
 from inventory.policies import Policies
 from schemas.codec import Codec
 from schemas.policy_log import Change, PolicyLog, read
@@ -24,7 +21,7 @@ WAIT_S = 0.2
 RETRY_S = 1.0
 
 
-class PolicyView:
+class PolicyView(Following):
     """Follows inventory.policies.
 
     Args:
@@ -37,29 +34,14 @@ class PolicyView:
     """
 
     def __init__(self, settings: Settings, bootstrap_servers: str, codec: Codec) -> None:
+        super().__init__("policies")
         self.current = Policies()
         """What holds; the follower's thread puts another in its place."""
         self._take(read(settings, bootstrap_servers, codec))
         self._log = PolicyLog(settings, bootstrap_servers, codec)
-        self._stopping = threading.Event()
-
-    async def run(self) -> None:
-        """Follow until `stop`.
-
-        Raises:
-            Fatal: the topic is gone, or may not be read.
-        """
-        thread = ThreadPoolExecutor(1, thread_name_prefix="policies")
-        try:
-            await asyncio.get_running_loop().run_in_executor(thread, self._follow)
-        finally:
-            thread.shutdown()
-
-    def stop(self) -> None:
-        """Let `run` end."""
-        self._stopping.set()
 
     def _follow(self) -> None:
+        """Raises Fatal: the topic is gone, or may not be read."""
         try:
             while not self._stopping.is_set():
                 try:

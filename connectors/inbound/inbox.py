@@ -14,8 +14,9 @@ from collections import deque
 from typing import NamedTuple, NoReturn, cast
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
+from connectors.reader_thread import ReaderThread
 from schemas.admin import Deployed
 from schemas.keys import partition_of
 from stockweave.clients import CLIENT_LOGGER, Config, reading_config
@@ -91,10 +92,8 @@ class Inbox:
         self._servers = bootstrap_servers
         self._lock = threading.Lock()
         self._boxes: dict[str, Box] = {}
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread = ReaderThread("inbox", topic.name, self._read)
         self._loop = asyncio.get_running_loop()
-        self._broken: asyncio.Future[Fatal] = self._loop.create_future()
 
     def partition(self, feed: str) -> int:
         """Where a feed's messages are."""
@@ -105,9 +104,7 @@ class Inbox:
         box = Box(feed, self.partition(feed), offset, self._lock)
         with self._lock:
             self._boxes[feed] = box
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="inbox", daemon=True)
-            self._thread.start()
+        self._thread.start()
         return box
 
     def close(self, box: Box) -> None:
@@ -118,33 +115,24 @@ class Inbox:
 
     async def stop(self) -> None:
         """Leave Kafka. The feeds have stopped before."""
-        self._stopping.set()
-        if self._thread is not None:
-            await asyncio.to_thread(self._thread.join)
+        await self._thread.stop()
 
     async def watch(self) -> NoReturn:
         """Raises `Fatal` when nothing will come any more."""
-        raise await asyncio.shield(self._broken)
+        await self._thread.watch()
 
-    def _run(self) -> None:
+    def _read(self, stopping: threading.Event) -> None:
         consumer = Consumer(_config(self._servers, self.topic.name), logger=CLIENT_LOGGER)
         at: dict[int, int] = {}  # of each partition that is read, what comes next
-        why = Fatal(f"the reader of {self.topic.name} broke; the log says why, please report it")
         try:
-            while not self._stopping.is_set():
+            while not stopping.is_set():
                 self._aim(consumer, at)
                 messages = consumer.consume(1, POLL_S)
                 if messages:
                     messages += consumer.consume(MESSAGES_AT_ONCE, 0)
                     self._share(messages, at)
-        except Fatal as error:
-            why = error
-        except KafkaException as error:
-            why = Fatal(f"{self.topic.name} cannot be read: {error.args[0].str()}; start the process again")
         finally:
             consumer.close()
-            if not self._stopping.is_set():
-                self._loop.call_soon_threadsafe(self._break, why)
 
     def _aim(self, consumer: Consumer, at: dict[int, int]) -> None:
         """Read each partition from where the furthest behind of those boxes is that have room."""
@@ -181,10 +169,6 @@ class Inbox:
                             told.add(box)
         for box in told:
             self._loop.call_soon_threadsafe(box._came.set)
-
-    def _break(self, why: Fatal) -> None:
-        if not self._broken.done():
-            self._broken.set_result(why)
 
 
 def _received(message: Message, offset: int) -> Received:

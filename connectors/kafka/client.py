@@ -18,7 +18,7 @@ from pydantic import Field
 
 from connectors.credentials.secret import Secret
 from connectors.options import Options
-from stockweave.clients import CLIENT_LOGGER, Config, reading_config
+from stockweave.clients import CLIENT_LOGGER, Config, client_config, reading_config
 from stockweave.errors import Retriable
 
 WAIT_S = 10.0
@@ -130,11 +130,12 @@ class Client:
 
     def _opened(self) -> Consumer:
         if self._consumer is None:
-            self._consumer = Consumer(self._config() | _READING, logger=CLIENT_LOGGER)
+            config = reading_config(self._servers, "stockweave-feed") | self._config() | _READING
+            self._consumer = Consumer(config, logger=CLIENT_LOGGER)
         return self._consumer
 
     def _config(self) -> Config:
-        found = reading_config(self._servers, "stockweave-feed")
+        found = client_config(self._servers)
         if self._sasl is not None:
             found |= {
                 "sasl.mechanism": self._sasl.mechanism,
@@ -160,8 +161,7 @@ class Client:
 
     def _id(self) -> str:
         if self._admin is None:
-            config = {name: value for name, value in self._config().items() if name not in _CONSUMERS}
-            self._admin = AdminClient(config, logger=CLIENT_LOGGER)
+            self._admin = AdminClient(self._config(), logger=CLIENT_LOGGER)
         asked = self._admin.describe_topics(TopicCollection([self._topic]), request_timeout=WAIT_S)
         return str(asked[self._topic].result(WAIT_S).topic_id or "")
 
@@ -211,7 +211,3 @@ _PROTOCOLS = {
     (False, False): "PLAINTEXT", (True, False): "SASL_PLAINTEXT", (False, True): "SSL", (True, True): "SASL_SSL",
 }  # fmt: skip
 _READING: Config = {"fetch.wait.max.ms": 100, "queued.max.messages.kbytes": 16 << 10}
-_CONSUMERS = {
-    "group.id", "isolation.level", "enable.partition.eof", "enable.auto.commit", "enable.auto.offset.store",
-    "auto.offset.reset", "fetch.queue.backoff.ms",
-}  # fmt: skip

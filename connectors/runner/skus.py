@@ -12,13 +12,14 @@ from collections.abc import Iterable, Iterator
 from typing import NoReturn
 
 import structlog
-from confluent_kafka import KafkaException, Message
+from confluent_kafka import Message
 
 from connectors.mapping.sku_map import SkuMap, SupplierSkus
+from connectors.reader_thread import ReaderThread
 from schemas.admin import Deployed
 from schemas.sku_map import Entry, entry_of
 from schemas.small_topic import Reading
-from stockweave.errors import Fatal, Rejected
+from stockweave.errors import Rejected
 
 log = structlog.get_logger(__name__)
 
@@ -37,17 +38,13 @@ class SkuFollower:
         self._servers = bootstrap_servers
         self._topic = topic.name
         self._map = SkuMap()
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread = ReaderThread("sku-map", self._topic, self._follow)
         self._loop = asyncio.get_running_loop()
         self._read = asyncio.Event()
-        self._broken: asyncio.Future[Fatal] = self._loop.create_future()
 
     def of(self, supplier_id: str) -> SupplierSkus:
         """A supplier's part, as one feed sees it; to be looked up in once `ready` has returned."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="sku-map", daemon=True)
-            self._thread.start()
+        self._thread.start()
         return self._map.of(supplier_id)
 
     async def ready(self) -> None:
@@ -56,36 +53,23 @@ class SkuFollower:
 
     async def stop(self) -> None:
         """Leave Kafka. The feeds have stopped before."""
-        self._stopping.set()
-        if self._thread is not None:
-            await asyncio.to_thread(self._thread.join)
+        await self._thread.stop()
 
     async def watch(self) -> NoReturn:
         """Raises `Fatal` when changes are not heard of any more."""
-        raise await asyncio.shield(self._broken)
+        await self._thread.watch()
 
-    def _run(self) -> None:
+    def _follow(self, stopping: threading.Event) -> None:
         reading = Reading(self._topic, self._servers)
-        why = Fatal(f"the reader of {self._topic} broke; the log says why, please report it")
         is_told = False
         try:
-            while not self._stopping.is_set():
+            while not stopping.is_set():
                 self._map.change(entries(reading.poll(POLL_S)))
                 if not is_told and reading.ended_at >= 0:
                     is_told = True
                     self._loop.call_soon_threadsafe(self._read.set)
-        except Fatal as error:
-            why = error
-        except KafkaException as error:
-            why = Fatal(f"{self._topic} cannot be read: {error.args[0].str()}; start the process again")
         finally:
             reading.close()
-            if not self._stopping.is_set():
-                self._loop.call_soon_threadsafe(self._break, why)
-
-    def _break(self, why: Fatal) -> None:
-        if not self._broken.done():
-            self._broken.set_result(why)
 
 
 def entries(messages: Iterable[Message]) -> Iterator[Entry]:

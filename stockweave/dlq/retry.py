@@ -81,8 +81,9 @@ def _mapped(
     if TRUNCATED in letter.headers or letter.original is None:
         raise Rejected("truncated", "not all of it was kept: have the feed read its document again")
     config = feed.config
-    known = None if skus is None else skus.of(feed.supplier)
-    mapper = mappers.setdefault(letter.feed, Mapper(config.mapping, feed.supplier, feed.whole_name, known))
+    if (mapper := mappers.get(letter.feed)) is None:
+        known = None if skus is None else skus.of(feed.supplier)
+        mapper = mappers[letter.feed] = Mapper(config.mapping, feed.supplier, feed.whole_name, known)
     number = pa.array([int(letter.told(ROW))], pa.int64())
     read = Read(letter.told(ORIGIN), int(letter.told(OBSERVED_AT)), int(letter.told(RECEIVED_AT)))
     for rows in read_again(letter.headers.get(HEAD, b""), letter.original, config.format, config.mapping.paths):
