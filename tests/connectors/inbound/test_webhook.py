@@ -15,6 +15,7 @@ from connectors.configuration.load import load
 from connectors.inbound import hooks, inbox, webhook
 from connectors.kinds import kinds
 from schemas.topics import RECEIVED
+from stockweave.ports import is_free
 from tests.connectors.inbound.sending import Receiver, body, hook_feed, listening, ready, send
 from tests.connectors.runner.test_snapshots import last, order
 from tests.connectors.running import Running, csv_feed, repeats, told, units
@@ -22,12 +23,9 @@ from tests.connectors.running import Running, csv_feed, repeats, told, units
 DELIVERY = {"delivery_id_header": "X-Delivery"}
 
 
-async def is_listening(url: str) -> bool:
-    try:
-        await send(url, b"")
-    except ClientConnectionError:
-        return False
-    return True
+def is_listening(url: str) -> bool:
+    """Asked without a connection: CPython 3.11 leaks one that comes while its server closes."""
+    return not is_free(int(url.split(":")[2].partition("/")[0]))
 
 
 async def test_the_rows_of_a_webhook_are_updates_and_what_cannot_be_used_is_a_dead_letter(
@@ -146,9 +144,10 @@ async def test_a_feed_that_is_configured_later_is_taken_in_and_one_that_is_gone_
                 break
             await asyncio.sleep(0.05)
         assert status == 404
+        assert is_listening(url)
         running.configure("acme", files=csv_feed(tmp_path / "in"))
         for _ in range(600):
-            if not (listens := await is_listening(url)):
+            if not (listens := is_listening(url)):
                 break
             await asyncio.sleep(0.05)
         assert not listens
