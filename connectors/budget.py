@@ -1,6 +1,7 @@
 """What a supplier lets us ask of it: so many requests a second, so many at once; learnt from its answers as well.
 
-A token bucket per supplier, shared by its feeds and by nobody else, so a slow supplier makes no other one wait. What
+A token bucket per supplier, shared by its feeds, which one process runs (`schemas.keys.feed_partition`), and by nobody
+else, so a slow supplier makes no other one wait. What
 an answer says of its limits (`Retry-After`, `X-RateLimit-*`, `RateLimit-*`) holds before what the configuration does.
 """
 

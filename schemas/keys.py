@@ -105,3 +105,13 @@ def murmur2(data: bytes) -> int:
 def partition_of(key: bytes, partitions: int) -> int:
     """The partition that `partitioner=murmur2_random` and the Java client give a key."""
     return (murmur2(key) & 0x7FFFFFFF) % partitions
+
+
+def feed_partition(feed: str, partitions: int) -> int:
+    """Where in inventory.feeds all of a feed is: by its supplier, for all feeds of one share his budget and breaker.
+
+    Args:
+        feed: its whole name, `supplier/feed`.
+        partitions: of inventory.feeds.
+    """
+    return partition_of(feed.partition("/")[0].encode(), partitions)

@@ -107,8 +107,8 @@ SETTLED = Topic(
 )  # fmt: skip
 FEEDS = Topic(
     "inventory.feeds", "supplier/feed", None, JSON, "connectors", "connectors, api (health)",
-    "How far each feed has been read (connectors/runner/progress.py), and its health (schemas/feed_health.py); whoever "
-    "has a partition runs its feeds.",
+    "How far each feed has been read (connectors/runner/progress.py), and its health (schemas/feed_health.py); all of "
+    "a supplier is in one partition, and whoever has it runs its feeds.",
     COMPACTED | LARGE, partitions=8,
 )  # fmt: skip
 RECEIVED = Topic(

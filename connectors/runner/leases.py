@@ -1,6 +1,7 @@
 """Whose feeds are whose: processes share the partitions of inventory.feeds as one consumer group.
 
-So a feed, which has its partition by its name, is run by one of them; and the partition holds how far it has come.
+So the feeds of a supplier, which have their partition by his name, are run by one of them, within his one budget; and
+the partition holds how far each has come.
 
 Invariant: a partition is given back only when its feeds have stopped, or the time for that is over; one that is taken
 is told of only when it was read to its end. A process that Kafka has given up runs on until it hears of it: what it

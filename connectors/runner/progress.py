@@ -6,7 +6,7 @@ that was thought dead, and writes an older one, costs but a repeat. Written by `
 `stockweave quarantine`.
 
 Keys are `supplier/feed` for its progress, and with `#offers/NNN`, `#order`, `#health`, `#profile` or `#drift/NN` after
-it (what is usual, and the latest alerts that it was not); all of a feed is in the partition of its name.
+it (what is usual, and the latest alerts that it was not); all of a feed is in the partition of its supplier.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from connectors.mapping.drift import Alert, Profile
 from connectors.publisher import Publisher
 from schemas import feed_health
 from schemas.feed_health import FeedHealth
-from schemas.keys import partition_of
+from schemas.keys import feed_partition
 from stockweave.errors import Rejected, Retriable
 
 OFFERS, ORDER = "#offers/", "#order"
@@ -126,7 +126,7 @@ class Keeper:
         self.kept = kept
         self._feed = feed
         self._publisher = publisher
-        self._partition = partition_of(feed.encode(), partitions)
+        self._partition = feed_partition(feed, partitions)
 
     async def keep(self, progress: Progress) -> None:
         """Returns once Kafka has it; raises Retriable else."""

@@ -1,7 +1,8 @@
 """Runs the feeds that are leased to this process, each as a task of its own; follows leases and configuration.
 
-Invariant: a feed runs here only while its partition is leased to this process, and once. Its suppliers' budgets and
-breakers are shared by its feeds. Made by `process`.
+Invariant: a feed runs here only while its partition is leased to this process, and once. A supplier's feeds share his
+budget and breaker, and are all in one partition, so there is one of each whatever the number of processes. Made by
+`process`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from connectors.runner.progress import Keeper, Kept, Progress
 from connectors.runner.skus import SkuFollower
 from connectors.runner.watch import Watch
 from schemas.codec import Codec
-from schemas.keys import partition_of
+from schemas.keys import feed_partition
 from stockweave import metrics
 from stockweave.errors import Fatal
 from stockweave.world import Clock
@@ -177,4 +178,4 @@ class Supervisor:
         return self._loaded.feeds.get(feed.whole_name) == feed and self._loaded.limits[feed.supplier] == known[0]
 
     def _partition(self, name: str) -> int:
-        return partition_of(name.encode(), self._partitions)
+        return feed_partition(name, self._partitions)

@@ -7,7 +7,7 @@ import structlog
 
 from connectors.runner.progress import ORDER, Kept, Order, note
 from schemas.admin import Deployed
-from schemas.keys import partition_of
+from schemas.keys import feed_partition
 from stockweave.clients import send_all
 from stockweave.errors import Rejected
 from stockweave.replay.facts import everything
@@ -38,4 +38,4 @@ def give_order(topic: Deployed, bootstrap_servers: str, feed: str, order: Order)
         Retriable: Kafka does not take it.
     """
     record = (f"{feed}{ORDER}", msgspec.json.encode(order))
-    send_all(bootstrap_servers, topic.name, [record], partition_of(feed.encode(), topic.partitions))
+    send_all(bootstrap_servers, topic.name, [record], feed_partition(feed, topic.partitions))

@@ -130,3 +130,10 @@ def test_the_pattern_in_descriptions_takes_what_the_rule_takes_but_for_the_compo
         assert several == all(
             keys.id_problem(part) is None or "NFC" in str(keys.id_problem(part)) for part in value.split(",")
         )
+
+
+def test_all_feeds_of_a_supplier_are_in_one_partition_and_suppliers_are_spread() -> None:
+    suppliers = [f"supplier-{n}" for n in range(50)]
+    for supplier in suppliers:
+        assert len({keys.feed_partition(f"{supplier}/feed-{n}", 8) for n in range(50)}) == 1
+    assert {keys.feed_partition(f"{supplier}/stock", 8) for supplier in suppliers} == set(range(8))

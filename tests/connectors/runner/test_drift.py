@@ -8,18 +8,18 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from connectors.mapping.drift import Alert
+from connectors.mapping.drift import Alert, Profile
 from connectors.runner.progress import Kept, note
 from schemas.topics import FEEDS
 from tests.connectors.files.test_folder import write
 from tests.connectors.running import SIMPLE, Running, csv_feed, told, units
 
 
-def kept(running: Running, feed: str = "acme/stock") -> Kept:
+def profile(running: Running, feed: str = "acme/stock") -> Profile | None:
     found: dict[str, Kept] = {}
     for message in running.deployment.read(FEEDS.name):
         note(found, message)
-    return found[feed]
+    return found[feed].profile if feed in found else None
 
 
 def alerts(running: Running) -> list[Alert]:
@@ -45,7 +45,7 @@ async def test_a_column_of_another_name_is_told_once_and_its_rows_are_dead_lette
     running.configure("acme", stock=csv_feed(tmp_path / "in", **more))
     async with running:
         await running.until_updates(60)
-        await running.until(lambda: kept(running).profile is not None)
+        await running.until(lambda: profile(running) is not None)
     async with running:  # what was learnt is kept
         for day in (1, 2):
             write(tmp_path / "in" / f"{day}.csv", stock("code,bestand", day), changed_ms=1_790_000_000_000 + day)
@@ -98,6 +98,6 @@ async def test_another_version_of_the_mapping_begins_anew_and_a_feed_that_is_not
         (tmp_path / folder / "a.csv").unlink()
     async with running:
         await running.until_updates(240)
-        await running.until(lambda: (profile := kept(running).profile) is not None and profile.version == 2)
+        await running.until(lambda: (known := profile(running)) is not None and known.version == 2)
     assert alerts(running) == []
-    assert kept(running, "acme/other").profile is None
+    assert profile(running, "acme/other") is None

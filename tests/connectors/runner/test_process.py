@@ -16,7 +16,9 @@ FEEDS = [f"f{n}" for n in range(12)]
 
 
 def configured(running: Running, root: Path) -> None:
-    running.configure("acme", **{name: csv_feed(root / name) for name in FEEDS})
+    """Each of a supplier of its own: those of one supplier are never shared."""
+    for name in FEEDS:
+        running.configure(f"supplier-{name}", stock=csv_feed(root / name))
 
 
 def one_more(root: Path, n: int) -> None:

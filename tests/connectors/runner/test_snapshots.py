@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from connectors.runner.progress import ORDER
-from schemas.keys import partition_of
+from schemas.keys import feed_partition
 from schemas.topics import FEEDS
 from tests.connectors.files.test_folder import write
 from tests.connectors.running import Running, csv_feed
@@ -41,7 +41,7 @@ def order(running: Running, do: str) -> None:
     deployment = running.deployment
     topic = deployment.topics[FEEDS.name]
     deployment.producer.produce(
-        topic.name, record, f"acme/stock{ORDER}", partition=partition_of(b"acme/stock", topic.partitions)
+        topic.name, record, f"acme/stock{ORDER}", partition=feed_partition("acme/stock", topic.partitions)
     )
     assert deployment.producer.flush(10) == 0
 
