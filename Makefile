@@ -26,7 +26,7 @@ run: $(STAMP) ## Start Kafka, worker and API, feed real retail data, and keep ru
 test: $(STAMP) ## Run all tests, against a real Kafka that they start themselves (ARGS="..." goes to pytest)
 	@$(BIN)/python -m pytest -n 3 --dist worksteal $(ARGS)
 
-test-online: $(STAMP) ## Run the tests that fetch (159 MB once): the registry client, the image's steps
+test-online: $(STAMP) ## Run the tests that fetch (0.6 GB once): the registry client, the image's steps, Vault (needs go)
 	@$(BIN)/python -m pytest -m online $(ARGS)
 
 lint: $(STAMP) ## Check style, format and types

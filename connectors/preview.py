@@ -20,7 +20,7 @@ from rich.table import Table
 
 from connectors.budget import Budget
 from connectors.configuration.load import Feed, load, refuse, well
-from connectors.credentials.secret import Secret
+from connectors.credentials.secret import ready, secrets_in
 from connectors.documents import Document, Kind, Surroundings
 from connectors.formats.compression import plain
 from connectors.formats.excel import ExcelConfig
@@ -48,7 +48,7 @@ def check(path: Path, kinds: Mapping[str, Kind]) -> None:
     """
     loaded = load(path, kinds)
     for name, feed in loaded.feeds.items():
-        missing = "".join(f"; {why}" for why in _missing(feed.config.source))
+        missing = "".join(f"; {why}" for why in _missing(feed.config))
         sys.stdout.write(f"{name}: {feed.config.source.kind}, {feed.config.format.format}: well{missing}\n")
     refuse(loaded)
 
@@ -82,18 +82,16 @@ def preview(path: Path, kinds: Mapping[str, Kind], name: str, rows: int, *, json
 
 def _missing(options: BaseModel) -> Iterator[str]:
     """Of the secrets within some options, those that cannot be read."""
-    if isinstance(options, Secret):
+    for secret in secrets_in(options):
         try:
-            options.read()
+            asyncio.run(secret.ready())
+            secret.read()
         except Retriable as why:
             yield str(why)
-    for _, value in options:
-        for each in value if isinstance(value, list) else [value]:
-            if isinstance(each, BaseModel):
-                yield from _missing(each)
 
 
 async def _tried(feed: Feed, kind: Kind, around: Surroundings, rows: int) -> Tried:
+    await ready(feed.config)
     source = kind.open(feed.config.source, around)
     tried = Tried([], [])
     try:

@@ -14,6 +14,7 @@ import structlog
 from aiohttp import hdrs, web
 
 from connectors.configuration.load import Feed
+from connectors.credentials.secret import ready
 from connectors.inbound.inbox import CONTENT_TYPE, DELIVERY_ID, RECEIVED_AT
 from connectors.inbound.signature import verify
 from connectors.inbound.webhook import WebhookConfig
@@ -74,6 +75,7 @@ class Hooks:
         if feed is None or not isinstance(config, WebhookConfig) or config.verify_token is None:
             return unknown(request, "webhook that is asked for by GET")
         try:
+            await config.verify_token.ready()
             token = config.verify_token.read()
         except Retriable as why:
             return unverifiable(feed.whole_name, why)
@@ -97,6 +99,7 @@ class Hooks:
             return failed
         raw, now_ms = bytes(body), self._clock.now_ms()
         try:
+            await ready(config)
             verify(config.signature, request.headers, raw, now_ms)
         except Rejected as why:
             return why.reason, problem(_STATUS[why.reason], why.reason, str(why), field=why.field)

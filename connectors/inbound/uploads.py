@@ -16,6 +16,7 @@ import structlog
 from aiohttp import BodyPartReader, hdrs, web
 
 from connectors.configuration.load import Feed
+from connectors.credentials.secret import ready
 from connectors.inbound.hooks import ENCODINGS, unknown, unverifiable
 from connectors.inbound.signature import is_secret
 from connectors.inbound.spool import Draft, Stored
@@ -66,6 +67,7 @@ class Uploads:
 
     async def _received(self, request: web.Request, feed: Feed, config: UploadConfig) -> tuple[str, web.Response]:
         try:
+            await ready(config)
             if not is_secret(_bearer(request), config.token, config.previous):
                 wrong = problem(401, "wrong_token", "the token is not the one agreed; send it as Authorization: Bearer")
                 wrong.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"

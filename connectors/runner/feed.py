@@ -18,6 +18,7 @@ import structlog
 
 from connectors.configuration.load import Feed
 from connectors.configuration.models import Snapshot
+from connectors.credentials import secret
 from connectors.documents import Document, Source
 from connectors.runner.breaker import Breaker, State
 from connectors.runner.health import Tally
@@ -148,6 +149,7 @@ class FeedRun:
         """One; seconds from its beginning to that of the next."""
         sum_ = Taken()
         snapshot = self.feed.config.snapshot
+        await secret.ready(self.feed.config)
         async with contextlib.aclosing(supplied.documents(self._source.read(self._progress.state))) as documents:
             if snapshot is not None:
                 with self._intake.same_skus():

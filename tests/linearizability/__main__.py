@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from stockweave.clients import CLIENT_LOGGER
+from tests.go_program import CannotBuild
 from tests.linearizability import porcupine
 from tests.linearizability.run import Options, judge, run
 from tests.system.chaos import plan
@@ -42,7 +43,7 @@ def main() -> int:
     print(f"seed {given.seed}; the history goes to {path}", flush=True)
     try:
         checker = porcupine.build(given.out)
-    except porcupine.NoChecker as why:
+    except CannotBuild as why:
         parser.error(str(why))
     options = Options(plan.Options(given.faults, given.seed, kinds, rate=given.rate), given.calls, given.window)
     with tempfile.TemporaryDirectory(prefix="stockweave-linearizability-") as folder:

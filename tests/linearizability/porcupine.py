@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
+from tests import go_program
+
 SOURCE = Path(__file__).with_name("checker")
-BUILD_S, DOWNLOAD_S = 300, 60
 WINDOW_S = 60.0
 OK, ILLEGAL = "Ok", "Illegal"
-_ENVIRONMENT = {"GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly -buildvcs=false", "GOWORK": "off"}
-
-
-class NoChecker(Exception):
-    """It cannot be built here: there is no Go, or its modules cannot be fetched."""
 
 
 class Verdict(Struct):
@@ -49,29 +43,8 @@ def version() -> str:
 
 
 def build(folder: Path) -> Path:
-    """The program, built into a folder.
-
-    Raises:
-        NoChecker: with the reason and the remedy.
-    """
-    go = shutil.which("go")
-    if go is None:
-        raise NoChecker("there is no `go` on the PATH, and the checker is a Go program: install Go 1.21 or newer")
-    environment = os.environ | _ENVIRONMENT
-    fetched = _go([go, "mod", "download"], environment, DOWNLOAD_S)
-    if fetched.returncode != 0:
-        said = (fetched.stderr.strip().splitlines() or ["no word"])[-1]
-        raise NoChecker(f"`go mod download` fails ({said}): Porcupine is fetched once, by GOPROXY; or Go is too old")
-    program = folder / "checker"
-    built = _go([go, "build", "-o", str(program.absolute()), "."], environment, BUILD_S)
-    assert built.returncode == 0, built.stderr
-    return program
-
-
-def _go(command: list[str], environment: dict[str, str], timeout_s: float) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command, cwd=SOURCE, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False
-    )
+    """The program, built into a folder; raises CannotBuild."""
+    return go_program.build(SOURCE, folder / "checker")
 
 
 def judge(program: Path, history: Path, *, window_s: float = WINDOW_S, drawings: Path | None = None) -> list[Verdict]:
