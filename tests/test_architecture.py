@@ -44,7 +44,8 @@ FILE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 60
 FORBIDDEN = {
     "a path of one machine": r"(?<![\w.~])/(?:work|root|home/[a-z]|Users/[A-Za-z])\w*/",
-    "the host of a package registry": r"pypi\.org|pythonhosted\.org|npmjs\.org|crates\.io|golang\.org"
+    "the host of a package registry": r"pypi\.org|pythonhosted\.org|npmjs\.org|crates\.io"
+    r"|(?<!google\.)golang\.org(?!/x/)"  # else the name of a module
     r"|maven\.org|maven\.apache\.org(?!/POM/)|sonatype\.org|deb\.debian\.org",
 }
 

@@ -1,97 +1,162 @@
-"""What holds for every kind that can be simulated, through a real Kafka, while its supplier fails and changes.
-
-A kind that `connectors.testing.simulate` starts is held to it by that alone; the topic of a Kafka is described here.
-"""
+"""What holds for every kind, through a real Kafka, while its supplier fails and changes."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+import asyncio
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
-from connectors.testing.simulate import SECRET, STARTS, Config, Stock
-from tests.connectors.kafka.test_source import Supplier
-from tests.connectors.running import Running, units
+from connectors.parcel import Parcel
+from connectors.publisher import Publisher
+from schemas.topics import UPDATES
+from tests.connectors.conformance.suppliers import KINDS, Offers, started
+from tests.connectors.inbound.sending import listening
+from tests.connectors.running import Running, told
 
-OFFERS, SHARE, SEED, CHANGES = 150, 0.15, 11, 2
-
-
-class Dateless(Stock):
-    """His files are of one second, as on a server that tells no less: then the later name is the later file."""
-
-    def write(self) -> None:
-        self._files += 1
-        fresh = self.out / ".fresh"
-        fresh.write_text("\n".join(["Artikel;Bestand", *(f"{row['code']};{row['stock']}" for row in self.rows)]) + "\n")
-        os.utime(fresh, (1_790_000_000, 1_790_000_000))
-        fresh.rename(self.out / f"stock-{self._files:06}.csv")
-
-
-class Topic(Stock):
-    """His topic has each change of an offer."""
-
-    supplier: Supplier
-
-    def write(self) -> None:
-        self.supplier.tell(0, **{row["code"]: row["stock"] for row in self.rows})
-
-
-@asynccontextmanager
-async def kafka(stock: Stock) -> AsyncIterator[Config]:
-    assert isinstance(stock, Topic)
-    yield stock.supplier.feed(within_s=3_600.0)
-
-
-KINDS: dict[str, Callable[[Stock], AbstractAsyncContextManager[Config]]] = STARTS | {"kafka": kafka}
-
-
-def stocked(kind: str, running: Running, folder: Path) -> Stock:
-    """A supplier with his secret and his offers; transfers wait a little, requests fail in a share of all."""
-    (folder / "out").mkdir()
-    (folder / "secret").write_text(SECRET)
-    share = SHARE if kind in ("rest", "graphql", "soap") else 0.001
-    if kind != "kafka":
-        return Dateless(OFFERS, folder, share, SEED)
-    stock = Topic(OFFERS, folder, share, SEED)
-    stock.supplier = Supplier(running.deployment.bootstrap_servers, 1)
-    return stock
-
-
-def held(stock: Stock) -> dict[str, int]:
-    return {row["code"]: row["stock"] for row in stock.rows}
+CHANGES, KILLS = 2, 2
+CLOCKS = ("since", "kafka", "folder", "sftp", "ftp")  # what the others bring has the time at which it came
+HOURS_S = 6 * 3_600
+OFF = [(kind, -HOURS_S) for kind in CLOCKS] + [(kind, HOURS_S) for kind in CLOCKS if kind != "kafka"]
+"""Times of a topic are of rows, and one of a row's own that is ahead is a letter (tests/connectors/mapping)."""
+TYPED = "graphql"  # a field of another type than its schema says is an error of its own, and no row
 
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_what_the_supplier_has_is_what_is_said_of_each_sku_however_he_fails_and_changes(
     running: Running, tmp_path: Path, kind: str
 ) -> None:
-    stock = stocked(kind, running, tmp_path)
-    stock.write()
-    async with KINDS[kind](stock) as feed:
-        running.configure("acme", stock=feed | {"poll": {"every_s": 0.3}})
+    async with started(kind, running, tmp_path, listening(running)) as (stock, feed):
+        running.configure(stock.name, stock=feed)
         for change in range(CHANGES):
             async with running:  # started anew for each, from where it was
-                await running.until(lambda: said(running) == held(stock))
+                await running.until(lambda: stock.said(running) == stock.held)
                 if change + 1 < CHANGES:
                     stock.change()
     assert running.letters() == []
     assert contradictions(running.updates()) == []
 
 
-def said(running: Running) -> dict[str, int]:
-    return units(running.updates())
+@pytest.mark.parametrize(("kind", "ahead_s"), OFF)
+async def test_a_supplier_whose_clock_is_hours_off_is_read_all_the_same(
+    running: Running, tmp_path: Path, kind: str, ahead_s: int
+) -> None:
+    async with started(kind, running, tmp_path, listening(running), share=0.0, ahead_s=ahead_s) as (stock, feed):
+        running.configure(stock.name, stock=feed)
+        async with running:
+            for _ in range(CHANGES):
+                await running.until(lambda: stock.said(running) == stock.held)
+                stock.change()
+            await running.until(lambda: stock.said(running) == stock.held)
+    assert running.letters() == []
+
+
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - {TYPED}))
+async def test_words_in_place_of_numbers_are_letters_with_their_bytes_and_keep_no_other_row(
+    running: Running, tmp_path: Path, kind: str
+) -> None:
+    async with started(kind, running, tmp_path, listening(running), share=0.0) as (stock, feed):
+        running.configure(stock.name, stock=feed)
+        async with running:
+            await running.until(lambda: stock.said(running) == stock.held)
+            before, broken = stock.held, {row["code"] for row in stock.rows[::5]}
+            for number, row in enumerate(stock.rows):
+                row |= {"stock": "plenty" if row["code"] in broken else 1_000 + number, "changed_ms": stock.now_ms}
+            stock.write()
+            rest = {code: before[code] if code in broken else units for code, units in stock.held.items()}
+            await running.until(lambda: stock.said(running) == rest)
+            await running.until(lambda: {code for code, _, _ in letters(running)} == broken)
+            for row in stock.rows:
+                row |= {"stock": 7, "changed_ms": stock.now_ms}
+            stock.write()
+            await running.until(lambda: stock.said(running) == stock.held)
+    assert {(reason, b"plenty" in original) for _, reason, original in letters(running)} == {("not_a_number", True)}
+
+
+async def test_no_feed_goes_past_what_kafka_has_not_acknowledged(
+    running: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    updates, acknowledged, settle = running.deployment.topics[UPDATES.name].name, asyncio.Event(), Publisher.settle
+
+    async def late(publisher: Publisher, parcel: Parcel) -> None:
+        if publisher.topic == updates:
+            waiting.add(parcel)
+            await acknowledged.wait()
+        await settle(publisher, parcel)
+
+    waiting: set[Parcel] = set()
+    monkeypatch.setattr(Publisher, "settle", late)
+    async with all_of_them(running, tmp_path) as stocks, running:
+        await running.until(lambda: len(waiting) >= len(KINDS))
+        await asyncio.sleep(1.0)  # for what would be told too early
+        assert [(name, at["state"]) for name, at in running.progress().items() if at["rows"] or at["state"]] == []
+        acknowledged.set()
+        for stock in stocks:
+            await running.until(lambda stock=stock: stock.said(running) == stock.held)  # type: ignore[misc]
+        await running.until(lambda: len(running.progress()) == len(KINDS))
+
+
+async def test_a_killed_process_loses_nothing_of_any_kind_and_says_no_two_things_under_one_id(
+    running: Running, tmp_path: Path
+) -> None:
+    rng = Random(5)
+    command = [sys.executable, "-m", "stockweave", "connectors", "run", str(running.folder)]
+    async with all_of_them(running, tmp_path) as stocks:
+        environment = running.deployment.environment("killed")
+        environment |= {"STOCKWEAVE_CONNECTORS_PORT": str(running.deployment.base.connectors_port)}
+        for _ in range(KILLS):
+            before = running.deployment.end_of_updates()
+            with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:  # noqa: ASYNC220
+                await running.until(lambda before=before: running.deployment.end_of_updates() > before)  # type: ignore[misc]
+                await asyncio.sleep(rng.random())  # anywhere
+                process.send_signal(signal.SIGKILL)
+            for stock in stocks:
+                stock.change()
+        async with running:
+            for stock in stocks:
+                await running.until(lambda stock=stock: stock.said(running) == stock.held)  # type: ignore[misc]
+    assert running.letters() == []
+    assert contradictions(running.updates()) == []
+
+
+@asynccontextmanager
+async def all_of_them(running: Running, folder: Path) -> AsyncIterator[list[Offers]]:
+    """A supplier of each kind, who does not fail."""
+    url = listening(running)
+    async with AsyncExitStack() as stack:
+        stocks = []
+        for kind in KINDS:
+            stock, feed = await stack.enter_async_context(started(kind, running, folder, url, share=0.0))
+            running.configure(stock.name, stock=feed)
+            stocks.append(stock)
+        yield stocks
+
+
+def letters(running: Running) -> list[tuple[str, str, bytes]]:
+    """Of each dead letter the SKU in it, the reason and the bytes."""
+    found = []
+    for letter in running.letters():
+        original = letter.value() or b""
+        at = original.index(b"A-")
+        found.append((original[at : at + 7].decode(), told(letter)["__connect.errors.exception.class.name"], original))
+    return found
 
 
 def contradictions(updates: list[dict[str, Any]]) -> list[str]:
-    """Ids under which one SKU was told two things."""
-    told: dict[tuple[str, str], tuple[int, int]] = {}
+    """Ids under which one SKU of a supplier was told two things."""
+    said: dict[tuple[str, ...], tuple[int, int]] = {}
     return [
         each["update_id"]
         for each in updates
-        if told.setdefault((each["sku"], each["update_id"]), (each["quantity"], each["observed_at"]))
+        if said.setdefault(
+            (each["supplier_id"], each["sku"], each["update_id"]), (each["quantity"], each["observed_at"])
+        )
         != (each["quantity"], each["observed_at"])
     ]
