@@ -184,10 +184,13 @@ class AppliedRules(Struct):
     channel: str
     revision: Annotated[int, Meta(description="How much of the log of policies the answer is made by.")]
     strategy: str
-    priority: list[str]
+    priority: Annotated[
+        list[str], Meta(description="In their turn; by their recorded reliability, if it is decided so.")
+    ]
     safety_units: int
     safety_percent: int
     channel_share_percent: int
+    reliability_percent_min: int
 
 
 class RowAnswer(Struct):
@@ -286,7 +289,7 @@ class Answers:
         rules = self._policies.rules(sku, self._channel)
         return AppliedRules(
             self._channel, self._policies.revision, rules.strategy, list(rules.priority), rules.safety_units,
-            rules.safety_percent, rules.channel_share_percent,
+            rules.safety_percent, rules.channel_share_percent, rules.reliability_percent_min,
         )  # fmt: skip
 
     def _version(self, row: StockRow) -> str:

@@ -16,7 +16,7 @@ from api.params import Params, identifier
 from api.system import Outcomes
 from api.view import View
 from inventory import reliability
-from schemas.feed_health import HOUR_MS, HOURS, FeedHealth
+from schemas.feed_health import FeedHealth
 from stockweave import problems
 from stockweave.problems import problem
 
@@ -112,7 +112,7 @@ class SupplierRoutes:
         now_ms = self._view.clock.now_ms()
         feeds, names = self._feeds(now_ms), {name for name in self._view.outcomes() if name}
         found = [
-            SupplierSummary(name, _lowest(feeds.get(name, []), now_ms), len(feeds.get(name, [])))
+            SupplierSummary(name, reliability.lowest(feeds.get(name, []), now_ms), len(feeds.get(name, [])))
             for name in sorted(names | set(feeds))
         ]
         return _json(Suppliers(found))
@@ -128,23 +128,14 @@ class SupplierRoutes:
             return problem(404, "unknown_supplier", detail, supplier=supplier)
         answers = [_feed(each, now_ms) for each in sorted(feeds, key=lambda each: each.feed)]
         outcomes = None if counts is None else Outcomes(*counts)
-        return _json(SupplierHealth(supplier, _lowest(feeds, now_ms), answers, outcomes))
+        return _json(SupplierHealth(supplier, reliability.lowest(feeds, now_ms), answers, outcomes))
 
     def _feeds(self, now_ms: int) -> Mapping[str, list[FeedHealth]]:
-        """By supplier; without those of which nothing has been told for long: nobody runs them any more."""
-        found: dict[str, list[FeedHealth]] = {}
-        for health in self._view.feeds.current.values():
-            if now_ms - health.at_ms <= HOURS * HOUR_MS + reliability.STALE * health.expected_ms:
-                found.setdefault(health.feed.partition("/")[0], []).append(health)
-        return found
+        return reliability.by_supplier(self._view.feeds.current.values(), now_ms)
 
 
 async def _not_allowed(request: web.Request) -> web.Response:
     raise web.HTTPMethodNotAllowed(request.method, (hdrs.METH_GET, hdrs.METH_HEAD))
-
-
-def _lowest(feeds: list[FeedHealth], now_ms: int) -> float | None:
-    return min((round(reliability.score(each, now_ms).value, 4) for each in feeds), default=None)
 
 
 def _feed(health: FeedHealth, now_ms: int) -> FeedAnswer:

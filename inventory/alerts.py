@@ -16,7 +16,7 @@ from inventory.availability import Availability, availability
 from inventory.policies import DEFAULT_CHANNEL, Policies, Rules
 from inventory.pools import as_one
 from schemas import alerts
-from schemas.policies import CHANNEL, DEFAULT, SKU, SUM, Policy
+from schemas.policies import CHANNEL, DEFAULT, SCORE, SKU, SUM, Policy
 from schemas.rows import PackedRow, StockRow, decode_packed_row, encode
 
 UNKNOWN, IN_STOCK, LOW, OUT_OF_STOCK = range(4)
@@ -163,7 +163,7 @@ def sure(policies: Policies) -> Sure:
             by_name[name] = _less_by(policy)
         elif scope in (DEFAULT, f"{CHANNEL}:{DEFAULT_CHANNEL}"):
             above += _less_by(policy)
-        elif kind != CHANNEL and policy.decided():
+        elif kind not in (CHANNEL, SCORE) and policy.decided():
             above = UNITS_MAX  # some sources count for less
     by_key = {name.encode(): min(above + less, UNITS_MAX) for name, less in by_name.items() if less}
     return Sure(min(above, UNITS_MAX), by_key)
@@ -174,6 +174,7 @@ def _less_by(policy: Policy) -> int:
     if (
         policy.strategy not in (None, SUM)
         or policy.excluded
+        or policy.reliability_percent_min
         or policy.safety_percent
         or policy.channel_share_percent is not None
         or policy.stale_after_ms is not None

@@ -1,7 +1,8 @@
 """Which policy decides: pure. The most specific scope that decides a field does so, field by field.
 
 Of a SKU's number in a channel: the policy of the SKU, then of the channel, then the default. Of a source: what the
-source itself says, then the policy of the SKU, of its supplier, of its location, then the default. Used wherever
+source itself says, then the policy of the SKU, of its supplier, of its location, then the default. What suppliers'
+scores come to is settled here too, so whatever asks for an order or for what counts has the same answer. Used wherever
 availability is computed.
 """
 
@@ -11,9 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from schemas.keys import SOURCE_SEPARATOR
-from schemas.policies import CHANNEL, DEFAULT, LOCATION, SKU, SUM, SUPPLIER, Policy
+from schemas.policies import CHANNEL, DEFAULT, LOCATION, SCORE, SKU, SUM, SUPPLIER, Policy
 
 DEFAULT_CHANNEL = "default"
+UNKNOWN = -1  # percent: of a supplier whose reliability nobody has recorded
 
 
 class SourceRules(NamedTuple):
@@ -38,7 +40,7 @@ class SourceRules(NamedTuple):
 
 
 class Rules:
-    """What holds for the number of one SKU in one channel; see schemas/avro/Policy.4.avsc for each field.
+    """What holds for the number of one SKU in one channel; see schemas/avro/Policy.5.avsc for each field.
 
     Args:
         scopes: the policies that may decide its number, the most specific one first.
@@ -56,6 +58,9 @@ class Rules:
         decides = next((p for p in scopes if p.strategy is not None), None)  # and its priority belongs to it
         self.strategy: str = SUM if decides is None or decides.strategy is None else decides.strategy
         self.priority: tuple[str, ...] = () if decides is None else decides.priority or ()
+        if decides is not None and decides.priority_by_reliability:
+            self.priority = tuple(sorted(self.priority, key=self.reliability_percent, reverse=True))  # keeps equal ones
+        self.reliability_percent_min: int = _decided("reliability_percent_min", scopes, 0)
         self.safety_units: int = _decided("safety_units", scopes, 0)
         self.safety_percent: int = _decided("safety_percent", scopes, 0)
         self.channel_share_percent: int = _decided("channel_share_percent", scopes, 100)
@@ -80,6 +85,11 @@ class Rules:
             known = self._sources[key] = self._made(key)
         return known
 
+    def reliability_percent(self, supplier: str) -> int:
+        """As it was recorded, or `UNKNOWN`."""
+        score = self._by_scope.get(f"{SCORE}:{supplier}")
+        return UNKNOWN if score is None or score.reliability_percent is None else score.reliability_percent
+
     def netting_delay_ms(self, key: str, beside: Iterable[str]) -> int:
         """How much later than a sale of a source's units any count of their stock must be observed to know of it.
 
@@ -103,7 +113,9 @@ class Rules:
         return SourceRules(
             supplier,
             location,
-            any(policy.enabled is False for policy in own) or not self._excluded.isdisjoint(names),
+            any(policy.enabled is False for policy in own)
+            or not self._excluded.isdisjoint(names)
+            or UNKNOWN < self.reliability_percent(supplier) < self.reliability_percent_min,
             _decided("stale_after_ms", every, None),
             _decided("stale_floor_units", every, 0),
             _decided("safety_units", own, 0),

@@ -1,14 +1,15 @@
 """How far a feed can be relied on, from 0 to 1: five parts, multiplied, so that one that is bad is not made up for.
 
-docs/connectors/health.md explains each and has an example, which a test checks. Pure. Called by the API and the
-connectors' metrics.
+docs/connectors/health.md explains each and has an example, which a test checks. A supplier's is that of its worst feed.
+Pure. Called by the API, the connectors' metrics, and what records scores for policies.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from schemas.feed_health import FeedHealth
+from schemas.feed_health import HOUR_MS, HOURS, FeedHealth
 
 PRIOR_GOOD, PRIOR = 9, 10  # as if it had been seen ten times before, and well nine times: a few polls prove little
 EXPECTED_MS_MIN = 60_000  # a feed that is read each second is not stale after two
@@ -50,3 +51,17 @@ def freshness(health: FeedHealth, now_ms: int) -> float:
         return 0.0
     intervals = (now_ms - health.polled_at) / max(health.expected_ms, EXPECTED_MS_MIN)
     return min(1.0, max(0.0, (STALE - intervals) / (STALE - FRESH)))
+
+
+def by_supplier(feeds: Iterable[FeedHealth], now_ms: int) -> dict[str, list[FeedHealth]]:
+    """Feeds by their supplier; without those of which nothing has been told for long: nobody runs them any more."""
+    found: dict[str, list[FeedHealth]] = {}
+    for health in feeds:
+        if now_ms - health.at_ms <= HOURS * HOUR_MS + STALE * health.expected_ms:
+            found.setdefault(health.feed.partition("/")[0], []).append(health)
+    return found
+
+
+def lowest(feeds: Iterable[FeedHealth], now_ms: int) -> float | None:
+    """A supplier's score, to four places; None without feeds."""
+    return min((round(score(each, now_ms).value, 4) for each in feeds), default=None)

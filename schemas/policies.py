@@ -2,7 +2,9 @@
 
 A scope is `default`, or `sku:`, `channel:`, `supplier:` or `location:` and an id. A field that is None is not decided
 in that scope; which scope decides then is `inventory.policies`' to say. A policy is never deleted: one that decides
-nothing takes its place, so that versions go on and the history stays whole.
+nothing takes its place, so that versions go on and the history stays whole. `score:` and a supplier's id is no
+decision, but what decisions go by: how far the supplier can be relied on, as it was recorded. It has a scope of its
+own, so that who decides about a supplier and what records its score do not overwrite each other.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from schemas.keys import id_problem
 from stockweave.errors import Rejected
 
 DEFAULT = "default"
-SKU, CHANNEL, SUPPLIER, LOCATION = "sku", "channel", "supplier", "location"
+SKU, CHANNEL, SUPPLIER, LOCATION, SCORE = KINDS = ("sku", "channel", "supplier", "location", "score")
 SUM, PRIORITY, MIN, MAX = STRATEGIES = ("SUM", "PRIORITY", "MIN", "MAX")
 
 UNITS_MAX = 10**12
@@ -25,7 +27,7 @@ NETTING_DELAY_MS_MAX = 7 * 86_400_000
 
 
 class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What one scope decides; the fields are those of schemas/avro/Policy.4.avsc. Units whole, times in ms."""
+    """What one scope decides; the fields are those of schemas/avro/Policy.5.avsc. Units whole, times in ms."""
 
     scope: str
     version: int = 0
@@ -44,6 +46,9 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     low_stock_units: int | None = None
     low_stock_cleared_units: int | None = None
     pool: str | None = None
+    priority_by_reliability: bool | None = None
+    reliability_percent_min: int | None = None
+    reliability_percent: int | None = None
 
     def decided(self) -> dict[str, Any]:
         """The fields that this scope decides."""
@@ -51,8 +56,8 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def decides_of_sources(self) -> bool:
         """Whether any of its decisions is about single sources."""
-        of_sources = self.excluded, self.stale_after_ms, self.stale_floor_units, self.netting_delay_ms
-        return any(decided is not None for decided in of_sources)
+        of_sources = self.excluded, self.reliability_percent_min, self.stale_after_ms, self.stale_floor_units
+        return any(decided is not None for decided in (*of_sources, self.netting_delay_ms))
 
 
 _OF_A_NUMBER = (DEFAULT, SKU, CHANNEL)
@@ -72,11 +77,15 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "low_stock_units": (DEFAULT, SKU),
     "low_stock_cleared_units": (DEFAULT, SKU),
     "pool": (SUPPLIER, LOCATION),
+    "priority_by_reliability": _OF_A_NUMBER,
+    "reliability_percent_min": _OF_A_NUMBER,
+    "reliability_percent": (SCORE,),
 }
 """The kinds of scope that each field can be decided in."""
 
 LISTS = ("priority", "excluded")
 NAMES = ("pool",)
+FLAGS = ("enabled", "priority_by_reliability")
 _RANGES = {
     "safety_units": (0, UNITS_MAX),
     "safety_percent": (0, 100),
@@ -87,6 +96,8 @@ _RANGES = {
     "netting_delay_ms": (0, NETTING_DELAY_MS_MAX),
     "low_stock_units": (0, UNITS_MAX),
     "low_stock_cleared_units": (1, UNITS_MAX + 1),
+    "reliability_percent_min": (0, 100),
+    "reliability_percent": (0, 100),
 }
 
 
@@ -99,10 +110,10 @@ def kind_of(scope: str) -> str:
     kind, colon, name = scope.partition(":")
     if scope == DEFAULT:
         return DEFAULT
-    if not colon or kind not in (SKU, CHANNEL, SUPPLIER, LOCATION):
+    if not colon or kind not in KINDS:
         raise Rejected(
             "invalid_policy",
-            f"scope is {scope!r}; name `default`, or sku:, channel:, supplier: or location: and an id",
+            f"scope is {scope!r}; name `default`, or sku:, channel:, supplier:, location: or score: and an id",
             "scope",
         )
     if problem := id_problem(name):
@@ -129,6 +140,10 @@ def check(policy: Policy) -> None:
         raise _wrong(policy, "strategy", f"is {policy.strategy!r}; choose among {', '.join(STRATEGIES)}")
     if (policy.strategy == PRIORITY) != bool(policy.priority):
         raise _wrong(policy, "priority", "and strategy=PRIORITY come together: name the suppliers, the first one first")
+    if policy.priority_by_reliability is not None and policy.strategy != PRIORITY:
+        raise _wrong(
+            policy, "priority_by_reliability", "comes with strategy=PRIORITY; set it there, with the suppliers"
+        )
     if policy.pool is not None and (problem := id_problem(policy.pool)):
         raise _wrong(policy, "pool", f"is {policy.pool!r}, which {problem}")
     _check_low_stock(policy)

@@ -41,7 +41,8 @@ for name, feed_app in FEED_APPS.items():
 Jobs = Annotated[int | None, typer.Option(min=1, max=256, help="Processes to fold with.", show_default="one per core")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")]
 Scope = Annotated[
-    str | None, typer.Argument(help="default, or sku:, channel:, supplier: or location: and an id.", show_default="all")
+    str | None,
+    typer.Argument(help="default, or sku:, channel:, supplier:, location: or score: and an id.", show_default="all"),
 ]
 Fields = Annotated[list[str] | None, typer.Argument(help="field=value; an empty value takes a decision back.")]
 PolicyFile = Annotated[
@@ -50,6 +51,7 @@ PolicyFile = Annotated[
 Replace = Annotated[
     bool, typer.Option("--replace", help="Of each scope named, what is not named is no longer decided; else it stays.")
 ]
+Step = Annotated[int, typer.Option(min=1, max=100, help="Only scores that differ by so many points from the recorded.")]
 ApiPort = Annotated[int | None, typer.Option(min=0, max=65535, help="Of the HTTP API.", show_default="8080")]
 
 
@@ -284,6 +286,31 @@ def policies_history(scope: Scope = None, data_dir: DataDir = None, json: Json =
     settings = settings_of(data_dir=data_dir)
     configure_logs("policies", level=logging.WARNING)
     history(settings, scope, json=json)
+
+
+@policies_app.command("scores")
+def policies_scores(step: Step = 5, data_dir: DataDir = None) -> None:
+    """Print suppliers' scores that are not as they are recorded, as a file for `diff` and `set`. Changes nothing."""
+    from stockweave.policies.scores import show
+
+    settings = settings_of(data_dir=data_dir)
+    configure_logs("policies", level=logging.WARNING)
+    show(settings, step)
+
+
+@policies_app.command("record-scores")
+def policies_record_scores(
+    step: Step = 5,
+    hold: Annotated[float, typer.Option(min=0, help="Seconds for which a score has to stay another.")] = 1_800,
+    every: Annotated[float, typer.Option(min=1, help="Seconds between two looks.")] = 60,
+    data_dir: DataDir = None,
+) -> None:
+    """Record suppliers' scores for policies, when they have changed and stay so, until told to stop."""
+    from stockweave.policies.scores import Steady, follow, until_told
+
+    settings = settings_of(data_dir=data_dir)
+    configure_logs("policies")
+    follow(settings, Steady(step, int(hold * 1_000)), every, until_told())
 
 
 @app.command()

@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
-from inventory.policies import DEFAULT_CHANNEL
+from inventory.policies import DEFAULT_CHANNEL, Policies
 from schemas.admin import ensure_topics
 from schemas.codec import Codec
 from schemas.generation_log import read as read_generations
@@ -121,24 +121,36 @@ def set_policies(settings: Settings, asked: Asked, if_version: int | None, *, js
         raise Rejected("invalid_policy", "--if-version is for a change of one scope", "if_version")
     with kafka(settings, _notes()) as connected:
         ensure_topics(connected, connected.bootstrap_servers or "")
-        writer = _writer(connected)
-        try:
-            writer.take_over()
-            held = policies_of(_read(connected))
-            for scope in changes if if_version is not None else ():
-                version = held.by_scope.get(scope, Policy(scope)).version
-                if version != if_version:
-                    said = f"{scope} has version {version}, not {if_version}; look at it, and decide again"
-                    raise Rejected("version_conflict", said, "if_version")
-            made = edited(held.by_scope, changes, time.time_ns() // 1_000_000, replace=asked.replace)
-            if made:
-                _commit(connected, writer, made)
-                held = policies_of(_read(connected))
-        finally:
-            writer.close()
+        made, held = written(connected, changes, if_version, replace=asked.replace)
     if not made and not json:
         _out().print("nothing to change: it is so already")
     _print([held.by_scope[scope] for scope in changes if scope in held.by_scope], held.revision, json=json)
+
+
+def written(
+    connected: Settings, changes: Changes, if_version: int | None = None, *, replace: bool = False
+) -> tuple[list[Policy], Policies]:
+    """Make changes, in one transaction: the policies that became others, and all that hold then.
+
+    Raises:
+        Rejected, Retriable, Fatal: as `set_policies`.
+    """
+    writer = _writer(connected)
+    try:
+        writer.take_over()
+        held = policies_of(_read(connected))
+        for scope in changes if if_version is not None else ():
+            version = held.by_scope.get(scope, Policy(scope)).version
+            if version != if_version:
+                said = f"{scope} has version {version}, not {if_version}; look at it, and decide again"
+                raise Rejected("version_conflict", said, "if_version")
+        made = edited(held.by_scope, changes, time.time_ns() // 1_000_000, replace=replace)
+        if made:
+            _commit(connected, writer, made)
+            held = policies_of(_read(connected))
+        return made, held
+    finally:
+        writer.close()
 
 
 def diff(settings: Settings, asked: Asked, jobs: int, *, everything: bool, json: bool) -> None:

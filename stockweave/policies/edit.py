@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from schemas.policies import FIELDS, LISTS, NAMES, Policy, check, kind_of
+from schemas.policies import FIELDS, FLAGS, LISTS, NAMES, Policy, check, kind_of
 from stockweave.errors import Fatal, Rejected
 
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
@@ -117,9 +117,9 @@ def _value(name: str, text: str) -> Any:  # noqa: ANN401 - as the field is
         return text
     if name == "strategy":
         return text.upper()
-    if name == "enabled":
+    if name in FLAGS:
         if text not in ("true", "false"):
-            raise Rejected("invalid_policy", f"enabled is {text!r}; write true or false", name)
+            raise Rejected("invalid_policy", f"{name} is {text!r}; write true or false", name)
         return text == "true"
     if not _WHOLE.fullmatch(text):
         raise Rejected("invalid_policy", f"{name} is {text!r}; write a whole number", name)

@@ -91,6 +91,7 @@ async def test_a_row_tells_what_each_source_brings_by_which_rules(stock: Stock) 
             "safety_units": 2,
             "safety_percent": 0,
             "channel_share_percent": 100,
+            "reliability_percent_min": 0,
         }
         item = await reader.item("milk")
         names = ("available_quantity", "certain_quantity", "hoped_for_quantity", "backorderable_quantity")

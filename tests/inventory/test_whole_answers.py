@@ -37,7 +37,7 @@ class Told(NamedTuple):
 
 
 class Decided(NamedTuple):
-    """What policies say; None: nothing. Of sources, by scope: units and percent held back."""
+    """What policies say; None: nothing. Of sources, by scope: units and percent held back. `scores`: as recorded."""
 
     strategy: str
     order: tuple[str, ...]
@@ -47,6 +47,28 @@ class Decided(NamedTuple):
     stale_floor: int | None
     excluded: tuple[str, ...]
     of_sources: dict[str, tuple[int | None, int | None]]
+    scores: dict[str, int]
+    least_score: int | None
+    by_score: bool | None
+
+    @property
+    def turns(self) -> list[str]:
+        """Suppliers in the order of a priority."""
+        if not self.by_score:
+            return list(self.order)
+        scored = [
+            supplier for percent in range(100, -1, -1) for supplier in self.order if self.is_scored(supplier, percent)
+        ]
+        return scored + [supplier for supplier in self.order if supplier not in scored]
+
+    def is_scored(self, supplier: str, percent: int) -> bool:
+        return self.scores.get(supplier) == percent
+
+    def leaves_out(self, supplier: str, location: str) -> bool:
+        """Whether a source does not count."""
+        if f"supplier:{supplier}" in self.excluded or f"location:{location}" in self.excluded:
+            return True
+        return any(self.is_scored(supplier, percent) for percent in range(self.least_score or 0))
 
     def policies(self) -> Policies:
         made = [
@@ -59,19 +81,18 @@ class Decided(NamedTuple):
                 stale_after_ms=LIMIT_MS,
                 stale_floor_units=self.stale_floor,
                 excluded=self.excluded,
+                reliability_percent_min=self.least_score,
+                priority_by_reliability=self.by_score if self.strategy == PRIORITY else None,
             ),
             Policy("channel:web", channel_share_percent=self.share),
         ]
         made += [Policy(scope, safety_units=u, safety_percent=p) for scope, (u, p) in self.of_sources.items()]
+        made += [Policy(f"score:{supplier}", reliability_percent=n) for supplier, n in self.scores.items()]
         return Policies({policy.scope: policy for policy in made}, 1)
 
 
 def beside(units: int, safety: int, percent: int) -> int:
     return max(0, units - max(safety, ceil(Fraction(units * percent, 100))))
-
-
-def is_excluded(one: Told, by: Decided) -> bool:
-    return f"supplier:{one.supplier}" in by.excluded or f"location:{one.location}" in by.excluded
 
 
 def fresh_units(one: Told, by: Decided) -> int:
@@ -90,7 +111,7 @@ def units_now(one: Told, by: Decided) -> int:
 def taken(of: dict[str, int], healthy: set[str], by: Decided) -> str | None:
     """The supplier that a strategy takes."""
     if by.strategy == PRIORITY:
-        ranked = [supplier for supplier in by.order if supplier in healthy]
+        ranked = [supplier for supplier in by.turns if supplier in healthy]
     else:
         sign = -1 if by.strategy == MAX else 1
         ranked = sorted(healthy, key=lambda supplier: (sign * of[supplier], supplier))
@@ -116,6 +137,9 @@ told = st.builds(
 )
 percents = st.none() | st.integers(0, 100)
 units = st.none() | st.integers(0, 8)
+scores = st.dictionaries(st.sampled_from("abc"), st.sampled_from([0, 79, 80, 81, 100]), max_size=3)
+least_scores = st.sampled_from([None, None, None, 0, 80, 100])
+by_score = st.none() | st.booleans()
 decided = st.builds(
     Decided,
     st.sampled_from(STRATEGIES),
@@ -126,6 +150,9 @@ decided = st.builds(
     units,
     st.lists(st.sampled_from(["supplier:a", "location:x"]), max_size=1).map(tuple),
     st.dictionaries(st.sampled_from(["supplier:b", "location:y"]), st.tuples(units, percents), max_size=2),
+    scores,
+    least_scores,
+    by_score,
 )
 
 
@@ -135,7 +162,7 @@ def test_every_part_and_both_bounds_are_what_a_plain_reading_gives(sources: list
     made = {source_key(one.supplier, one.location): one.source() for one in sources}
     found = availability(StockRow("s", 1, 0, NOW, made), by.policies().rules("s", "web"), NOW)
 
-    counting = [one for one in sources if not is_excluded(one, by)]
+    counting = [one for one in sources if not by.leaves_out(*one[:2])]
     fresh = [one for one in counting if one.age_ms <= LIMIT_MS]
     floored = by.stale_floor is not None and by.stale_floor > 0
     now, chosen = number(
@@ -152,7 +179,7 @@ def test_every_part_and_both_bounds_are_what_a_plain_reading_gives(sources: list
         standing = COUNTED if one in in_number else PASSED_OVER
         if one.age_ms > LIMIT_MS:
             standing = STALE
-        if is_excluded(one, by):
+        if by.leaves_out(*one[:2]):
             standing = EXCLUDED
         brought = units_now(one, by) if one in in_number else 0
         assert part == Part(one.supplier, one.location, one.on_hand, brought, standing)

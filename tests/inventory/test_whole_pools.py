@@ -12,7 +12,7 @@ from inventory.policies import Policies
 from schemas.keys import source_key
 from schemas.policies import PRIORITY, STRATEGIES, SUM, Policy
 from schemas.rows import Count, Delta, Open, Source, StockRow
-from tests.inventory.test_whole_answers import Decided, number
+from tests.inventory.test_whole_answers import Decided, by_score, least_scores, number, scores
 
 NOW = 1_700_000_000_000
 
@@ -91,8 +91,7 @@ def stocks_of(views: list[Seen], by: Decided) -> list[list[Seen]]:
     """Those that count, by what they describe."""
     groups: dict[object, list[Seen]] = {}
     for view in views:
-        ignored = f"supplier:{view.supplier}" in by.excluded or f"location:{view.location}" in by.excluded
-        if not ignored and not (by.strategy == PRIORITY and view.supplier not in by.order):
+        if not by.leaves_out(*view[:2]) and not (by.strategy == PRIORITY and view.supplier not in by.order):
             groups.setdefault(of_place(POOLS, view.supplier, view.location) or view, []).append(view)
     return list(groups.values())
 
@@ -133,6 +132,9 @@ decided = st.builds(
     st.none() | st.integers(0, 4),
     st.lists(st.sampled_from(["supplier:a", "location:x"]), max_size=1).map(tuple),
     st.just({}),
+    scores,
+    least_scores,
+    by_score,
 )
 
 
@@ -146,7 +148,10 @@ def by_scope(by: Decided) -> Policies:
         "safety_units": by.safety,
         "stale_floor_units": by.stale_floor,
         "excluded": by.excluded,
+        "reliability_percent_min": by.least_score,
+        "priority_by_reliability": by.by_score if by.strategy == PRIORITY else None,
     }
+    fields |= {f"score:{supplier}": {"reliability_percent": percent} for supplier, percent in by.scores.items()}
     return Policies({scope: Policy(scope, 1, **decided) for scope, decided in fields.items()}, 1)
 
 

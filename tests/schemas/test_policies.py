@@ -25,7 +25,13 @@ WAIT_S = 20.0
 
 @pytest.mark.parametrize(
     ("scope", "kind"),
-    [("default", "default"), ("sku:A:1", "sku"), ("channel:web", "channel"), ("supplier:acme", "supplier")],
+    [
+        ("default", "default"),
+        ("sku:A:1", "sku"),
+        ("channel:web", "channel"),
+        ("supplier:acme", "supplier"),
+        ("score:a", "score"),
+    ],
 )
 def test_a_scope_is_the_default_or_a_kind_and_an_id(scope: str, kind: str) -> None:
     assert kind_of(scope) == kind
@@ -69,6 +75,29 @@ def test_anything_else_is_refused_as_a_scope(scope: str) -> None:
         ("channel:web", {"pool": "main"}, "pool is not decided by channel policies"),
         ("supplier:a", {"pool": ""}, "pool is '', which is empty"),
         ("location:a", {"pool": " x"}, "pool is ' x', which begins or ends with a space"),
+        (
+            "default",
+            {"reliability_percent_min": 101},
+            "reliability_percent_min is 101; send a whole number from 0 to 100",
+        ),
+        ("supplier:a", {"reliability_percent_min": 80}, "reliability_percent_min is not decided by supplier policies"),
+        (
+            "supplier:a",
+            {"reliability_percent": 80},
+            "reliability_percent is not decided by supplier .* by those of score",
+        ),
+        ("score:a", {"reliability_percent": -1}, "reliability_percent is -1; send a whole number from 0 to 100"),
+        (
+            "score:a",
+            {"enabled": False},
+            "enabled is not decided by score policies, but by those of supplier and location",
+        ),
+        ("default", {"priority_by_reliability": True}, "priority_by_reliability comes with strategy=PRIORITY; set it"),
+        (
+            "default",
+            {"priority_by_reliability": False, "strategy": "MAX"},
+            "priority_by_reliability comes with strategy=",
+        ),
         ("default", {"low_stock_units": -1}, "low_stock_units is -1; send a whole number from 0 to"),
         (
             "channel:web",
@@ -94,8 +123,10 @@ def test_what_cannot_be_decided_is_refused_with_the_field_and_the_remedy(
 def test_a_policy_comes_back_from_its_message_as_it_was() -> None:
     whole = Policy(
         "sku:a", 3, 5, PRIORITY, ("b", "a"), ("supplier:x",), None, 1, 2, None, 4, 1_000, 6, 7, 8, 9,
+        priority_by_reliability=True, reliability_percent_min=80,
     )  # fmt: skip
-    for policy in (whole, Policy("default", 2, 9), Policy("supplier:acme", 1, 1, enabled=False, pool="main")):
+    score = Policy("score:acme", 1, 1, reliability_percent=93)
+    for policy in (whole, score, Policy("default", 2, 9), Policy("supplier:acme", 1, 1, enabled=False, pool="main")):
         [decoded] = CODEC.decode([CODEC.encode(to_record(policy))])
         assert not isinstance(decoded, Rejected)
         assert of_record(decoded) == policy

@@ -26,6 +26,8 @@ def test_words_are_read_as_their_fields_are() -> None:
         }
     }
     assert of_words("supplier:acme", ["enabled=false"]) == {"supplier:acme": {"enabled": False}}
+    assert of_words("score:acme", ["reliability_percent=93"]) == {"score:acme": {"reliability_percent": 93}}
+    assert of_words("default", ["priority_by_reliability=true"]) == {"default": {"priority_by_reliability": True}}
     assert of_words("location:north", ["pool=4711"]) == {"location:north": {"pool": "4711"}}
 
 
@@ -38,6 +40,7 @@ def test_words_are_read_as_their_fields_are() -> None:
         ("safety_units=1_0", "safety_units is '1_0'; write a whole number"),
         ("safety_units=\uff11", "write a whole number"),
         ("safety_units=1.5", "safety_units is '1.5'; write a whole number"),
+        ("priority_by_reliability=1", "priority_by_reliability is '1'; write true or false"),
         ("enabled=maybe", "enabled is 'maybe'; write true or false"),
     ],
 )
