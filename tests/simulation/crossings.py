@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 ALERT = Codec("StockAlert", FileRegistry())
 HOUR_MS = 3_600_000
+SCORED = 1 / 3  # of the changes, in runs without pools: a score is recorded, or what is asked of scores is another
 LEVELS = ("", "IN_STOCK", "LOW", "OUT_OF_STOCK")
 KINDS = {
     "IN_STOCK LOW": "LOW_STOCK", "LOW IN_STOCK": "LOW_STOCK_CLEARED",
@@ -96,10 +97,11 @@ class Found:
 class Crossings:
     """Of all partitions, and the policies by which they are found: workers hear of a change some time later."""
 
-    def __init__(self, simulation: Simulation, skus: int, rng: random.Random) -> None:
+    def __init__(self, simulation: Simulation, skus: int, rng: random.Random, scores: random.Random) -> None:
         self._simulation = simulation
         self._skus = skus
         self._rng = rng
+        self._scores = scores
         self._pools = simulation.scenario.pools
         of_pools: Decisions = {scope: {"pool": name} for scope, name in self._pools.declared.items()}
         self._decided: list[Decisions] = [of_pools]  # by revision
@@ -122,7 +124,12 @@ class Crossings:
         if fields["low_stock_units"] is not None and rng.random() < 0.6:
             fields["low_stock_cleared_units"] = fields["low_stock_units"] + rng.randint(1, 20)
         of_scope = {name: value for name, value in fields.items() if value is not None}
-        self._decided.append(self._decided[-1] | {scope: of_scope})
+        recorded: Decisions = {}
+        if not self._pools.declared and self._scores.random() < SCORED:
+            of_scope |= self._scores.choice(({}, {"reliability_percent_min": 80}))
+            supplier, percent = self._scores.choice(("acme", "bolt")), self._scores.choice((79, 80, 100))
+            recorded[f"score:{supplier}"] = {"reliability_percent": percent}
+        self._decided.append(self._decided[-1] | {scope: of_scope} | recorded)
 
     def policies(self) -> Policies:
         """As a worker hears of them now."""
@@ -224,9 +231,14 @@ class Crossings:
             for entry in entries
         ]
         stocks = self._pools.stocks(row.sources, taken, now_ms, stale_after_ms)
+        least = of_sku.get("reliability_percent_min", of_all.get("reliability_percent_min", 0))
+        left_out = {where for where in row.sources if _score(where, decided) < least}
         told = {} if before is None else {self._pools.stock_of(where): where for where in before.oversold}
         oversold = sorted(told.get(name, s.speaks) for name, s in stocks.items() if 0 < s.held > s.number)
-        total, was = sum(stock.free for stock in stocks.values()), None if before is None else before.level
+        total, was = (
+            sum(stock.free for stock in stocks.values() if stock.speaks not in left_out),
+            None if before is None else before.level,
+        )
         safety_units = of_sku.get("safety_units", of_all.get("safety_units")) or 0
         available = max(0, total - safety_units)
         level = "IN_STOCK"
@@ -258,6 +270,12 @@ class Crossings:
             of_source = {"supplier_id": supplier, "location_id": location, "on_hand": stock.number, "held": stock.held}
             alerts.append(alert | of_source | said)
         return alerts
+
+
+def _score(where: str, decided: Decisions) -> int:
+    """Of the supplier of a source; one without a score is not left out."""
+    recorded = decided.get("score:" + where.split("\x1f")[0], {})
+    return int(recorded.get("reliability_percent", 100))
 
 
 def _check_chain(sku: str, told: list[dict[str, Any]]) -> None:

@@ -86,7 +86,9 @@ class Simulation:
         rng = random.Random(f"{seed} workload")
         self._unsent = told(scenario.events, scenario.skus, self.clock.now_ms(), rng)[::-1]
         self.decisions = Decisions(self)
-        self.crossings = Crossings(self, scenario.skus, random.Random(f"{seed} policies"))
+        self.crossings = Crossings(
+            self, scenario.skus, random.Random(f"{seed} policies"), random.Random(f"{seed} scores")
+        )
         self._unasked = asked(scenario.commands, scenario.skus, self.clock.now_ms(), rng)[::-1]
         self.workers = [
             SimulatedWorker(self, f"worker-{n}", random.Random(f"{seed} worker-{n}")) for n in range(scenario.workers)
