@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -21,7 +22,8 @@ def health(**counts: int) -> FeedHealth:
     return FeedHealth(feed="acme/stock", expected_ms=60_000, polled_at=NOW, at_ms=NOW, hours=[hour])
 
 
-def test_the_worked_example_is_what_is_computed() -> None:
+def documented() -> tuple[FeedHealth, dict[str, Any]]:
+    """The feed of the worked example, and what is told of it."""
     [told] = re.findall(r"^```json\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
     answer = msgspec.json.decode(told)
     names = ("polls", "failures", "held_back", "rows", "rejected", "corrections", "documents")
@@ -29,6 +31,11 @@ def test_the_worked_example_is_what_is_computed() -> None:
     documents = 40
     seen = health(**counts, documents=documents, lag_ms=answer["lag_ms"] * documents)
     seen.expected_ms, seen.polled_at = answer["expected_ms"], NOW - answer["age_ms"]
+    return seen, answer
+
+
+def test_the_worked_example_is_what_is_computed() -> None:
+    seen, answer = documented()
     computed = score(seen, NOW)._asdict()
     assert {name: round(part, 4) for name, part in computed.items()} == answer["score"]
 

@@ -231,7 +231,7 @@ class Crossings:
             for entry in entries
         ]
         stocks = self._pools.stocks(row.sources, taken, now_ms, stale_after_ms)
-        least = of_sku.get("reliability_percent_min", of_all.get("reliability_percent_min", 0))
+        least: int = of_sku.get("reliability_percent_min", of_all.get("reliability_percent_min")) or 0
         left_out = {where for where in row.sources if _score(where, decided) < least}
         told = {} if before is None else {self._pools.stock_of(where): where for where in before.oversold}
         oversold = sorted(told.get(name, s.speaks) for name, s in stocks.items() if 0 < s.held > s.number)
