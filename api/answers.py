@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from inventory.availability import Availability, Part, availability
-from inventory.policies import Policies
+from inventory.policies import UNKNOWN, Policies, Rules
 from inventory.stock import observed_at
 from schemas.rows import Source, StockRow
 
@@ -161,6 +161,12 @@ class SourceAnswer(Struct, rename=IDS):
             "supplier by the strategy; SAME_STOCK, for which another source of its pool speaks."
         ),
     ]
+    reliability_percent: Annotated[
+        int | None,
+        Meta(
+            description="Its supplier's score as policies go by it, which is the recorded one; null: none is recorded."
+        ),
+    ]
     at_most: Annotated[
         int | None, Meta(description="What its pool has on hand, where that is less than this source says.")
     ]
@@ -265,6 +271,7 @@ class Answers:
     def row(self, row: StockRow, answer: Availability, partition: int) -> RowAnswer:
         """A whole row, which lies in `partition`."""
         sources = zip(row.sources.values(), answer.parts, strict=True)
+        rules = self._policies.rules(row.sku, self._channel)
         return RowAnswer(
             row.sku,
             answer.available,
@@ -273,11 +280,11 @@ class Answers:
             answer.backorderable,
             row.on_hand,
             answer.reserved,
-            self._rules(row.sku),
+            self._applied(rules),
             rfc3339(row.changed_at),
             self._version(row),
             self._freshness(answer),
-            [self._source(source, part, partition) for source, part in sources],
+            [self._source(source, part, partition, rules) for source, part in sources],
         )
 
     def etag(self, row: StockRow, answer: Availability) -> str:
@@ -285,8 +292,7 @@ class Answers:
         stale, revision = len(answer.stale), self._policies.revision
         return self._version(row) + (f"-s{stale}" if stale else "") + (f"-p{revision}" if revision else "")
 
-    def _rules(self, sku: str) -> AppliedRules:
-        rules = self._policies.rules(sku, self._channel)
+    def _applied(self, rules: Rules) -> AppliedRules:
         return AppliedRules(
             self._channel, self._policies.revision, rules.strategy, list(rules.priority), rules.safety_units,
             rules.safety_percent, rules.channel_share_percent, rules.reliability_percent_min,
@@ -304,8 +310,8 @@ class Answers:
             self._confirmed_at,
         )
 
-    def _source(self, source: Source, part: Part, partition: int) -> SourceAnswer:
-        count = source.count
+    def _source(self, source: Source, part: Part, partition: int, rules: Rules) -> SourceAnswer:
+        count, percent = source.count, rules.reliability_percent(part.supplier)
         return SourceAnswer(
             supplier_id=part.supplier,
             location_id=part.location,
@@ -315,6 +321,7 @@ class Answers:
             anchored=count is not None,
             counts=part.units,
             standing=part.standing,
+            reliability_percent=None if percent == UNKNOWN else percent,
             at_most=part.at_most,
             count=None
             if count is None

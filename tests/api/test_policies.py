@@ -99,6 +99,27 @@ async def test_a_row_tells_what_each_source_brings_by_which_rules(stock: Stock) 
         assert [whole[name] for name in names] == [5, 5, 5, 4]
 
 
+async def test_a_recorded_score_acts_on_every_route_as_soon_as_it_is_heard_and_is_told(stock: Stock) -> None:
+    stock.write(row("milk", acme=10, best=5, own=1), row("bread", acme=1))
+    await decide(stock, "default", "reliability_percent_min=80")
+    async with Reader(stock) as reader:
+        assert (await reader.item("milk"))["available_quantity"] == 16
+        await decide(stock, "score:acme", "reliability_percent=79")
+        await decide(stock, "score:best", "reliability_percent=80")
+        await following(reader, 3)
+        several = await reader.get("/api/v1/inventory", sku="milk,bread")
+        assert [item["available_quantity"] for item in several["items"]] == [6, 0]
+        whole = await reader.get("/api/v1/inventory/milk")
+        told = {s["supplierId"]: (s["counts"], s["standing"], s["reliability_percent"]) for s in whole["sources"]}
+        assert told == {"acme": (0, "EXCLUDED", 79), "best": (5, "COUNTED", 80), "own": (1, "COUNTED", None)}
+        assert whole["rules"]["reliability_percent_min"] == 80
+        await decide(stock, "default", "reliability_percent_min=", "strategy=PRIORITY", "priority=acme,own,best")
+        await decide(stock, "default", "priority_by_reliability=true")
+        await following(reader, 5)
+        whole = await reader.get("/api/v1/inventory/milk")
+        assert (whole["available_quantity"], whole["rules"]["priority"]) == (5, ["best", "acme", "own"])
+
+
 async def test_two_systems_that_count_one_warehouse_count_once_where_a_pool_says_so(stock: Stock) -> None:
     milk = row("milk", erp=10, wms=10, shop=3)
     wms = milk.sources[source_key("wms", "default")]

@@ -95,6 +95,7 @@ async def test_a_whole_row_tells_where_every_unit_came_from(reader: Reader) -> N
         "anchored": True,
         "counts": 0,
         "standing": "STALE",
+        "reliability_percent": None,
         "at_most": None,
         "count": {"kind": "WITHDRAWN", "id": "c2", "observed_at": "2023-11-14T22:13:11.000Z", "quantity": 6},
         "deltas": [],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -165,6 +166,29 @@ def test_a_source_that_counts_less_than_is_held_there_is_told_once_and_once_when
         ("acme", "default", 3, 4),
         ("acme", "default", 9, 4),
     ]
+
+
+def test_a_recorded_score_takes_a_sku_out_of_stock_and_its_units_cannot_be_held(shop: Shop) -> None:
+    shop.decide(reliability_percent_min=80)
+    shop.count(50, supplier_id="acme")
+    shop.look_through()
+    assert shop.deployment.alerts() == []
+
+    def decided(commands: int) -> bool:
+        return len(shop.deployment.facts()) >= commands
+
+    for asked, percent in enumerate((79, 80), 1):
+        shop.decide("score:acme", reliability_percent=percent)
+        shop.look_through()
+        shop.deployment.ask([dict(command(reservation_id=f"r{percent}", command_id=f"c{percent}", quantity=1))])
+        drive(shop.engine, partial(decided, asked))
+    shop.close()
+    assert [(a["kind"], a["policy_revision"]) for a in shop.deployment.alerts()] == [
+        ("STOCKOUT", 2),
+        ("BACK_IN_STOCK", 3),
+    ]
+    facts = {fact["reservation_id"]: (fact["state"], fact["policy_version"]) for fact in shop.deployment.facts()}
+    assert facts == {"r79": ("REFUSED", 2), "r80": ("HELD", 3)}
 
 
 def test_a_change_of_policies_tells_of_every_row_that_it_takes_across_and_of_no_other(shop: Shop) -> None:
