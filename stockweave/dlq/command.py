@@ -38,7 +38,8 @@ def show_all(settings: Settings, wanted: Wanted, limit: int, *, json: bool) -> N
     """
     with kafka(settings, Console(stderr=True)) as connected:
         servers = connected.bootstrap_servers or ""
-        found = list(islice(unsettled(find_topics(connected, servers), servers, wanted), limit))
+        letters = unsettled(find_topics(connected, servers), servers, _codec(connected), wanted)
+        found = list(islice(letters, limit))
     if json:
         sys.stdout.buffer.write(b"".join(orjson.dumps(_as_json(letter)) + b"\n" for letter in found))
         return
@@ -57,7 +58,7 @@ def show_one(settings: Settings, letter_id: str, *, json: bool) -> None:
     """
     with kafka(settings, Console(stderr=True)) as connected:
         servers = connected.bootstrap_servers or ""
-        letter = one(find_topics(connected, servers), servers, letter_id)
+        letter = one(find_topics(connected, servers), servers, _codec(connected), letter_id)
     if json:
         sys.stdout.buffer.write(orjson.dumps(_as_json(letter)) + b"\n")
         return
@@ -88,8 +89,8 @@ def retry_all(settings: Settings, wanted: Wanted, path: Path | None) -> bool:
         topics = ensure_topics(connected, servers)
         is_mapped = any(feed.config.mapping.sku_map is not None for feed in feeds.values())
         skus = sku_map(topics[SKU_MAP.name], servers) if is_mapped else None
-        codec = Codec("StockUpdate", open_registry(connected))
-        letters = unsettled(topics, servers, wanted)
+        codec = _codec(connected)
+        letters = unsettled(topics, servers, codec, wanted)
         while some := list(islice(letters, AT_ONCE)):
             outcome = retry(some, feeds, topics, servers, codec, skus)
             settle(topics, servers, outcome.retried, "retried")
@@ -114,9 +115,13 @@ def drop_all(settings: Settings, wanted: Wanted) -> None:
     with kafka(settings, Console(stderr=True)) as connected:
         servers = connected.bootstrap_servers or ""
         topics = ensure_topics(connected, servers)
-        letters = list(unsettled(topics, servers, wanted))
+        letters = list(unsettled(topics, servers, _codec(connected), wanted))
         settle(topics, servers, letters, "dropped")
     sys.stdout.write(f"{len(letters)} dropped\n")
+
+
+def _codec(connected: Settings) -> Codec:
+    return Codec("StockUpdate", open_registry(connected))
 
 
 def _at(letter: Letter) -> str:

@@ -12,19 +12,24 @@ from confluent_kafka import Message
 
 from connectors.runner.letters import FEED
 from schemas.admin import Deployed
-from schemas.dead_letters import DETAIL, NOTE, REASON, STAGE
+from schemas.codec import Codec
+from schemas.dead_letters import DETAIL, NOTE, REASON, STAGE, TOPIC
 from schemas.small_topic import read_all
-from schemas.topics import DEAD_LETTERS, SETTLED
+from schemas.topics import DEAD_LETTERS, SETTLED, UPDATES
 from stockweave.clients import send_all
 from stockweave.errors import Rejected
 from stockweave.replay.facts import everything
 
 
 class Letter(NamedTuple):
-    """One. `id`: its partition and offset. `headers`: of one name the last."""
+    """One. `id`: its partition and offset. `feed`: the whole name of its feed; empty if it is none of a feed's.
+
+    `headers`: of one name the last.
+    """
 
     id: str
     at_ms: int
+    feed: str
     key: bytes | None
     original: bytes | None
     headers: Mapping[str, bytes]
@@ -47,11 +52,6 @@ class Letter(NamedTuple):
     def detail(self) -> str:
         """What is wrong, and the remedy."""
         return self.told(DETAIL)
-
-    @property
-    def feed(self) -> str:
-        """The whole name of its feed; empty if it is none of a feed's."""
-        return self.told(FEED).rpartition("@")[0]
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,16 @@ class Wanted:
         return self == Wanted()
 
 
-def unsettled(topics: Mapping[str, Deployed], bootstrap_servers: str, wanted: Wanted) -> Iterator[Letter]:
+def unsettled(
+    topics: Mapping[str, Deployed], bootstrap_servers: str, codec: Codec, wanted: Wanted
+) -> Iterator[Letter]:
     """The letters that are wanted and not settled, partition by partition, the oldest first.
+
+    Args:
+        topics: as deployed.
+        bootstrap_servers: of their Kafka.
+        codec: of StockUpdate.
+        wanted: which.
 
     Raises:
         Retriable: Kafka does not answer.
@@ -90,7 +98,7 @@ def unsettled(topics: Mapping[str, Deployed], bootstrap_servers: str, wanted: Wa
         settled = {message.key() for message in read_all(topics[SETTLED.name].name, bootstrap_servers)}
     topic = topics[DEAD_LETTERS.name]
     for message in everything(bootstrap_servers, topic.name, range(topic.partitions), "letters"):
-        letter = _letter(message)
+        letter = _letter(message, topics[UPDATES.name].name.encode(), codec)
         if NOTE not in letter.headers and letter.id.encode() not in settled and wanted.fits(letter):
             yield letter
 
@@ -105,20 +113,24 @@ def settle(topics: Mapping[str, Deployed], bootstrap_servers: str, letters: list
     send_all(bootstrap_servers, topics[SETTLED.name].name, [(letter.id, note) for letter in letters])
 
 
-def _letter(message: Message) -> Letter:
+def _letter(message: Message, updates: bytes, codec: Codec) -> Letter:
     headers = dict(cast("list[tuple[str, bytes]]", message.headers() or []))
-    at_ms = message.timestamp()[1]
-    return Letter(f"{message.partition()}-{message.offset()}", at_ms, message.key(), message.value(), headers)
+    feed = (headers.get(FEED) or b"").decode(errors="replace")
+    if headers.get(TOPIC) == updates:  # what a worker refused says itself where it is from
+        [update] = codec.decode([message.value()])
+        feed = "" if isinstance(update, Rejected) else str(update["feed"])
+    name, at_ms = f"{message.partition()}-{message.offset()}", message.timestamp()[1]
+    return Letter(name, at_ms, feed.rpartition("@")[0], message.key(), message.value(), headers)
 
 
-def one(topics: Mapping[str, Deployed], bootstrap_servers: str, letter_id: str) -> Letter:
+def one(topics: Mapping[str, Deployed], bootstrap_servers: str, codec: Codec, letter_id: str) -> Letter:
     """A letter by its id.
 
     Raises:
         Rejected: there is none that is not settled.
         Retriable: Kafka does not answer.
     """
-    found = next(unsettled(topics, bootstrap_servers, Wanted(frozenset({letter_id}))), None)
+    found = next(unsettled(topics, bootstrap_servers, codec, Wanted(frozenset({letter_id}))), None)
     if found is None:
         raise Rejected("unknown_letter", f"there is no letter {letter_id}, or it is settled; see `stockweave dlq list`")
     return found

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import pytest
@@ -16,6 +16,8 @@ from stockweave.broker.kafka import EmbeddedKafka
 from tests.connectors.files.test_folder import write
 from tests.connectors.running import SIMPLE, Running, csv_feed, units
 from tests.deployment import Deployment
+from tests.inventory.builders import update
+from tests.inventory.reference import Event
 
 AT_MS = 1_790_000_000_000
 
@@ -101,9 +103,27 @@ async def test_a_row_of_any_format_can_be_read_by_itself_again(
 
 
 def test_a_message_that_a_worker_refused_is_sent_as_it_was(running: Running, dlq: Dlq) -> None:
+    running.deployment.publish_raw(b"sku-1", b"\x00nonsense")
+    worked(running)
+    [letter] = dlq.listed("--key", "sku-1")
+    assert dlq("retry", letter["id"]).stdout == "1 retried, 0 left\n"
+    assert running.deployment.end_of_updates() == 2
+    assert dlq.listed() == []
+
+
+def test_what_a_worker_refused_is_found_by_the_feed_that_brought_it(running: Running, dlq: Dlq) -> None:
+    of_a_feed = update(Event("COUNT", "u1", 1_790_000_000_000, 5), feed="acme/stock@3")
+    running.deployment.publish_raw(b"another", running.deployment.codec.encode(cast("dict[str, object]", of_a_feed)))
+    worked(running)
+    [letter] = dlq.listed("--feed", "acme/stock")
+    assert (letter["feed"], letter["reason"], letter["stage"]) == ("acme/stock", "key_is_not_sku", "FOLD")
+    assert dlq.listed("--feed", "acme/other") == []
+
+
+def worked(running: Running) -> None:
+    """A worker has refused something."""
     deployment = running.deployment
     engine, identity = deployment.engine("worker")
-    deployment.publish_raw(b"sku-1", b"\x00nonsense")
     while not deployment.dead_letters():
         batch = engine.processor.poll()
         if batch is not None:
@@ -112,10 +132,6 @@ def test_a_message_that_a_worker_refused_is_sent_as_it_was(running: Running, dlq
             engine.processor.restore(True)
     engine.processor.close()
     identity.release()
-    [letter] = dlq.listed("--key", "sku-1")
-    assert dlq("retry", letter["id"]).stdout == "1 retried, 0 left\n"
-    assert deployment.end_of_updates() == 2
-    assert dlq.listed() == []
 
 
 async def test_what_is_dropped_is_shown_no_more_and_only_what_was_named(
