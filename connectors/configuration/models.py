@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping as Members
+from functools import cache
 from typing import Annotated, Any, Literal, Self, Union
 
 from pydantic import Field, StringConstraints, create_model, field_validator, model_validator
@@ -132,7 +133,12 @@ class SupplierConfig(Options):
 
 def model_of(kinds: Members[str, Kind]) -> type[SupplierConfig]:
     """`SupplierConfig`, whose sources are of these kinds."""
-    models = tuple(kind.config for kind in kinds.values())
+    return _model(tuple(kind.config for kind in kinds.values()))
+
+
+@cache
+def _model(models: tuple[type[SourceConfig], ...]) -> type[SupplierConfig]:
+    """Made once: what is read by two models is never equal, and every feed would seem to have changed."""
     source: Any = models[0] if len(models) == 1 else Annotated[Union[models], Field(discriminator="kind")]  # noqa: UP007
     feed: Any = create_model("Feed", __base__=FeedConfig, source=(source, ...))
     feeds: Any = Annotated[dict[FeedName, feed], Field(min_length=1)]

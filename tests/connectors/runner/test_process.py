@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from structlog.testing import capture_logs
+
 from stockweave.broker.kafka import EmbeddedKafka
 from tests.connectors.files.test_folder import write
 from tests.connectors.running import Running, csv_feed, repeats, units
@@ -86,6 +88,21 @@ async def test_a_changed_configuration_is_followed_and_a_faulty_one_changes_noth
         write(tmp_path / "b" / "3.csv", "code,stock\ns6,6\n")
         updates = await running.until_updates(5)
     assert units(updates) == {"s1": 1, "s2": 2, "s3": 3, "s4": 4, "s6": 6}, "feed a is no more"
+
+
+async def test_a_changed_configuration_lets_feeds_run_on_that_it_does_not_change(
+    running: Running, tmp_path: Path
+) -> None:
+    write(tmp_path / "a" / "1.csv", "code,stock\ns1,1\n")
+    write(tmp_path / "b" / "1.csv", "code,stock\ns2,2\n")
+    running.configure("acme", stock=csv_feed(tmp_path / "a"))
+    with capture_logs() as said:
+        async with running:
+            await running.until_updates(1)
+            running.configure("best", stock=csv_feed(tmp_path / "b"))
+            await running.until_updates(2)
+    started = [each["feed"] for each in said if each["event"] == "feed_started"]
+    assert started == ["acme/stock", "best/stock"], "each once"
 
 
 async def test_a_feed_that_fails_holds_up_no_other_one(running: Running, tmp_path: Path) -> None:
