@@ -101,7 +101,7 @@ class FileSource:
         self._folder = folder
         self._around = around
         self._has_news = False
-        self._told: dict[str, str] = {}
+        self._told: dict[str, str] = {}  # what was read, as of the latest poll
 
     async def read(self, state: State) -> AsyncGenerator[Document, None]:
         """Each file that is new or another one, once it has settled."""
@@ -112,6 +112,7 @@ class FileSource:
                 await self._done_with(entry)
         self._has_news = False
         if all(read.get(entry.name) == entry.print for entry in there):
+            self._told = read
             return
         if self._config.settle_s:
             await asyncio.sleep(self._config.settle_s)
@@ -132,9 +133,20 @@ class FileSource:
         self._told = read
 
     async def news(self) -> None:
-        """As the folder tells; and at once after a file that is to go."""
-        if not self._has_news:
+        """As the folder tells; and at once after a file that is to go, or where one has come, or changed, since."""
+        if self._has_news:
+            return
+        if self._folder.is_remote:
             await self._folder.news()
+            return
+        changed = asyncio.create_task(self._folder.news())
+        try:
+            await asyncio.sleep(0)  # it is watched from here on: what came before is in the list, what comes is told
+            if all(self._told.get(entry.name) == entry.print for entry in await self._list()):
+                await changed
+        finally:
+            changed.cancel()
+            await asyncio.wait([changed])
 
     async def close(self) -> None:
         """Let go of the folder."""

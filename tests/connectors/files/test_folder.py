@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -55,3 +56,21 @@ async def test_a_file_that_was_read_is_moved_where_that_is_wanted(running: Runni
         await running.until((tmp_path / "in" / "done" / "a.csv").exists)
         assert await running.until_updates(1)
     assert not (tmp_path / "in" / "a.csv").exists()
+
+
+async def test_a_file_that_comes_while_another_settles_does_not_wait_for_the_next_poll(
+    running: Running, tmp_path: Path
+) -> None:
+    hourly = csv_feed(tmp_path / "in", source={"settle_s": 1.0}) | {"poll": {"every_s": 3_600}}
+    write(tmp_path / "in" / "a.csv", "code,stock\ns1,5\n")
+    running.configure("acme", stock=hourly)
+    async with running:
+        await running.until_updates(1)
+        with (tmp_path / "in" / "slow.csv").open("w") as slow:
+            slow.write("code,stock\n")
+            slow.flush()
+            await asyncio.sleep(0.7)  # longer than a folder's news takes, shorter than its files settle
+            slow.write("s2,6\n")
+        write(tmp_path / "in" / "late.csv", "code,stock\ns3,7\n")
+        updates = await running.until_updates(3)
+    assert (units(updates), repeats(updates)) == ({"s1": 5, "s2": 6, "s3": 7}, 0)
