@@ -28,6 +28,7 @@ from stockweave.errors import Rejected
 DOCUMENT_BYTES_MAX = 64 << 20
 LINE_BYTES_MAX = 1 << 20
 LINES_AT_ONCE = 4_096
+NAMES_SHOWN_MAX = 10
 
 _raw_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _raw_array = msgspec.json.Decoder(list[msgspec.Raw])
@@ -84,9 +85,12 @@ def read_document(blocks: Iterable[bytes], config: DocumentConfig, paths: Sequen
             raise Rejected("too_large", detail)
     body = bytes(held.removeprefix(b"\xef\xbb\xbf"))
     try:
-        found = compiled(config.records).findall(orjson.loads(body))
+        document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise Rejected("malformed_json", f"the document is not JSON ({error}); mend it at the supplier") from None
+    found = compiled(config.records).findall(document)
+    if not found:
+        _check_place(document, compiled(config.records))
 
     @cache
     def originals() -> list[bytes]:
@@ -95,6 +99,23 @@ def read_document(blocks: Iterable[bytes], config: DocumentConfig, paths: Sequen
 
     for first in range(0, len(found), ROWS_MAX):
         yield _rows(found[first : first + ROWS_MAX], first, paths, partial(_at, originals, first))
+
+
+def _check_place(document: object, records: jsonpath.JSONPath) -> None:
+    """Raise Rejected if there is no such place as the rows' at all: an empty list, or a null, offers nothing."""
+    at, path = document, "$"
+    for segment in records.segments:
+        if not _is(segment, NameSelector):
+            break
+        name = cast("JSONPathChildSegment", segment).selectors[0].name  # type: ignore[attr-defined]
+        if at is None:
+            return
+        if not isinstance(at, dict) or name not in at:
+            there = ", ".join(map(repr, list(at)[:NAMES_SHOWN_MAX])) if isinstance(at, dict) else ""
+            raise Rejected("no_records", f"there is no {name!r} in {path}, but {there or 'nothing'}; mend records")
+        at, path = at[name], f"{path}.{name}"
+    if not isinstance(at, dict | list | None):
+        raise Rejected("no_records", f"what is at {path} is no list; mend records")
 
 
 def _at(originals: Callable[[], list[bytes]], first: int, place: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -78,6 +79,35 @@ def test_what_is_not_json_or_has_no_end_is_refused(monkeypatch: pytest.MonkeyPat
         list(read_document([b" " * 60, b" " * 60], DocumentConfig(), ["$.a"]))
     with pytest.raises(Rejected, match="longer than 100 bytes; end each row"):
         list(read_lines([b" " * 60, b" " * 60], ["$.a"]))
+
+
+@pytest.mark.parametrize(
+    ("records", "body", "said"),
+    [
+        ("$.items[*]", b'{"error": "closed", "code": 3}', "no 'items' in $, but 'error', 'code'; mend records"),
+        ("$.data.items[*]", b'{"data": {}}', "no 'items' in $.data, but nothing; mend records"),
+        ("$.items[*]", b"[]", "no 'items' in $, but nothing; mend records"),
+        ("$.items[*]", b'{"items": "none"}', "what is at $.items is no list; mend records"),
+        ("$[*]", b"5", "what is at $ is no list; mend records"),
+    ],
+)
+def test_a_document_without_the_place_of_its_rows_is_refused(records: str, body: bytes, said: str) -> None:
+    with pytest.raises(Rejected, match=re.escape(said)):
+        list(read_document([body], DocumentConfig(records=records), ["$.sku"]))
+
+
+@pytest.mark.parametrize(
+    ("records", "body"),
+    [
+        ("$.items[*]", b'{"items": []}'),
+        ("$.items[*]", b'{"items": null}'),
+        ("$.data.items[*]", b'{"data": null}'),
+        ("$[*]", b"[]"),
+        ("$..items[*]", b"{}"),
+    ],
+)
+def test_a_document_that_offers_nothing_has_no_rows(records: str, body: bytes) -> None:
+    assert list(read_document([body], DocumentConfig(records=records), ["$.sku"])) == []
 
 
 def test_a_path_that_is_none_is_refused_when_the_configuration_is_read() -> None:
