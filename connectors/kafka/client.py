@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, TypeVar, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicCollection, TopicPartition
@@ -117,7 +118,7 @@ class Client:
         except KafkaException as error:
             self._drop()
             why = cast("KafkaError", error.args[0])
-            remedy = "mend its security" if why.code() in _REFUSED else "is it up, and may we read it?"
+            remedy = _REMEDIES.get(why.code(), "is it up, and may we read it?")
             raise Retriable(f"topic {self._topic} of the supplier's Kafka fails: {why.name()}; {remedy}") from None
         except Retriable:
             self._drop()
@@ -144,6 +145,11 @@ class Client:
             }
         if self._tls is not None and self._tls.ca_file is not None:
             found["ssl.ca.location"] = self._tls.ca_file
+            try:
+                Path(self._tls.ca_file).open("rb").close()
+            except OSError as error:
+                said = f"ca_file {self._tls.ca_file} cannot be read ({type(error).__name__}); mend the file"
+                raise Retriable(said) from None
         return found | {"security.protocol": _PROTOCOLS[self._sasl is not None, self._tls is not None]}
 
     def _look(self) -> Topic:
@@ -206,7 +212,21 @@ def _well(message: Message) -> bool:
     return False
 
 
-_REFUSED = (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED, KafkaError.TOPIC_AUTHORIZATION_FAILED)
+_NO_ANSWER = "it does not answer: is it up? Else mend bootstrap_servers, or tls"
+_SECURITY = "mend its security"
+_REMEDIES = {
+    KafkaError._AUTHENTICATION: _SECURITY,
+    KafkaError.SASL_AUTHENTICATION_FAILED: _SECURITY,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: _SECURITY,
+    KafkaError._SSL: _SECURITY,
+    KafkaError._TRANSPORT: _NO_ANSWER,
+    KafkaError._ALL_BROKERS_DOWN: _NO_ANSWER,
+    KafkaError._TIMED_OUT: _NO_ANSWER,
+    KafkaError._RESOLVE: _NO_ANSWER,
+    KafkaError.UNKNOWN_TOPIC_OR_PART: "there is no such topic: create it, or mend topic",
+    KafkaError._UNKNOWN_TOPIC: "there is no such topic: create it, or mend topic",
+    KafkaError._INVALID_ARG: "mend bootstrap_servers, sasl, or ca_file of tls, which has to be certificates (PEM)",
+}
 _PROTOCOLS = {
     (False, False): "PLAINTEXT", (True, False): "SASL_PLAINTEXT", (False, True): "SSL", (True, True): "SASL_SSL",
 }  # fmt: skip

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
 import uuid
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -17,6 +19,9 @@ from pydantic import ValidationError
 from connectors.configuration.load import load
 from connectors.kafka.client import Client, KafkaTls, Sasl
 from connectors.kinds import kinds
+from stockweave.broker.kafka import EmbeddedKafka
+from stockweave.errors import Retriable
+from stockweave.ports import free_port
 from tests.connectors.running import Running, repeats, told, units
 
 MAPPED = {
@@ -199,18 +204,33 @@ async def test_a_killed_process_leaves_no_message_out_and_what_comes_twice_has_t
 
 
 def test_secrets_are_where_they_are_kept_and_a_configuration_says_how_it_is_secured(
-    running: Running, supplier: Supplier, monkeypatch: pytest.MonkeyPatch
+    running: Running, supplier: Supplier, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HIS_PASSWORD", "hunter2")
+    ca_file = tmp_path / "ca.pem"
+    ca_file.touch()
     sasl = {"mechanism": "SCRAM-SHA-512", "user": "us", "password": {"env": "HIS_PASSWORD"}}
     running.configure("acme", stock=supplier.feed(sasl=sasl, tls={"ca_file": "ca.pem"}))
     loaded = load(running.folder, kinds())
     assert loaded.faults == []
     source = loaded.feeds["acme/stock"].config.source
     assert "hunter2" not in repr(source)
-    client = Client("localhost:1", "t", Sasl.model_validate(sasl), KafkaTls(ca_file="ca.pem"))
+    client = Client("localhost:1", "t", Sasl.model_validate(sasl), KafkaTls(ca_file=str(ca_file)))
     config = client._config()
     assert (config["security.protocol"], config["sasl.password"]) == ("SASL_SSL", "hunter2")
-    assert (config["sasl.mechanism"], config["ssl.ca.location"]) == ("SCRAM-SHA-512", "ca.pem")
+    assert (config["sasl.mechanism"], config["ssl.ca.location"]) == ("SCRAM-SHA-512", str(ca_file))
     with pytest.raises(ValidationError):
         Sasl.model_validate(sasl | {"password": "hunter2"})
+
+
+async def test_what_keeps_a_topic_from_being_read_is_told_with_what_to_mend(broker: EmbeddedKafka) -> None:
+    there = broker.bootstrap_servers
+    for servers, tls, said in (
+        (there, None, "there is no such topic: create it, or mend topic"),
+        (f"127.0.0.1:{free_port()}", None, "it does not answer: is it up? Else mend bootstrap_servers, or tls"),
+        (there, KafkaTls(ca_file="/not-there.pem"), "ca_file /not-there.pem cannot be read"),
+    ):
+        client = Client(servers, "his.unheard-of", None, tls)
+        with pytest.raises(Retriable, match=re.escape(said)):
+            await client.look()
+        await client.close()
