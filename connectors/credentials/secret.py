@@ -59,9 +59,12 @@ class Secret(Options):
             return vault().read(self.vault)
         path = Path(self.file or "")
         try:
-            return path.read_text().rstrip("\r\n")
+            found = path.read_text().rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
             raise Retriable(f"the secret in {path} cannot be read ({type(error).__name__}); mend the file") from None
+        if not found:
+            raise Retriable(f"the secret in {path} is empty; write it into the file")
+        return found
 
 
 def secrets_in(options: BaseModel) -> Iterator[Secret]:

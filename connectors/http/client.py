@@ -7,6 +7,7 @@ asked for, and to no other one. Used by the kinds that speak HTTP.
 from __future__ import annotations
 
 import email.utils
+import re
 from collections.abc import Collection, Mapping
 from hashlib import blake2b
 from typing import Annotated, NamedTuple, Self
@@ -27,6 +28,7 @@ TOLD_CHARACTERS_MAX = 200  # of a supplier's own words
 WAIT_S_MAX = 60.0  # within a poll; one that has to wait longer fails, and says so
 WAITS_MAX = 5  # for one request
 MOVES_MAX = 5
+CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # no header may have one
 MOVED = (301, 302, 303, 307, 308)
 
 Address = Annotated[str, StringConstraints(pattern=r"^https?://[^/?#]+")]
@@ -140,12 +142,16 @@ class Client:
         async with self._around.budget.request():
             session, context = self._open(), self._contexts.now()
             proof = await self._credential.proof(session)
+            headers = {**self._config.headers, **request.headers, **proof.headers}
+            for name, value in headers.items():
+                if CONTROL.search(value):
+                    raise Retriable(f"header {name} has a line end or control character in it; mend it, or its secret")
             began_ms = self._around.clock.now_ms()
             try:
                 async with session.request(
                     "GET" if request.body is None else "POST",
                     request.url.update_query(proof.params),
-                    headers={**self._config.headers, **request.headers, **proof.headers},
+                    headers=headers,
                     data=request.body,
                     allow_redirects=False,  # it would take an API key to anybody
                     ssl=context,

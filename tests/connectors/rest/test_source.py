@@ -242,6 +242,20 @@ async def test_a_token_that_ends_meanwhile_is_renewed_once(secret: dict[str, str
             assert supplier.tokens == 3
 
 
+async def test_a_secret_that_no_header_can_have_is_told_as_that_and_nobody_is_asked(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    credentials = {"kind": "api_key", "header": "X-Api-Key", "value": {"file": str(file)}}
+    async with (
+        HttpSupplier(stock(1)) as supplier,
+        Feed(KIND, url=f"{supplier.origin}/stock", credentials=credentials) as feed,
+    ):
+        for written, said in (("hun\nter2\n", "header X-Api-Key has a line end"), ("\n", "is empty; write it")):
+            file.write_text(written)
+            with pytest.raises(Retriable, match=said) as told:
+                await feed.poll("stock")
+            assert "ter2" not in str(told.value)
+
+
 async def test_a_token_is_asked_for_where_the_configuration_says_and_nowhere_else(secret: dict[str, str]) -> None:
     async with (
         HttpSupplier([], client=("we", SECRET)) as stranger,
