@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,10 +35,14 @@ BYTES_MAX = 64 << 20  # of a document that is tried
 
 
 class Tried(NamedTuple):
-    """What the first rows came to: updates, and of each row that cannot be used its number, bytes and faults."""
+    """What the first rows came to: updates, and of each row that cannot be used its number, bytes and faults.
+
+    `origins`: of the documents that they are from.
+    """
 
     updates: list[dict[str, Any]]
     faults: list[tuple[int, bytes, str]]
+    origins: list[str]
 
 
 def check(path: Path, kinds: Mapping[str, Kind]) -> None:
@@ -77,7 +82,7 @@ def preview(path: Path, kinds: Mapping[str, Kind], name: str, rows: int, *, json
         ]
         sys.stdout.buffer.write(b"".join(orjson.dumps(line) + b"\n" for line in lines))
     else:
-        _show(tried, Console())
+        _show(tried, feed, Console())
 
 
 def _missing(options: BaseModel) -> Iterator[str]:
@@ -93,11 +98,15 @@ def _missing(options: BaseModel) -> Iterator[str]:
 async def _tried(feed: Feed, kind: Kind, around: Surroundings, rows: int) -> Tried:
     await ready(feed.config)
     source = kind.open(feed.config.source, around)
-    tried = Tried([], [])
+    tried = Tried([], [], [])
     try:
         async with contextlib.aclosing(source.read({})) as documents:
             async for document in documents:
-                await _first_rows(feed, document, rows, tried)
+                tried.origins.append(document.origin)
+                try:
+                    await _first_rows(feed, document, rows, tried)
+                except Rejected as why:
+                    raise Rejected(why.reason, f"document {document.origin}: {why}", why.field) from None
                 if document.rows == 0 or len(tried.updates) + len(tried.faults) >= rows:
                     break
     finally:
@@ -130,12 +139,23 @@ async def _first_rows(feed: Feed, document: Document, rows: int, tried: Tried) -
             return
 
 
-def _show(tried: Tried, console: Console) -> None:
-    table = Table(*SHOWN)
-    for update in tried.updates:
-        table.add_row(*(str(update[name]) for name in SHOWN))
-    console.print(table)
+def _show(tried: Tried, feed: Feed, console: Console) -> None:
+    if tried.updates:
+        table = Table(*SHOWN)
+        for update in tried.updates:
+            table.add_row(*(_shown(name, update[name]) for name in SHOWN))
+        console.print(table)
     for number, original, why in sorted(tried.faults):
         console.print(f"row {number}: {why}\n    {original[:200].decode(errors='replace')}", markup=False)
-    if not tried.updates and not tried.faults:
-        console.print("it has no rows")
+    if not tried.origins:
+        console.print("there is nothing to read: nothing is there, or nothing fits what source says")
+    elif not tried.updates and not tried.faults:
+        place = {"json": "records", "xml": "row"}.get(feed.config.format.format, "format")
+        console.print(f"document {tried.origins[-1]} has no rows; if something is offered in it, mend {place}")
+
+
+def _shown(name: str, value: object) -> str:
+    """A cell."""
+    if name == "observed_at" and isinstance(value, int):
+        return datetime.fromtimestamp(value / 1_000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    return str(value)

@@ -92,8 +92,9 @@ def check_columns(names: Sequence[str], paths: Sequence[str]) -> None:
     for path in paths:
         if names.count(path) != 1:
             there = "more than once" if path in names else "not"
-            shown = ", ".join(map(repr, names[:COLUMNS_SHOWN_MAX]))
-            raise NoSuchColumn(f"column {path!r} is {there} among {shown}; mend the mapping", path, names)
+            shown = ", ".join(map(repr, names[:COLUMNS_SHOWN_MAX])) or "those of its first line, which is empty"
+            remedy = "mend the mapping" if len(names) > 1 else "mend the mapping, or delimiter"
+            raise NoSuchColumn(f"column {path!r} is {there} among {shown}; {remedy}", path, names)
 
 
 def _as_utf8(blocks: Iterable[bytes], encoding: str) -> Iterator[bytes]:

@@ -73,6 +73,21 @@ def test_try_prints_what_the_first_rows_come_to_and_changes_nothing(suppliers: P
     assert len(stockweave("try", str(suppliers), "acme/stock", "--rows", "1", "--json").stdout.splitlines()) == 2
 
 
+def test_try_says_which_document_is_of_no_use_or_has_no_rows(suppliers: Path, tmp_path: Path) -> None:
+    file = tmp_path / "in" / "a.csv"
+    file.write_text("code;stock\ns1;5\n")
+    tried = stockweave("try", str(suppliers), "acme/stock")
+    assert tried.returncode == os.EX_DATAERR
+    assert "-a.csv-" in tried.stderr
+    assert "mend the mapping, or delimiter" in tried.stderr
+    file.write_text("code,stock\n")
+    assert "-a.csv-11 has no rows; if something is offered in it, mend format" in " ".join(
+        stockweave("try", str(suppliers), "acme/stock").stdout.split()
+    )
+    file.unlink()
+    assert "there is nothing to read" in stockweave("try", str(suppliers), "acme/stock").stdout
+
+
 def test_try_moves_and_deletes_nothing(suppliers: Path, tmp_path: Path) -> None:
     for then in ("move", "delete"):
         feed = csv_feed(tmp_path / "in", source={"then": then})
