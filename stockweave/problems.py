@@ -78,7 +78,9 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
 def _refused(request: web.Request, error: web.HTTPException) -> web.Response:
     """What aiohttp itself refuses: no such route, a method that the route lacks, a body over the limit."""
     phrase = HTTPStatus(error.status).phrase
-    detail = f"{request.method} {request.path}: {error.text or phrase}; /openapi.json lists what there is"
+    is_described = any(resource.canonical == "/openapi.json" for resource in request.app.router.resources())
+    remedy = "/openapi.json lists what there is" if is_described else "mend the address, or the method"
+    detail = f"{request.method} {request.path}: {error.text or phrase}; {remedy}"
     response = problem(error.status, phrase.lower().replace(" ", "_"), detail)
     if hdrs.ALLOW in error.headers:
         response.headers[hdrs.ALLOW] = error.headers[hdrs.ALLOW]

@@ -65,6 +65,7 @@ async def test_each_refusal_has_its_status_and_is_a_problem(running: Running, tm
             if reason is not None:
                 assert told["Content-Type"].startswith("application/problem+json")
                 assert json.loads(text)["reason"] == reason
+                assert "openapi" not in text, "it is not served here"
             assert SECRET not in text
     assert len(list(running.deployment.read(RECEIVED.name))) == 1
 
