@@ -50,7 +50,7 @@ def load(folder: Path, kinds: Mapping[str, Kind]) -> Loaded:
     model = model_of(kinds)
     files = [folder] if folder.is_file() else sorted(file for each in PATTERNS for file in folder.glob(each))
     if not folder.exists():
-        faults.append(f"{folder}: there is no such folder; create it, or mend its path")
+        faults.append(f"{folder}: there is no such folder or file; create it, or mend its path")
     elif not files:
         faults.append(f"{folder}: there is no YAML file in it; write one for each supplier")
     for file in files:
@@ -94,7 +94,8 @@ def read(file: Path, model: type[SupplierConfig]) -> SupplierConfig:
     try:
         text = file.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise Rejected("invalid_yaml", f"{file}: cannot be read ({error}); mend it") from None
+        remedy = "save it as UTF-8" if isinstance(error, UnicodeDecodeError) else "mend it"
+        raise Rejected("invalid_yaml", f"{file}: cannot be read ({error}); {remedy}") from None
     try:
         parsed = Parsed(text)
     except Rejected as why:

@@ -131,7 +131,7 @@ def test_a_folder_without_files_is_told(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
     missing = tmp_path / "missing"
-    assert load(missing, kinds()).faults == [f"{missing}: there is no such folder; create it, or mend its path"]
+    assert load(missing, kinds()).faults == [f"{missing}: there is no such folder or file; create it, or mend its path"]
 
 
 def test_a_file_of_aliases_that_double_is_refused_at_once(tmp_path: Path) -> None:
