@@ -111,7 +111,7 @@ def _check_place(document: object, records: jsonpath.JSONPath) -> None:
         if at is None:
             return
         if not isinstance(at, dict) or name not in at:
-            there = ", ".join(map(repr, list(at)[:NAMES_SHOWN_MAX])) if isinstance(at, dict) else ""
+            there = ", ".join(map(repr, list(at)[:NAMES_SHOWN_MAX])) if isinstance(at, dict) else "a list or a value"
             raise Rejected("no_records", f"there is no {name!r} in {path}, but {there or 'nothing'}; mend records")
         at, path = at[name], f"{path}.{name}"
     if not isinstance(at, dict | list | None):

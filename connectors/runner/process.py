@@ -124,16 +124,21 @@ async def _hear(events: asyncio.Queue[Event], supervisor: Supervisor) -> None:
         await supervisor.hear(await events.get())
 
 
-async def _follow(path: Path, kinds: Mapping[str, Kind], *followers: Inbound | Supervisor) -> None:
+async def _follow(path: Path, kinds: Mapping[str, Kind], inbound: Inbound, supervisor: Supervisor) -> None:
     """The configuration, as its files change; what has a fault changes nothing."""
     async for _ in awatch(path):
         loaded = await asyncio.to_thread(load, path, kinds)
         for fault in loaded.faults:
             log.error("configuration_not_taken", fault=fault)
-        if not loaded.faults:
-            log.info("configuration_taken", feeds=len(loaded.feeds))
-            for each in followers:
-                await each.configure(loaded)
+        if loaded.faults:
+            continue
+        try:
+            await inbound.configure(loaded)
+        except Fatal as why:  # the feeds that run are none the worse for an address that another one has
+            log.error("configuration_not_taken", fault=str(why))
+            continue
+        await supervisor.configure(loaded)
+        log.info("configuration_taken", feeds=len(loaded.feeds))
 
 
 def _reach(settings: Settings, bootstrap_servers: str) -> Reached:

@@ -86,7 +86,7 @@ def test_what_is_not_json_or_has_no_end_is_refused(monkeypatch: pytest.MonkeyPat
     [
         ("$.items[*]", b'{"error": "closed", "code": 3}', "no 'items' in $, but 'error', 'code'; mend records"),
         ("$.data.items[*]", b'{"data": {}}', "no 'items' in $.data, but nothing; mend records"),
-        ("$.items[*]", b"[]", "no 'items' in $, but nothing; mend records"),
+        ("$.items[*]", b"[]", "no 'items' in $, but a list or a value; mend records"),
         ("$.items[*]", b'{"items": "none"}', "what is at $.items is no list; mend records"),
         ("$[*]", b"5", "what is at $ is no list; mend records"),
     ],

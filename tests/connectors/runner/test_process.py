@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from structlog.testing import capture_logs
 
 from stockweave.broker.kafka import EmbeddedKafka
 from tests.connectors.files.test_folder import write
+from tests.connectors.inbound.sending import hook_feed
 from tests.connectors.running import Running, csv_feed, repeats, units
 from tests.deployment import Deployment
 
@@ -103,6 +105,24 @@ async def test_a_changed_configuration_lets_feeds_run_on_that_it_does_not_change
             await running.until_updates(2)
     started = [each["feed"] for each in said if each["event"] == "feed_started"]
     assert started == ["acme/stock", "best/stock"], "each once"
+
+
+async def test_an_address_that_another_has_stops_no_feed_that_runs(running: Running, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        base = running.deployment.base
+        running.deployment.base = base.model_copy(update={"connectors_port": other.getsockname()[1]})
+        running.configure("acme", stock=csv_feed(tmp_path / "in"))
+        with capture_logs() as said:
+            async with running:
+                write(tmp_path / "in" / "1.csv", "code,stock\ns1,1\n")
+                await running.until_updates(1)
+                running.configure("best", stock=hook_feed(tmp_path))
+                await running.until(lambda: any(each["event"] == "configuration_not_taken" for each in said))
+                write(tmp_path / "in" / "2.csv", "code,stock\ns2,2\n")
+                updates = await running.until_updates(2)
+    assert units(updates) == {"s1": 1, "s2": 2}
+    [fault] = [each["fault"] for each in said if each["event"] == "configuration_not_taken"]
+    assert "cannot be listened on" in fault
 
 
 async def test_a_feed_that_fails_holds_up_no_other_one(running: Running, tmp_path: Path) -> None:
