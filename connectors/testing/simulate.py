@@ -47,9 +47,11 @@ class Stock:
         folder: where the files of the trial are.
         share: of requests that fail, from 0 to 1; of transfers, it is the seconds that each block waits.
         seed: of all that is drawn.
+        has_files: whether each change is a file as well; where nobody takes them away they would pile up.
     """
 
-    def __init__(self, offers: int, folder: Path, share: float, seed: int) -> None:
+    def __init__(self, offers: int, folder: Path, share: float, seed: int, *, has_files: bool = True) -> None:
+        self.has_files = has_files
         self._rng = Random(seed)  # noqa: S311 - repeatable on purpose
         self._share = share
         self._files = 0
@@ -61,10 +63,11 @@ class Stock:
         self._plan()
 
     def change(self) -> None:
-        """Some offers have another stock; a file of all is there as well."""
+        """Some offers have another stock; with `has_files`, a file of all is there as well."""
         for row in self._rng.sample(self.rows, max(1, int(len(self.rows) * CHANGED_SHARE))):
             row["stock"] = self._rng.randrange(200)
-        self.write()
+        if self.has_files:
+            self.write()
         self._plan()
 
     def write(self) -> None:
@@ -149,6 +152,7 @@ async def _ftp(stock: Stock) -> AsyncIterator[Config]:
         yield {"source": source, "format": CSV, "mapping": COLUMNS}
 
 
+FILE_KINDS = ("sftp", "ftp")
 STARTS: dict[str, Callable[[Stock], AbstractAsyncContextManager[Config]]] = {
     "rest": _rest,
     "graphql": _graphql,
@@ -178,8 +182,9 @@ def main(kind: str, folder: Path, offers: int, share: float, every_s: float, see
     (own / "out").mkdir(parents=True, exist_ok=True)
     (own / "secret").touch(mode=0o600)
     (own / "secret").write_text(SECRET)
-    stock = Stock(offers, own, share, seed)
-    stock.write()
+    stock = Stock(offers, own, share, seed, has_files=kind in FILE_KINDS)
+    if stock.has_files:
+        stock.write()
     asyncio.run(_run(STARTS[kind](stock), stock, folder.absolute() / f"acme-{kind}.yaml", every_s))
 
 

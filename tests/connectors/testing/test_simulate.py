@@ -13,7 +13,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from connectors.testing.simulate import STARTS, Stock
+from connectors.testing.simulate import FILE_KINDS, STARTS, Stock
 
 
 def command(*arguments: str) -> list[str]:
@@ -45,6 +45,8 @@ def test_a_supplier_of_each_kind_is_read_whole_by_the_file_that_is_written(kind:
     with simulated(kind, tmp_path / "trial", "--offers", "120", "--seed", "3", "--every", "3600"):
         rows = Stock(120, tmp_path, 0.0, 3).rows
         assert tried(tmp_path / "trial", f"acme-{kind}/stock") == [(row["code"], row["stock"]) for row in rows]
+        files = list((tmp_path / "trial" / f"{kind}-server" / "out").iterdir())
+        assert len(files) == (1 if kind in FILE_KINDS else 0), "where nobody reads files there are none"
 
 
 def test_a_kind_that_cannot_be_simulated_is_told_with_those_that_can(tmp_path: Path) -> None:
