@@ -150,7 +150,9 @@ def _show(tried: Tried, feed: Feed, console: Console) -> None:
     if not tried.origins:
         console.print("there is nothing to read: nothing is there, or nothing fits what source says")
     elif not tried.updates and not tried.faults:
-        place = {"json": "records", "xml": "row"}.get(feed.config.format.format, "format")
+        place = {"json": "records", "xml": "row ({namespace}name, where the document has one)"}.get(
+            feed.config.format.format, "format"
+        )
         console.print(f"document {tried.origins[-1]} has no rows; if something is offered in it, mend {place}")
 
 

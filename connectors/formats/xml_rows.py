@@ -1,7 +1,7 @@
 """XML of any size: one element a row, each field of it by XPath, in memory that does not grow with the document.
 
-Invariant: every row's element is a row, and has its bytes as XML. Nothing outside the document is fetched, and no
-entity of its own is expanded. Used by the kinds that read bodies and files.
+Invariant: every row's element is a row or is broken, and has its bytes as XML. Nothing outside the document is fetched,
+and no entity of its own is expanded. Used by the kinds that read bodies and files.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pyarrow as pa
 from lxml import etree
 from pydantic import Field
 
-from connectors.formats.rows import NAMED_ROWS, Names, Rows
+from connectors.formats.rows import NAMED_ROWS, Broken, Names, Rows
 from connectors.options import Options
 from stockweave.errors import Rejected
 
@@ -77,16 +77,32 @@ def _ended(parser: etree.XMLPullParser) -> list[etree._Element]:
 
 
 def _rows(elements: Sequence[etree._Element], first: int, fields: dict[str, etree.XPath]) -> Rows:
-    columns = {
-        path: pa.array([_text(field, element, path) for element in elements], pa.string())
-        for path, field in fields.items()
-    }
+    texts = {path: [_text(field, element, path) for element in elements] for path, field in fields.items()}
     originals = [etree.tostring(element, with_tail=False) for element in elements]
-    numbers = pa.array(range(first, first + len(elements)), pa.int64())
+    entities = {
+        place: entity
+        for place, element in enumerate(elements)
+        if (entity := _entity(element, [of_path[place] for of_path in texts.values()])) is not None
+    }
+    broken = [
+        Broken(first + place, originals[place], f"{entity} is an entity, and none is expanded; have its text sent")
+        for place, entity in entities.items()
+    ]
+    places = [place for place in range(len(elements)) if place not in entities]
+    columns = {path: pa.array([of_path[place] for place in places], pa.string()) for path, of_path in texts.items()}
     return Rows(
-        columns, numbers, originals.__getitem__, [],
+        columns, pa.array([first + place for place in places], pa.int64()), lambda row: originals[places[row]], broken,
         names=_names(elements),
     )  # fmt: skip
+
+
+def _entity(row: etree._Element, texts: Sequence[str | None]) -> str | None:
+    """One of the document's own that stands in what was found: its text is not there, and its name is none."""
+    doubtful = [text for text in texts if text and "&" in text]
+    if not doubtful:
+        return None
+    entities = (str(each.text) for each in row.iter(etree.Entity))
+    return next((entity for entity in entities if any(entity in text for text in doubtful)), None)
 
 
 def _names(elements: Sequence[etree._Element]) -> Names:

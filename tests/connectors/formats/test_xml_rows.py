@@ -70,9 +70,13 @@ def test_what_cannot_be_read_says_why(data: bytes, path: str, said: str) -> None
 
 
 def test_entities_of_a_document_are_not_expanded_and_files_not_read() -> None:
-    bomb = b'<!DOCTYPE a [<!ENTITY x "boo"><!ENTITY f SYSTEM "file:///etc/hostname">]><a><i><q>&x;&f;</q></i></a>'
-    [found] = read([bomb], XmlConfig(row="i"), ["q"])
-    assert cells([found], "q") == [("&x;&f;",)]
+    own = b'<!DOCTYPE a [<!ENTITY x "boo"><!ENTITY f SYSTEM "file:///etc/hostname">]>'
+    rows = b"<i><q>1</q></i><i><q>&x;&f;</q></i><i><q>R&amp;D</q><more>&x;</more></i>"
+    [found] = read([own + b"<a>" + rows + b"</a>"], XmlConfig(row="i"), ["q"])
+    [broken] = found.broken
+    assert (broken.number, broken.original) == (1, b"<i><q>&x;&f;</q></i>")
+    assert "&x; is an entity" in broken.detail
+    assert (found.numbers.to_pylist(), found.original(1)) == ([0, 2], b"<i><q>R&amp;D</q><more>&x;</more></i>")
 
 
 def test_rows_that_were_given_are_let_go_of(monkeypatch: pytest.MonkeyPatch) -> None:
