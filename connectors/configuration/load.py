@@ -1,4 +1,4 @@
-"""All suppliers of a folder, one YAML file each: checked whole, so that a fault is told before anything runs.
+"""All suppliers of a folder, one YAML file each: checked whole, so that a fault is told before anything of it runs.
 
 Called by `stockweave connectors check`, at the start of `run`, and whenever a file changes.
 """

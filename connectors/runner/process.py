@@ -17,7 +17,7 @@ import structlog
 import uvloop
 from watchfiles import awatch
 
-from connectors.configuration.load import Loaded, load, well
+from connectors.configuration.load import Loaded, load, refuse
 from connectors.documents import Kind
 from connectors.inbound.inbox import Inbox
 from connectors.inbound.server import Inbound
@@ -51,13 +51,17 @@ def main(settings: Settings, path: Path, kinds: Mapping[str, Kind]) -> None:
     """Run the feeds of a folder until SIGTERM or SIGINT.
 
     Raises:
-        Rejected: the configuration has faults; each has a line.
+        Rejected: no supplier's file is well; each fault has a line.
         Fatal: a setting is wrong, or a publisher or the leases cannot go on.
         Retriable: Kafka, or the registry, did not come up in a minute.
     """
     if settings.bootstrap_servers is None:
         raise Fatal("STOCKWEAVE_BOOTSTRAP_SERVERS is not set; set it to host:port of Kafka")
-    loaded = well(path, kinds)
+    loaded = load(path, kinds)
+    if not loaded.feeds:
+        refuse(loaded)
+    for fault in loaded.faults:  # of one supplier; the others are read all the same
+        log.error("configuration_not_taken", fault=fault)
     if settings.metrics_port is not None:
         metrics.serve(settings.metrics_host, settings.metrics_port)
     reached = patiently(partial(_reach, settings, settings.bootstrap_servers), "connectors_wait")

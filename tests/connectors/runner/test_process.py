@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 import subprocess
@@ -105,6 +106,20 @@ async def test_a_changed_configuration_lets_feeds_run_on_that_it_does_not_change
             await running.until_updates(2)
     started = [each["feed"] for each in said if each["event"] == "feed_started"]
     assert started == ["acme/stock", "best/stock"], "each once"
+
+
+async def test_a_start_with_one_faulty_file_reads_the_other_suppliers(running: Running, tmp_path: Path) -> None:
+    write(tmp_path / "in" / "1.csv", "code,stock\ns1,1\n")
+    running.configure("acme", stock=csv_feed(tmp_path / "in"))
+    (running.folder / "best.yaml").write_text("supplier: best\n")
+    command = [sys.executable, "-m", "stockweave", "connectors", "run", str(running.folder)]
+    environment = running.deployment.environment("started")
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:  # noqa: ASYNC220
+        updates = await running.until_updates(1)
+        process.terminate()
+        _, said = await asyncio.to_thread(process.communicate)
+    assert units(updates) == {"s1": 1}
+    assert "best.yaml:1: feeds: is missing; add it" in said
 
 
 async def test_an_address_that_another_has_stops_no_feed_that_runs(running: Running, tmp_path: Path) -> None:
