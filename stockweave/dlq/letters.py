@@ -78,9 +78,7 @@ class Wanted:
         return self == Wanted()
 
 
-def unsettled(
-    topics: Mapping[str, Deployed], bootstrap_servers: str, codec: Codec, wanted: Wanted
-) -> Iterator[Letter]:
+def unsettled(topics: Mapping[str, Deployed], bootstrap_servers: str, codec: Codec, wanted: Wanted) -> Iterator[Letter]:
     """The letters that are wanted and not settled, partition by partition, the oldest first.
 
     Args:
