@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from connectors.budget import Limits
 from connectors.documents import Kind, SourceConfig
-from connectors.formats.reader import Format, check_path
+from connectors.formats.reader import Format, check_path, takes_messages
 from connectors.mapping.mapper import Mapper
 from connectors.mapping.rules import Mapping
 from connectors.options import Options
@@ -85,6 +85,12 @@ class FeedConfig(Options):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        if self.source.gives_messages != takes_messages(self.format):
+            raise PydanticCustomError(
+                "format",
+                "format: avro with schema_file, schema_files or registry reads messages of a source with each: record, "
+                "and nothing else does; mend one of the two",
+            )
         for name, rule in self.mapping.rules():
             if rule.path is not None:
                 _said(name, lambda path=rule.path: check_path(self.format, path))

@@ -14,12 +14,12 @@ from types import TracebackType
 from typing import Any, NamedTuple, Protocol, Self
 
 from confluent_kafka import Producer
-from confluent_kafka.admin import (
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AclBinding,
     AclOperation,
     AclPermissionType,
     AdminClient,
-    NewTopic,  # type: ignore[attr-defined]
+    NewTopic,
     ResourcePatternType,
     ResourceType,
     ScramCredentialInfo,

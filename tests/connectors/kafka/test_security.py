@@ -81,7 +81,7 @@ async def test_rows_come_to_who_shows_a_certificate(
     his = topic(secured, f"CN={name}")
     his.tell(s1=1)
     certificate, key = secured.authority.issue(name, key_password)
-    client = {"certificate_file": str(certificate), "key_file": str(key)}
+    client: dict[str, Any] = {"certificate_file": str(certificate), "key_file": str(key)}
     if key_password:
         client |= {"key_password": {"file": str(written(tmp_path / "key_password", key_password))}}
     else:  # both in one file
