@@ -144,13 +144,15 @@ def test_fields_within_others_are_found_and_whole_ones_are_json() -> None:
 
 
 def test_a_value_that_is_none_of_its_kind_is_a_broken_row_alone_with_its_bytes() -> None:
-    schema = SCHEMA | {"fields": [{"name": "code", "type": "string"}, {"name": "at", "type": logical("int", "date")}]}
-    plain = SCHEMA | {"fields": [{"name": "code", "type": "bytes"}, {"name": "at", "type": "int"}]}
-    written = [(b"s1", 20_000), (b"\xff", 20_000), (b"s2", 2**31 - 1), (b"s3", 20_000)]
-    bodies = [body(plain, {"code": code, "at": at}) for code, at in written]
+    at = logical("long", "timestamp-millis")
+    schema = SCHEMA | {"fields": [{"name": "code", "type": "string"}, {"name": "at", "type": at}]}
+    plain = SCHEMA | {"fields": [{"name": "code", "type": "bytes"}, {"name": "at", "type": "long"}]}
+    written = [(b"s1", 20_000), (b"\xff", 20_000), (b"s2", 2**63 - 1), (b"s3", 20_000)]
+    bodies = [body(plain, {"code": code, "at": ms}) for code, ms in written]
     [found] = rows(by_hand((4, b"".join(bodies)), schema=json.dumps(schema).encode()), ["$.code"])
     assert found.columns["$.code"].to_pylist() == ["s1", "s3"]
     assert [(each.number, each.original) for each in found.broken] == [(1, bodies[1]), (2, bodies[2])]
+    assert found.original(1) == bodies[3]
 
 
 def test_the_rest_of_a_block_that_does_not_fit_is_one_broken_row_and_the_next_block_is_read() -> None:
