@@ -10,11 +10,12 @@ import bz2
 import lzma
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import pyarrow as pa
 
-from connectors.formats.avro.records import ROWS_AT_ONCE, Decoder, decoder, rows
-from connectors.formats.rows import Broken, Rows
+from connectors.formats.avro.records import ROWS_AT_ONCE, Decoder, Unread, decoder, rows
+from connectors.formats.rows import Rows
 from stockweave.errors import Rejected
 
 MAGIC = b"Obj\x01"
@@ -37,45 +38,51 @@ def read(blocks: Iterable[bytes], paths: Sequence[str]) -> Iterator[Rows]:
     if codec not in _UNPACK:
         raise _malformed(f"its codec {codec[:40]!r} is none of {', '.join(_UNPACK)}; ask for one of them")
     sync, reads = stream.take(SYNC_BYTES), decoder(schema)
-    held: list[tuple[int, bytes]] = []
-    broken: list[Broken] = []
+    held: list[_Body] = []
     number = 0
     while not stream.is_at_end():
         count, size = stream.number(), stream.number()
         data = _unpacked(codec, stream.take(size, BLOCK_BYTES_MAX))
         if stream.take(SYNC_BYTES) != sync or not 0 <= count <= len(data):
             raise _malformed("a block is not what it says; fetch it again")
-        held += _bodies(reads, data, count, number, broken)
-        number += count
+        held += _bodies(reads, data, count, number)
+        number = max(number + count, held[-1].number + 1 if held else 0)  # what follows the last is a row, broken
         while len(held) >= ROWS_AT_ONCE:
-            yield _batch(reads, schema, held[:ROWS_AT_ONCE], broken, paths)
-            held, broken = held[ROWS_AT_ONCE:], []
-    if held or broken:
-        yield _batch(reads, schema, held, broken, paths)
+            yield _batch(reads, schema, held[:ROWS_AT_ONCE], paths)
+            held = held[ROWS_AT_ONCE:]
+    if held:
+        yield _batch(reads, schema, held, paths)
 
 
 def read_again(head: bytes, original: bytes, paths: Sequence[str]) -> Iterator[Rows]:
     """A record by its schema; raises `Rejected` as `read`."""
-    yield _batch(decoder(head), head, [(0, original)], [], paths)
+    yield _batch(decoder(head), head, [_Body(0, original)], paths)
 
 
-def _batch(
-    reads: Decoder, schema: bytes, held: Sequence[tuple[int, bytes]], broken: list[Broken], paths: Sequence[str]
-) -> Rows:
-    bodies = [body for _, body in held]
-    found = rows(reads.decode(bodies), [number for number, _ in held], paths, bodies.__getitem__)
-    return found._replace(broken=sorted(found.broken + broken), head=schema)
+class _Body(NamedTuple):
+    """Of a record. `number`: among all; `why`: it is no record."""
+
+    number: int
+    data: bytes
+    why: Unread | None = None
 
 
-def _bodies(reads: Decoder, data: bytes, count: int, first: int, broken: list[Broken]) -> Iterator[tuple[int, bytes]]:
+def _batch(reads: Decoder, schema: bytes, held: Sequence[_Body], paths: Sequence[str]) -> Rows:
+    decoded = iter(reads.decode([body.data for body in held if body.why is None]))
+    found = [next(decoded) if body.why is None else body.why for body in held]
+    numbers = [body.number for body in held]
+    return rows(found, numbers, paths, lambda place: held[place].data)._replace(head=schema)
+
+
+def _bodies(reads: Decoder, data: bytes, count: int, first: int) -> Iterator[_Body]:
     """Of a block. Where one does not fit, nobody knows where the next begins: the rest is one broken row."""
     number, done = first, 0
     try:
         for body in reads.cut(data, count):
-            yield number, body
+            yield _Body(number, body)
             number, done = number + 1, done + len(body)
     except Rejected as why:
-        broken.append(Broken(number, data[done:], str(why)))
+        yield _Body(number, data[done:], Unread(why))
 
 
 class _Stream:

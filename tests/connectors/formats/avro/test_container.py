@@ -15,7 +15,7 @@ from uuid import UUID
 import fastavro
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.configuration.load import load
@@ -73,6 +73,7 @@ def texts(found: Sequence[Rows], paths: Sequence[str] = PATHS) -> list[tuple[str
     return [row for each in found for row in zip(*(each.columns[path].to_pylist() for path in paths), strict=True)]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.text(), st.none() | st.integers(-(2**63), 2**63 - 1)), max_size=40),
     st.sampled_from(["null", "deflate", "bzip2", "xz"]),
@@ -143,6 +144,15 @@ def test_fields_within_others_are_found_and_whole_ones_are_json() -> None:
     assert found == ("2026-01-02", "2026-01-02", '{"north":{"days":"2026-01-02"}}', None)
 
 
+@pytest.mark.parametrize(("kind", "value"), [("timestamp-millis", 2**63 - 1), ("timestamp-micros", -(2**63))])
+def test_a_time_that_no_calendar_has_is_a_broken_row(kind: str, value: int) -> None:
+    schema = SCHEMA | {"fields": [{"name": "at", "type": logical("long", kind)}]}
+    plain = SCHEMA | {"fields": [{"name": "at", "type": "long"}]}
+    bodies = [body(plain, {"at": ms}) for ms in (0, value)]
+    [found] = rows(by_hand((2, b"".join(bodies)), schema=json.dumps(schema).encode()), ["$.at"])
+    assert (found.numbers.to_pylist(), [broken.number for broken in found.broken]) == ([0], [1])
+
+
 def test_a_value_that_is_none_of_its_kind_is_a_broken_row_alone_with_its_bytes() -> None:
     at = logical("long", "timestamp-millis")
     schema = SCHEMA | {"fields": [{"name": "code", "type": "string"}, {"name": "at", "type": at}]}
@@ -161,6 +171,14 @@ def test_the_rest_of_a_block_that_does_not_fit_is_one_broken_row_and_the_next_bl
     found = rows(by_hand((3, bad), (2, good + good), (1, good + b"more")))
     assert [n for each in found for n in each.numbers.to_pylist()] == [0, 3, 4, 5]
     assert [(b.number, b.original) for each in found for b in each.broken] == [(1, bad[len(good) :]), (6, b"more")]
+
+
+def test_rows_and_broken_ones_come_in_their_order_however_many_are_in_a_block() -> None:
+    good, bad = body(SCHEMA, {"code": "s1", "stock": 5}), b"\x01"
+    count = ROWS_AT_ONCE + 7
+    found = rows(by_hand((count, good * count + bad), (count, good * count)), step=1 << 16)
+    numbers = [[*each.numbers.to_pylist(), *(broken.number for broken in each.broken)] for each in found]
+    assert [number for each in numbers for number in sorted(each)] == list(range(2 * count + 1))
 
 
 def test_a_row_is_read_again_by_its_own_bytes_and_the_schema() -> None:

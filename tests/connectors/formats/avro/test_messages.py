@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.formats.avro.config import AvroConfig
@@ -42,6 +42,7 @@ def one(n: int, code: str = "s") -> bytes:
     return body(SCHEMA, {"code": f"{code}{n}", "stock": n})
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.dictionaries(st.text(), st.text()), st.binary())), st.integers(1, 20))
 def test_what_is_unpacked_is_what_was_packed(given_: list[tuple[dict[str, str], bytes]], step: int) -> None:
     data = b"".join(packed(about, value) for about, value in given_)
@@ -127,6 +128,7 @@ def test_what_is_no_record_is_a_broken_row(schema: str, tmp_path: Path) -> None:
     assert "the schema is of no record" in found.broken[0].detail
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=30), max_size=30))
 def test_whatever_a_message_is_it_is_a_row_or_is_broken(values: Sequence[bytes]) -> None:
     import tempfile
