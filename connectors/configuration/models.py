@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping as Members
+from functools import cache
 from typing import Annotated, Any, Literal, Self, Union
 
 from pydantic import Field, StringConstraints, create_model, field_validator, model_validator
@@ -137,8 +138,12 @@ class SupplierConfig(Options):
 
 
 def model_of(kinds: Members[str, Kind]) -> type[SupplierConfig]:
-    """`SupplierConfig`, whose sources are of these kinds."""
-    models = tuple(kind.config for kind in kinds.values())
+    """`SupplierConfig`, whose sources are of these kinds. Of the same kinds it is the same: it is compared."""
+    return _model_of(tuple(kind.config for kind in kinds.values()))
+
+
+@cache
+def _model_of(models: tuple[type[SourceConfig], ...]) -> type[SupplierConfig]:
     source: Any = models[0] if len(models) == 1 else Annotated[Union[models], Field(discriminator="kind")]  # noqa: UP007
     feed: Any = create_model("Feed", __base__=FeedConfig, source=(source, ...))
     feeds: Any = Annotated[dict[FeedName, feed], Field(min_length=1)]
