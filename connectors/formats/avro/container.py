@@ -24,6 +24,7 @@ BLOCK_BYTES_MAX = 64 << 20  # as it is in the file, and unpacked
 HEADER_BYTES_MAX = 4 << 20  # of one of its values
 HEADER_ENTRIES_MAX = 1_000
 CRC_BYTES = 4
+XZ_BYTES_MAX = 256 << 20  # of its dictionary, which a few bytes may ask for
 
 
 def read(blocks: Iterable[bytes], paths: Sequence[str]) -> Iterator[Rows]:
@@ -175,7 +176,7 @@ _UNPACK: dict[str, Callable[[bytes], bytes]] = {
     "snappy": _snappy,
     "zstandard": _zstandard,
     "bzip2": lambda data: bz2.BZ2Decompressor().decompress(data, BLOCK_BYTES_MAX + 1),
-    "xz": lambda data: lzma.LZMADecompressor().decompress(data, BLOCK_BYTES_MAX + 1),
+    "xz": lambda data: lzma.LZMADecompressor(memlimit=XZ_BYTES_MAX).decompress(data, BLOCK_BYTES_MAX + 1),
 }
 
 
