@@ -84,6 +84,11 @@ class SourceConfig(Options):
         return False
 
     @property
+    def gives_messages(self) -> bool:
+        """Whether its documents are of messages as `formats.envelopes` packs them, which not each format reads."""
+        return False
+
+    @property
     def is_document_whole(self) -> bool:
         """Whether each document is a snapshot, of a feed that has such; else all documents of a poll are one."""
         return self.is_content_named

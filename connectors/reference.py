@@ -17,7 +17,8 @@ from connectors.kinds import built_in
 HEADINGS = {
     "DelimitedConfig": "Format: csv", "DocumentConfig": "Format: json", "LinesConfig": "Format: ndjson",
     "XmlConfig": "Format: xml", "ExcelConfig": "Format: excel", "X12Config": "Format: x12",
-    "EdifactConfig": "Format: edifact", "TextRule": "Rule of a text",
+    "EdifactConfig": "Format: edifact", "AvroConfig": "Format: avro", "SchemaRegistry": "Schema registry of avro",
+    "TextRule": "Rule of a text",
     "QuantityRule": "Rule of a quantity", "TimeRule": "Rule of a time", "Receipt": "Announced receipts",
     "Feed": "A feed", "Poll": "When it is read", "Limits": "Limits of a supplier", "Secret": "A secret",
     "Mapping": "Mapping", "SkuMapRule": "Map of SKUs", "Since": "Only what changed: rest",

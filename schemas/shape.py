@@ -41,12 +41,14 @@ class Shape:
         schema: as a registry gives it, which may be anything.
         entries_max: of each array and map.
         skipped: whether a reader may skip parts of a body. It goes by the sizes of blocks then, so they must be true.
+        logical: whether the plain form keeps what numbers and bytes mean (times, decimals), where it is as Avro says.
 
     Raises:
         Rejected: `unknown_schema_id`; the schema is none, or one whose bodies cannot be read within bounds.
     """
 
-    def __init__(self, schema: object, entries_max: int, *, skipped: bool) -> None:
+    def __init__(self, schema: object, entries_max: int, *, skipped: bool, logical: bool = False) -> None:
+        self._is_logical = logical
         self._entries_max = entries_max
         self._sizes_count = skipped
         self._named: dict[str, Type | None] = {}  # None: is being read, so that it would hold itself
@@ -66,6 +68,14 @@ class Shape:
             return "it ends too early"
         return f"{len(body) - end} bytes follow it; is the schema id right?" if end < len(body) else None
 
+    def end(self, data: bytes, at: int) -> int | None:
+        """Where the value ends that begins at `at`; None if there is none that fits."""
+        try:
+            end = self._check(data, at)
+        except (IndexError, ValueError):
+            return None
+        return end if end <= len(data) else None
+
     def _type(self, schema: object, namespace: str, depth: int) -> Type:
         if depth > DEPTH_MAX:
             raise _unusable(f"its types are nested more than {DEPTH_MAX} deep")
@@ -77,8 +87,10 @@ class Shape:
             raise _unusable(f"{_shown(schema)} is no type")
         kind = schema.get("type")
         if isinstance(kind, str) and kind in self._COMPLEX:
-            return self._COMPLEX[kind](self, schema, namespace, depth)
-        return self._type(kind, namespace, depth + 1)
+            found = self._COMPLEX[kind](self, schema, namespace, depth)
+        else:
+            found = self._type(kind, namespace, depth + 1)
+        return _meant(found, schema) if self._is_logical else found
 
     def _known(self, name: str, namespace: str, depth: int) -> Type:
         full = _full(name, namespace)
@@ -279,6 +291,31 @@ _PRIMITIVES = {
     "bytes": Type("bytes", _string, 1),
     "string": Type("string", _string, 1),
 }
+
+
+LOGICAL = {
+    "date": "int", "time-millis": "int", "time-micros": "long", "uuid": "string",
+    "timestamp-millis": "long", "timestamp-micros": "long",
+    "local-timestamp-millis": "long", "local-timestamp-micros": "long",
+}  # fmt: skip
+DIGITS_MAX = 1_000
+
+
+def _meant(found: Type, schema: dict[str, Any]) -> Type:
+    """With its logical type; one that does not fit is none, says Avro."""
+    logical, plain = schema.get("logicalType"), found.plain
+    if logical == "decimal":
+        digits, scale = schema.get("precision"), schema.get("scale", 0)
+        is_fixed = isinstance(plain, dict) and plain.get("type") == "fixed"
+        if type(digits) is not int or type(scale) is not int or not 0 <= scale <= digits <= DIGITS_MAX or digits == 0:
+            return found
+        means = {"logicalType": logical, "precision": digits, "scale": scale}
+        if is_fixed:
+            return found._replace(plain=plain | means)
+        return found._replace(plain={"type": plain} | means) if plain == "bytes" else found
+    if not isinstance(logical, str) or LOGICAL.get(logical, "") != plain:
+        return found
+    return found._replace(plain={"type": plain, "logicalType": logical})
 
 
 def _deepest(types: list[Type]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -64,7 +65,7 @@ def connectors_run(path: FeedsPath) -> None:
 
 @connectors_app.command("simulate")
 def connectors_simulate(
-    kind: Annotated[str, typer.Argument(help="rest, graphql, soap, sftp or ftp.")],
+    kind: Annotated[str, typer.Argument(help="rest, graphql, soap, sftp, ftp or kafka.")],
     folder: Annotated[Path, typer.Option(help="Where its file is written.")] = Path("acme-trial"),
     offers: Annotated[int, typer.Option(min=1, max=1_000_000, help="So many has it.")] = 100,
     faults: Annotated[float, typer.Option(min=0, max=0.9, help="Share of requests that fail.")] = 0.0,
@@ -77,7 +78,13 @@ def connectors_simulate(
         from connectors.testing.simulate import main as simulate
     except ModuleNotFoundError as missing:
         raise Fatal(f"simulating needs {missing.name}: install it with pip install 'stockweave[testing]'") from None
-    simulate(kind, folder, offers, faults, every, seed)
+    from stockweave.broker.kafka import EmbeddedKafka
+
+    def new_broker(data: Path, port: int, properties: Mapping[str, str]) -> EmbeddedKafka:
+        repository = settings_of().maven_repository
+        return EmbeddedKafka(data, port, heap_mb=256, maven_repository=repository, properties=properties)
+
+    simulate(kind, folder, offers, faults, every, seed, new_broker)
 
 
 @connectors_app.command("drift")

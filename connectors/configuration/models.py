@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from connectors.budget import Limits
 from connectors.documents import Kind, SourceConfig
-from connectors.formats.reader import Format, check_path
+from connectors.formats.reader import Format, check_path, takes_messages
 from connectors.mapping.mapper import Mapper
 from connectors.mapping.rules import Mapping
 from connectors.options import Options
@@ -86,6 +86,12 @@ class FeedConfig(Options):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        if self.source.gives_messages != takes_messages(self.format):
+            raise PydanticCustomError(
+                "format",
+                "format: avro with schema_file, schema_files or registry reads messages of a source with each: record, "
+                "and nothing else does; mend one of the two",
+            )
         for name, rule in self.mapping.rules():
             if rule.path is not None:
                 _said(name, lambda path=rule.path: check_path(self.format, path))
@@ -132,13 +138,12 @@ class SupplierConfig(Options):
 
 
 def model_of(kinds: Members[str, Kind]) -> type[SupplierConfig]:
-    """`SupplierConfig`, whose sources are of these kinds."""
-    return _model(tuple(kind.config for kind in kinds.values()))
+    """`SupplierConfig`, whose sources are of these kinds. Of the same kinds it is the same: it is compared."""
+    return _model_of(tuple(kind.config for kind in kinds.values()))
 
 
 @cache
-def _model(models: tuple[type[SourceConfig], ...]) -> type[SupplierConfig]:
-    """Made once: what is read by two models is never equal, and every feed would seem to have changed."""
+def _model_of(models: tuple[type[SourceConfig], ...]) -> type[SupplierConfig]:
     source: Any = models[0] if len(models) == 1 else Annotated[Union[models], Field(discriminator="kind")]  # noqa: UP007
     feed: Any = create_model("Feed", __base__=FeedConfig, source=(source, ...))
     feeds: Any = Annotated[dict[FeedName, feed], Field(min_length=1)]

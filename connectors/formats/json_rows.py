@@ -153,7 +153,10 @@ def _rows(found: Sequence[object], first: int, paths: Sequence[str], original: C
         else:
             detail = str(row) if isinstance(row, _Malformed) else "the row is not an object; mend where records are"
             broken.append(Broken(first + place, original(place), detail))
-    columns = {path: pa.array([_text(field(path), found[place]) for place in places], pa.string()) for path in paths}
+    columns = {
+        path: pa.array([_text(find(found[place])) for place in places], pa.string())
+        for path, find in ((path, finder(path)) for path in paths)
+    }
     numbers = pa.array([first + place for place in places], pa.int64())
     return Rows(columns, numbers, lambda row: original(places[row]), broken, names=_names(found, places))
 
@@ -165,12 +168,27 @@ def _names(found: Sequence[object], places: Sequence[int]) -> Names:
     return Names(len(looked), {f"$.{name}": count for name, count in counts.items()})
 
 
-def _text(path: jsonpath.JSONPath, row: object) -> str | None:
-    """What lies there as a text: a string as it is, anything else as JSON has it."""
-    found = path.findall(cast("Any", row))
-    if not found or found[0] is None:
-        return None
-    return found[0] if isinstance(found[0], str) else orjson.dumps(found[0]).decode()
+def _text(found: object) -> str | None:
+    """As a text: a string as it is, anything else as JSON has it."""
+    return found if found is None or isinstance(found, str) else orjson.dumps(found).decode()
+
+
+@cache
+def finder(path: str) -> Callable[[object], object]:
+    """What finds a field in a row, None where it is not there; raises as `field`. Names are followed by themselves."""
+    compiled_ = field(path)
+    if not all(_is(segment, NameSelector) for segment in compiled_.segments):
+        return lambda row: next(iter(compiled_.findall(cast("Any", row))), None)
+    names = [cast("Any", segment).selectors[0].name for segment in compiled_.segments]
+
+    def walk(row: Any) -> object:  # noqa: ANN401 - of JSON
+        for name in names:
+            if not isinstance(row, dict):
+                return None
+            row = row.get(name)
+        return cast("object", row)
+
+    return walk
 
 
 @cache

@@ -8,6 +8,8 @@ from typing import Annotated
 from pydantic import Field
 
 from connectors.formats import delimited, excel, json_rows, xml_rows
+from connectors.formats.avro import container, messages
+from connectors.formats.avro.config import AvroConfig
 from connectors.formats.delimited import DelimitedConfig
 from connectors.formats.edi import edifact, x12
 from connectors.formats.edi.edifact import EdifactConfig
@@ -19,7 +21,7 @@ from connectors.formats.xml_rows import XmlConfig
 from stockweave.errors import Rejected
 
 Format = Annotated[
-    DelimitedConfig | DocumentConfig | LinesConfig | XmlConfig | ExcelConfig | X12Config | EdifactConfig,
+    DelimitedConfig | DocumentConfig | LinesConfig | XmlConfig | ExcelConfig | X12Config | EdifactConfig | AvroConfig,
     Field(discriminator="format"),
 ]
 
@@ -50,6 +52,8 @@ def read(blocks: Iterable[bytes], config: Format, paths: Sequence[str]) -> Itera
             return x12.read(blocks, config, paths)
         case EdifactConfig():
             return edifact.read(blocks, config, paths)
+        case AvroConfig():
+            return messages.read(blocks, config, paths) if config.is_of_messages else container.read(blocks, paths)
 
 
 def read_again(head: bytes, original: bytes, config: Format, paths: Sequence[str]) -> Iterator[Rows]:
@@ -66,14 +70,23 @@ def read_again(head: bytes, original: bytes, config: Format, paths: Sequence[str
         case X12Config() | EdifactConfig():
             detail = "what was kept of EDI stood in a message, and is none itself: have the feed read its file again"
             raise Rejected("not_by_itself", detail)
+        case AvroConfig() if config.is_of_messages:
+            return messages.read_again(original, config, paths)
+        case AvroConfig():
+            return container.read_again(head, original, paths)
         case _:
             return read([head + original], config, paths)
+
+
+def takes_messages(config: Format) -> bool:
+    """Whether its documents are of messages as `envelopes` packs them."""
+    return isinstance(config, AvroConfig) and config.is_of_messages
 
 
 def check_path(config: Format, path: str) -> None:
     """Raises `Rejected` for a path that the format cannot look for, whatever a document holds."""
     match config:
-        case DocumentConfig() | LinesConfig():
+        case DocumentConfig() | LinesConfig() | AvroConfig():
             json_rows.field(path)
         case XmlConfig():
             xml_rows.field(path, config.namespaces)

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, TypeVar, cast
 
@@ -18,11 +19,14 @@ from confluent_kafka.admin import AdminClient
 from pydantic import Field
 
 from connectors.credentials.secret import Secret
+from connectors.credentials.tls import ClientCertificate
+from connectors.credentials.tls import Path as FilePath
 from connectors.options import Options
 from stockweave.clients import CLIENT_LOGGER, Config, client_config, reading_config
 from stockweave.errors import Retriable
 
 WAIT_S = 10.0
+ASK_S = 0.5  # at a time: a broker that refuses us is not asked for longer
 POLL_S = 0.25
 SETTLED_S = 0.1
 MESSAGES_AT_ONCE = 10_000
@@ -40,9 +44,24 @@ class Sasl(Options):
 
 
 class KafkaTls(Options):
-    """Encrypted. `ca_file`: who may sign for the brokers, unless those whom this machine trusts."""
+    """Encrypted. `ca_file`: who may sign for brokers, unless those whom this machine trusts. `client`: what we show."""
 
-    ca_file: str | None = None
+    ca_file: FilePath | None = None
+    client: ClientCertificate | None = None
+
+    def config(self) -> Config:
+        """As librdkafka takes it, with the files as they are now.
+
+        Raises:
+            Retriable: one cannot be read.
+        """
+        found: Config = {} if self.ca_file is None else {"ssl.ca.location": _readable(self.ca_file)}
+        if self.client is not None:
+            found["ssl.certificate.location"] = _readable(self.client.certificate_file)
+            found["ssl.key.location"] = _readable(self.client.key_file or self.client.certificate_file)
+            if self.client.key_password is not None:
+                found["ssl.key.password"] = self.client.key_password.read()
+        return found
 
 
 class Ends(NamedTuple):
@@ -84,6 +103,7 @@ class Client:
         self._thread = ThreadPoolExecutor(1, "kafka-feed")
         self._consumer: Consumer | None = None
         self._admin: AdminClient | None = None
+        self._refusal: KafkaError | None = None
 
     async def look(self) -> Topic:
         """The topic as it is; raises Retriable if it cannot be told."""
@@ -116,10 +136,10 @@ class Client:
         try:
             return what()
         except KafkaException as error:
+            why = self._refusal or cast("KafkaError", error.args[0])
             self._drop()
-            why = cast("KafkaError", error.args[0])
-            remedy = _REMEDIES.get(why.code(), "is it up, and may we read it?")
-            raise Retriable(f"topic {self._topic} of the supplier's Kafka fails: {why.name()}; {remedy}") from None
+            said = f"topic {self._topic} of the supplier's Kafka fails: {why.name()}; {self._remedy(why)}"
+            raise Retriable(said) from None
         except Retriable:
             self._drop()
             raise
@@ -127,13 +147,52 @@ class Client:
     def _drop(self) -> None:
         if self._consumer is not None:
             self._consumer.close()
-        self._consumer = self._admin = None
+        self._consumer = self._admin = self._refusal = None
+
+    def _remedy(self, why: KafkaError) -> str:
+        match why.code():
+            case KafkaError._AUTHENTICATION | KafkaError.SASL_AUTHENTICATION_FAILED:
+                return "it does not take our user and password; mend sasl"
+            case KafkaError._SSL:
+                return "we do not trust its certificate; mend tls.ca_file"
+            case KafkaError._TRANSPORT if _is_alert(why):
+                return "it does not take our certificate; mend tls.client"
+            case KafkaError._INVALID_ARG:
+                return "mend bootstrap_servers, or the files of tls, or tls.client.key_password"
+            case KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                return "ask the supplier to let us read it"
+            case KafkaError.UNKNOWN_TOPIC_OR_PART:
+                return "there is no such topic; mend topic"
+            case KafkaError._TRANSPORT | KafkaError._ALL_BROKERS_DOWN | KafkaError._TIMED_OUT | KafkaError._RESOLVE:
+                return "it does not answer: is it up? Else mend bootstrap_servers, or tls"
+        return "is it up, and may we read it?"
+
+    def _hear(self, error: KafkaError) -> None:
+        """What a broker answers that refuses us; calls to it do not tell."""
+        if error.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL) or _is_alert(error):
+            self._refusal = error
+
+    def _heard(self) -> None:
+        if self._refusal is not None:
+            raise KafkaException(self._refusal)
 
     def _opened(self) -> Consumer:
         if self._consumer is None:
             config = reading_config(self._servers, "stockweave-feed") | self._config() | _READING
-            self._consumer = Consumer(config, logger=CLIENT_LOGGER)
+            self._consumer = Consumer({**config, "error_cb": self._hear}, logger=CLIENT_LOGGER)
         return self._consumer
+
+    def _asked(self, ask: Callable[[Consumer], T]) -> T:
+        """The answer, for which `ask` waits ASK_S; who refuses us is not asked again, lest our user be locked out."""
+        consumer, give_up_s = self._opened(), time.monotonic() + WAIT_S
+        while True:
+            try:
+                return ask(consumer)
+            except KafkaException:
+                consumer.poll(0)  # hears what they say
+                self._heard()
+                if time.monotonic() > give_up_s:
+                    raise
 
     def _config(self) -> Config:
         found = client_config(self._servers)
@@ -143,23 +202,17 @@ class Client:
                 "sasl.username": self._sasl.user,
                 "sasl.password": self._sasl.password.read(),
             }
-        if self._tls is not None and self._tls.ca_file is not None:
-            found["ssl.ca.location"] = self._tls.ca_file
-            try:
-                Path(self._tls.ca_file).open("rb").close()
-            except OSError as error:
-                said = f"ca_file {self._tls.ca_file} cannot be read ({type(error).__name__}); mend the file"
-                raise Retriable(said) from None
+        if self._tls is not None:
+            found |= self._tls.config()
         return found | {"security.protocol": _PROTOCOLS[self._sasl is not None, self._tls is not None]}
 
     def _look(self) -> Topic:
-        consumer = self._opened()
-        found = consumer.list_topics(self._topic, timeout=WAIT_S).topics[self._topic]
+        found = self._asked(lambda consumer: consumer.list_topics(self._topic, timeout=ASK_S)).topics[self._topic]
         if found.error is not None:
             raise KafkaException(found.error)
         ends = {}
         for partition in sorted(found.partitions):
-            told = consumer.get_watermark_offsets(TopicPartition(self._topic, partition), timeout=WAIT_S)
+            told = self._asked(partial(_ends, partition=TopicPartition(self._topic, partition)))
             if told is None:
                 raise Retriable(f"topic {self._topic} partition {partition} does not tell its offsets; is it up?")
             ends[partition] = Ends(*told)
@@ -177,21 +230,25 @@ class Client:
         return consumer
 
     def _has_come(self) -> bool:
-        return any(_well(message) for message in self._opened().consume(1, POLL_S))
+        found = self._opened().consume(1, POLL_S)
+        self._heard()
+        return any(_well(message) for message in found)
 
     def _read(self, wanted: dict[int, tuple[int, int]]) -> Batch:
         consumer = self._aim({number: first for number, (first, _) in wanted.items()})
         batch, open_, size, count = Batch({}, {}), set(wanted), 0, 0
         give_up_s = time.monotonic() + WAIT_S
         while open_ and size < BYTES_AT_ONCE and count < MESSAGES_AT_ONCE:
-            for message in consumer.consume(min(1_000, MESSAGES_AT_ONCE - count), SETTLED_S):
-                number, offset = cast("int", message.partition()), cast("int", message.offset())
+            found = consumer.consume(min(1_000, MESSAGES_AT_ONCE - count), SETTLED_S)
+            self._heard()
+            for message in found:
+                number, offset = cast("int", message.partition()), message.offset() or 0
                 if _well(message):
                     batch.messages.setdefault(number, []).append(message)
                     size, count = size + len(message), count + 1
                     if offset + 1 >= wanted[number][1]:
                         open_.discard(number)
-                elif offset >= wanted[number][1]:
+                elif number in open_ and offset >= wanted[number][1]:
                     batch.ends[number] = offset
                     open_.discard(number)
             if not count and open_ and time.monotonic() > give_up_s:
@@ -203,30 +260,32 @@ class Client:
 
 
 def _well(message: Message) -> bool:
-    """Whether it is a message, and not the end of a partition; raises what else it says."""
+    """Whether it is a message, and not the end of a partition, or about groups; raises what else it says."""
     error = message.error()
     if error is None:
         return True
-    if error.code() != KafkaError._PARTITION_EOF:
+    if error.code() not in (KafkaError._PARTITION_EOF, KafkaError.GROUP_AUTHORIZATION_FAILED):
         raise KafkaException(error)
     return False
 
 
-_NO_ANSWER = "it does not answer: is it up? Else mend bootstrap_servers, or tls"
-_SECURITY = "mend its security"
-_REMEDIES = {
-    KafkaError._AUTHENTICATION: _SECURITY,
-    KafkaError.SASL_AUTHENTICATION_FAILED: _SECURITY,
-    KafkaError.TOPIC_AUTHORIZATION_FAILED: _SECURITY,
-    KafkaError._SSL: _SECURITY,
-    KafkaError._TRANSPORT: _NO_ANSWER,
-    KafkaError._ALL_BROKERS_DOWN: _NO_ANSWER,
-    KafkaError._TIMED_OUT: _NO_ANSWER,
-    KafkaError._RESOLVE: _NO_ANSWER,
-    KafkaError.UNKNOWN_TOPIC_OR_PART: "there is no such topic: create it, or mend topic",
-    KafkaError._UNKNOWN_TOPIC: "there is no such topic: create it, or mend topic",
-    KafkaError._INVALID_ARG: "mend bootstrap_servers, sasl, or ca_file of tls, which has to be certificates (PEM)",
-}
+def _ends(consumer: Consumer, partition: TopicPartition) -> tuple[int, int] | None:
+    return consumer.get_watermark_offsets(partition, timeout=ASK_S)
+
+
+def _is_alert(error: KafkaError) -> bool:
+    """Whether it is the other end that ended a handshake of TLS."""
+    return error.code() == KafkaError._TRANSPORT and "alert" in error.str()
+
+
+def _readable(file: str) -> str:
+    try:
+        Path(file).open("rb").close()
+    except OSError as error:
+        raise Retriable(f"{file} cannot be read ({type(error).__name__}); mend the file, or tls") from None
+    return file
+
+
 _PROTOCOLS = {
     (False, False): "PLAINTEXT", (True, False): "SASL_PLAINTEXT", (False, True): "SSL", (True, True): "SASL_SSL",
 }  # fmt: skip

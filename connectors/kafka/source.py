@@ -16,6 +16,7 @@ from confluent_kafka import Message
 from pydantic import Field
 
 from connectors.documents import Document, Kind, SourceConfig, State, Surroundings, once
+from connectors.formats.envelopes import packed
 from connectors.kafka.client import Batch, Client, KafkaTls, Sasl, Topic
 from stockweave.errors import Rejected
 
@@ -26,10 +27,10 @@ class KafkaConfig(SourceConfig):
     """A topic of the supplier's Kafka.
 
     `each`: what a message is: a `message` with `key`, `timestamp`, `headers`, `id` and its `value` of JSON, one a line
-    (ndjson); a `line` of its format (ndjson, or csv without a header); or a `document`, by itself. `start`: where a
-    topic that was never read begins. `on_loss`: whether messages that were deleted before they were read are a dead
-    letter, or end the reading until a person says `letter`. `within_s`: of messages that become one document, and so
-    have one time unless their rows say one.
+    (ndjson); a `record`, the same with a `value` of Avro; a `line` of its format (ndjson, or csv without a header); or
+    a `document`, by itself. `start`: where a topic that was never read begins. `on_loss`: whether messages that were
+    deleted before they were read are a dead letter, or end the reading until a person says `letter`. `within_s`: of
+    messages that become one document, and so have one time unless their rows say one.
     """
 
     kind: Literal["kafka"] = "kafka"
@@ -37,7 +38,7 @@ class KafkaConfig(SourceConfig):
     topic: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
     sasl: Sasl | None = None
     tls: KafkaTls | None = None
-    each: Literal["message", "line", "document"] = "message"
+    each: Literal["message", "record", "line", "document"] = "message"
     start: Literal["earliest", "latest"] = "earliest"
     on_loss: Literal["letter", "stop"] = "letter"
     within_s: Annotated[float, Field(ge=0, le=31 * 86_400)] = 1.0
@@ -51,6 +52,11 @@ class KafkaConfig(SourceConfig):
     def is_partial(self) -> bool:
         """Whether messages tell what changed."""
         return self.each != "document"
+
+    @property
+    def gives_messages(self) -> bool:
+        """Whether the format reads messages one by one, whatever bytes they have."""
+        return self.each == "record"
 
     @property
     def is_one_by_one(self) -> bool:  # type: ignore[override]
@@ -168,6 +174,8 @@ class KafkaSource:
             return values[0]
         if self._config.each == "line":
             return b"".join(_line(value) for value in values)
+        if self._config.each == "record":
+            return b"".join(packed(_beside(message), message.value() or b"") for message in messages)
         return b"".join(map(_wrapped, messages))
 
     def _origin(self, topic: Topic, number: int, offset: int) -> str:
@@ -184,15 +192,19 @@ class KafkaSource:
 
 def _wrapped(message: Message) -> bytes:
     """What there is of a message, in a line; ours stands behind the value, so that the value cannot say it."""
+    value = _line(message.value() or b"")[:-1]
+    return b'{"value":' + value + b"," + orjson.dumps(_beside(message))[1:] + b"\n"
+
+
+def _beside(message: Message) -> dict[str, Any]:
+    """What there is of it besides its value."""
     headers = cast("list[tuple[str, bytes | None]]", message.headers() or [])
-    ours: dict[str, Any] = {
+    return {
         "key": None if (key := message.key()) is None else _text(key),
         "timestamp": message.timestamp()[1],
         "headers": {name: _text(value) for name, value in headers},
         "id": f"{message.topic()}-{message.partition():05}-{message.offset():016}",
     }
-    value = _line(message.value() or b"")[:-1]
-    return b'{"value":' + value + b"," + orjson.dumps(ours)[1:] + b"\n"
 
 
 def _line(value: bytes) -> bytes:

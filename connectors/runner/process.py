@@ -130,7 +130,7 @@ async def _hear(events: asyncio.Queue[Event], supervisor: Supervisor) -> None:
 
 async def _follow(path: Path, kinds: Mapping[str, Kind], inbound: Inbound, supervisor: Supervisor) -> None:
     """The configuration, as its files change; what has a fault changes nothing."""
-    async for _ in awatch(path):
+    async for _ in awatch(path, recursive=False):
         loaded = await asyncio.to_thread(load, path, kinds)
         for fault in loaded.faults:
             log.error("configuration_not_taken", fault=fault)

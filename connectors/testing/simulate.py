@@ -15,21 +15,25 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import orjson
 import yaml
 
 from connectors.testing.faults import Fault, Faults, planned
 from connectors.testing.ftp_server import FtpServer, self_signed
 from connectors.testing.graphql_server import GraphqlSupplier
 from connectors.testing.http_server import HttpSupplier
+from connectors.testing.kafka_server import KafkaServer, NewBroker
 from connectors.testing.sftp_server import SftpServer
 from connectors.testing.soap_server import SoapSupplier
 from connectors.testing.transfer_faults import TransferFaults
-from stockweave.errors import Rejected
+from stockweave.errors import Fatal, Rejected
 
 Row = dict[str, Any]
 Config = dict[str, Any]
 
 SECRET = "trial-7f3a"  # noqa: S105 - of a server on loopback, for as long as it runs
+TOPIC = "trial.stock"
+SEND_S = 30.0
 PLAN = 50  # so many requests ahead it is drawn what goes wrong
 CHANGED_SHARE = 0.1
 QUERY = """query ($first: Int!, $after: String) {
@@ -40,7 +44,8 @@ QUERY = """query ($first: Int!, $after: String) {
 class Stock:
     """What the supplier has.
 
-    `rows`: `{code, stock}`, changed in place. `faults`: of the kinds that speak HTTP; `transfers`: of the others.
+    `rows`: `{code, stock}`, changed in place. `faults`: of the kinds that speak HTTP; `transfers`: of those of files.
+    `followers`: called after each change. `new_broker`: makes the Kafka of the kind that is a topic.
 
     Args:
         offers: how many rows.
@@ -60,6 +65,8 @@ class Stock:
         self.rows: list[Row] = [{"code": f"A-{n:05}", "stock": self._rng.randrange(200)} for n in range(offers)]
         self.faults = Faults()
         self.transfers = TransferFaults(slow_s=share)
+        self.followers: list[Callable[[], None]] = []
+        self.new_broker: NewBroker | None = None
         self._plan()
 
     def change(self) -> None:
@@ -68,6 +75,8 @@ class Stock:
             row["stock"] = self._rng.randrange(200)
         if self.has_files:
             self.write()
+        for follow in self.followers:
+            follow()
         self._plan()
 
     def write(self) -> None:
@@ -153,16 +162,66 @@ async def _ftp(stock: Stock) -> AsyncIterator[Config]:
 
 
 FILE_KINDS = ("sftp", "ftp")
+
+
+@asynccontextmanager
+async def _kafka(stock: Stock) -> AsyncIterator[Config]:
+    if stock.new_broker is None:
+        raise Fatal("a Kafka cannot be started from here; use the command, stockweave connectors simulate kafka")
+    with KafkaServer(stock.secret.parent, stock.new_broker) as server:  # a child of the main thread, as it has to be
+        _open_topic(server)
+        tell = _teller(stock, server)
+        tell()
+        stock.followers.append(tell)
+        source = {
+            "kind": "kafka",
+            "bootstrap_servers": server.sasl,
+            "topic": TOPIC,
+            "sasl": {"mechanism": "SCRAM-SHA-512", "user": "trial", "password": {"file": str(stock.secret)}},
+            "tls": {"ca_file": str(server.ca_file)},
+            "within_s": 86_400.0,
+        }
+        at = {"path": "$.timestamp", "format": "unix_ms"}
+        mapping = {"version": 1, "sku": "$.value.code", "quantity": "$.value.stock", "observed_at": at}
+        yield {"source": source, "format": {"format": "ndjson"}, "mapping": mapping}
+
+
+def _open_topic(server: KafkaServer) -> None:
+    """What it had in an earlier run stays."""
+    if TOPIC not in server.admin.list_topics(timeout=SEND_S).topics:
+        server.create(TOPIC)
+    server.permit("trial", "SCRAM-SHA-512", SECRET)
+    server.let_read("trial", TOPIC)
+
+
+def _teller(stock: Stock, server: KafkaServer) -> Callable[[], None]:
+    """Sends a message for each offer that is another one than it was, keyed by it."""
+    producer, told = server.producer(), dict[str, int]()
+
+    def tell() -> None:
+        for row in stock.rows:
+            if told.get(row["code"]) != row["stock"]:
+                told[row["code"]] = row["stock"]
+                producer.produce(TOPIC, orjson.dumps(row), row["code"])
+                producer.poll(0)
+        producer.flush(SEND_S)
+
+    return tell
+
+
 STARTS: dict[str, Callable[[Stock], AbstractAsyncContextManager[Config]]] = {
     "rest": _rest,
     "graphql": _graphql,
     "soap": _soap,
     "sftp": _sftp,
     "ftp": _ftp,
+    "kafka": _kafka,
 }
 
 
-def main(kind: str, folder: Path, offers: int, share: float, every_s: float, seed: int) -> None:
+def main(
+    kind: str, folder: Path, offers: int, share: float, every_s: float, seed: int, new_broker: NewBroker | None = None
+) -> None:
     """Run a supplier until SIGTERM or SIGINT.
 
     Args:
@@ -172,6 +231,7 @@ def main(kind: str, folder: Path, offers: int, share: float, every_s: float, see
         share: as of `Stock`.
         every_s: seconds between two changes of its stock.
         seed: of all that is drawn.
+        new_broker: as of `Stock`.
 
     Raises:
         Rejected: there is no such kind.
@@ -183,6 +243,7 @@ def main(kind: str, folder: Path, offers: int, share: float, every_s: float, see
     (own / "secret").touch(mode=0o600)
     (own / "secret").write_text(SECRET)
     stock = Stock(offers, own, share, seed, has_files=kind in FILE_KINDS)
+    stock.new_broker = new_broker
     if stock.has_files:
         stock.write()
     asyncio.run(_run(STARTS[kind](stock), stock, folder.absolute() / f"acme-{kind}.yaml", every_s))

@@ -207,10 +207,9 @@ def test_secrets_are_where_they_are_kept_and_a_configuration_says_how_it_is_secu
     running: Running, supplier: Supplier, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HIS_PASSWORD", "hunter2")
-    ca_file = tmp_path / "ca.pem"
-    ca_file.touch()
+    (ca_file := tmp_path / "ca.pem").touch()
     sasl = {"mechanism": "SCRAM-SHA-512", "user": "us", "password": {"env": "HIS_PASSWORD"}}
-    running.configure("acme", stock=supplier.feed(sasl=sasl, tls={"ca_file": "ca.pem"}))
+    running.configure("acme", stock=supplier.feed(sasl=sasl, tls={"ca_file": str(ca_file)}))
     loaded = load(running.folder, kinds())
     assert loaded.faults == []
     source = loaded.feeds["acme/stock"].config.source
@@ -226,11 +225,32 @@ def test_secrets_are_where_they_are_kept_and_a_configuration_says_how_it_is_secu
 async def test_what_keeps_a_topic_from_being_read_is_told_with_what_to_mend(broker: EmbeddedKafka) -> None:
     there = broker.bootstrap_servers
     for servers, tls, said in (
-        (there, None, "there is no such topic: create it, or mend topic"),
+        (there, None, "there is no such topic; mend topic"),
         (f"127.0.0.1:{free_port()}", None, "it does not answer: is it up? Else mend bootstrap_servers, or tls"),
-        (there, KafkaTls(ca_file="/not-there.pem"), "ca_file /not-there.pem cannot be read"),
+        (there, KafkaTls(ca_file="/not-there.pem"), "/not-there.pem cannot be read"),
     ):
         client = Client(servers, "his.unheard-of", None, tls)
         with pytest.raises(Retriable, match=re.escape(said)):
             await client.look()
         await client.close()
+
+
+async def test_messages_of_avro_are_rows_and_broken_ones_dead_letters_with_their_bytes(
+    running: Running, supplier: Supplier, tmp_path: Path
+) -> None:
+    fields = [{"name": "code", "type": "string"}, {"name": "stock", "type": "int"}]
+    (tmp_path / "s.avsc").write_bytes(orjson.dumps({"type": "record", "name": "Stock", "fields": fields}))
+    for value in (b"\x04s1\x0a", b"\x04s2", b"\x04s3\x0e", b"\x02s\x0a\x0a"):
+        supplier.send(value, 0, "k", 1_790_000_000_000, [("where", b"north")])
+    supplier.producer.flush(30)
+    mapping = MAPPED | {"location": "$.headers.where"}
+    read = {"format": {"format": "avro", "schema_file": str(tmp_path / "s.avsc")}}
+    running.configure("acme", stock=supplier.feed(mapping, each="record") | read)
+    async with running:
+        updates = await running.until_updates(2)
+        await running.until(lambda: len(running.letters()) == 2)
+    assert {(u["sku"], u["quantity"], u["location_id"], u["observed_at"]) for u in updates} == {
+        ("s1", 5, "north", 1_790_000_000_000), ("s3", 7, "north", 1_790_000_000_000),
+    }  # fmt: skip
+    originals = [(letter.value() or b"").partition(b"\n")[2] for letter in running.letters()]
+    assert originals == [b"\x04s2", b"\x02s\x0a\x0a"]
