@@ -35,20 +35,35 @@ class Feed(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """What the files say. `faults`: each a line, `file:line: place: what is wrong and the remedy`."""
+    """What the files say. `faults`: each a line, `file:line: place: what is wrong and the remedy`.
+
+    `suppliers`: what each file said when it was well last.
+    """
 
     feeds: dict[str, Feed]
     limits: dict[str, Limits]
     faults: list[str]
+    suppliers: dict[Path, SupplierConfig]
 
 
-def load(folder: Path, kinds: Mapping[str, Kind]) -> Loaded:
-    """The suppliers of a folder, or of one file; those without a fault, and all faults."""
+def files_in(folder: Path) -> list[Path]:
+    """The suppliers' files of a folder; or the file that it is."""
+    return [folder] if folder.is_file() else sorted(file for each in PATTERNS for file in folder.glob(each))
+
+
+def load(folder: Path, kinds: Mapping[str, Kind], former: Loaded | None = None) -> Loaded:
+    """The suppliers of a folder, or of one file; those without a fault, and all faults.
+
+    Args:
+        folder: where the files are.
+        kinds: of sources.
+        former: what was loaded before; a file with a fault says what it said then.
+    """
     feeds: dict[str, Feed] = {}
     limits: dict[str, Limits] = {}
     faults: list[str] = []
-    model = model_of(kinds)
-    files = [folder] if folder.is_file() else sorted(file for each in PATTERNS for file in folder.glob(each))
+    suppliers: dict[Path, SupplierConfig] = {}
+    model, files = model_of(kinds), files_in(folder)
     if not folder.exists():
         faults.append(f"{folder}: there is no such folder or file; create it, or mend its path")
     elif not files:
@@ -58,14 +73,17 @@ def load(folder: Path, kinds: Mapping[str, Kind]) -> Loaded:
             config = read(file, model)
         except Rejected as why:
             faults += str(why).splitlines()
-            continue
+            if former is None or file not in former.suppliers:
+                continue
+            config = former.suppliers[file]
         if config.supplier in limits:
             faults.append(f"{file}:1: supplier: {config.supplier} has another file already; put all of it into one")
             continue
+        suppliers[file] = config
         limits[config.supplier] = config.limits
         of_supplier = [Feed(config.supplier, name, each) for name, each in config.feeds.items()]
         feeds.update((feed.whole_name, feed) for feed in of_supplier)
-    return Loaded(feeds, limits, faults)
+    return Loaded(feeds, limits, faults, suppliers)
 
 
 def well(folder: Path, kinds: Mapping[str, Kind]) -> Loaded:

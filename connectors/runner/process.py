@@ -17,7 +17,7 @@ import structlog
 import uvloop
 from watchfiles import awatch
 
-from connectors.configuration.load import Loaded, load, refuse
+from connectors.configuration.load import Loaded, files_in, load, refuse
 from connectors.documents import Kind
 from connectors.inbound.inbox import Inbox
 from connectors.inbound.server import Inbound
@@ -37,6 +37,7 @@ from stockweave.world import SystemClock
 
 log = structlog.get_logger(__name__)
 
+LOOK_MS = 1_000
 LINGER_MS = 5.0  # nobody waits for a single update here
 
 
@@ -51,14 +52,14 @@ def main(settings: Settings, path: Path, kinds: Mapping[str, Kind]) -> None:
     """Run the feeds of a folder until SIGTERM or SIGINT.
 
     Raises:
-        Rejected: no supplier's file is well; each fault has a line.
+        Rejected: there are files, and none is well, or there is no such folder; each fault has a line.
         Fatal: a setting is wrong, or a publisher or the leases cannot go on.
         Retriable: Kafka, or the registry, did not come up in a minute.
     """
     if settings.bootstrap_servers is None:
         raise Fatal("STOCKWEAVE_BOOTSTRAP_SERVERS is not set; set it to host:port of Kafka")
     loaded = load(path, kinds)
-    if not loaded.feeds:
+    if not loaded.feeds and (files_in(path) or not path.exists()):
         refuse(loaded)
     for fault in loaded.faults:  # of one supplier; the others are read all the same
         log.error("configuration_not_taken", fault=fault)
@@ -96,7 +97,7 @@ async def run(
         group = f"{settings.topic_prefix}stockweave-connectors"
         leases = Leases(servers, feeds.name, group, tell)
         hearing = asyncio.create_task(_hear(events, supervisor))
-        following = asyncio.create_task(_follow(path, kinds, inbound, supervisor))
+        following = asyncio.create_task(_follow(path, kinds, loaded, inbound, supervisor))
         parts = (supervisor, updates, letters, progress, received, inbox, skus)
         watched = [asyncio.create_task(part.watch()) for part in parts]
         told = asyncio.create_task((told_to_stop or _signals(loop)).wait())
@@ -128,20 +129,29 @@ async def _hear(events: asyncio.Queue[Event], supervisor: Supervisor) -> None:
         await supervisor.hear(await events.get())
 
 
-async def _follow(path: Path, kinds: Mapping[str, Kind], inbound: Inbound, supervisor: Supervisor) -> None:
-    """The configuration, as its files change; what has a fault changes nothing."""
-    async for _ in awatch(path, recursive=False):
-        loaded = await asyncio.to_thread(load, path, kinds)
-        for fault in loaded.faults:
-            log.error("configuration_not_taken", fault=fault)
-        if loaded.faults:
+async def _follow(
+    path: Path, kinds: Mapping[str, Kind], loaded: Loaded, inbound: Inbound, supervisor: Supervisor
+) -> None:
+    """The configuration, as its files change; one with a fault changes nothing of its supplier's, and none, nothing."""
+    has_looked = False
+    async for changes in awatch(path, recursive=False, rust_timeout=LOOK_MS, yield_on_timeout=True):
+        if has_looked and not changes:
             continue
+        has_looked = True  # once for what changed between the start and the watch
+        changed = await asyncio.to_thread(load, path, kinds, loaded)
+        if changed == loaded:
+            continue
+        for fault in changed.faults:
+            log.error("configuration_not_taken", fault=fault)
+        if not changed.feeds:
+            continue  # as when a folder is put in another one's place
         try:
-            await inbound.configure(loaded)
+            await inbound.configure(changed)
         except Fatal as why:  # the feeds that run are none the worse for an address that another one has
             log.error("configuration_not_taken", fault=str(why))
             continue
-        await supervisor.configure(loaded)
+        await supervisor.configure(changed)
+        loaded = changed
         log.info("configuration_taken", feeds=len(loaded.feeds))
 
 

@@ -74,7 +74,7 @@ class Supervisor:
         self._clock = clock
         self._inbox = inbox
         self._skus = skus
-        self._loaded = Loaded({}, {}, [])
+        self._loaded = Loaded({}, {}, [], {})
         self._budgets: dict[str, tuple[Limits, Budget]] = {}
         self._breakers: dict[str, Breaker] = {}
         self._kept: dict[str, Kept] = {}

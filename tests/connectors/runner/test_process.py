@@ -93,21 +93,6 @@ async def test_a_changed_configuration_is_followed_and_a_faulty_one_changes_noth
     assert units(updates) == {"s1": 1, "s2": 2, "s3": 3, "s4": 4, "s6": 6}, "feed a is no more"
 
 
-async def test_a_changed_configuration_lets_feeds_run_on_that_it_does_not_change(
-    running: Running, tmp_path: Path
-) -> None:
-    write(tmp_path / "a" / "1.csv", "code,stock\ns1,1\n")
-    write(tmp_path / "b" / "1.csv", "code,stock\ns2,2\n")
-    running.configure("acme", stock=csv_feed(tmp_path / "a"))
-    with capture_logs() as said:
-        async with running:
-            await running.until_updates(1)
-            running.configure("best", stock=csv_feed(tmp_path / "b"))
-            await running.until_updates(2)
-    started = [each["feed"] for each in said if each["event"] == "feed_started"]
-    assert started == ["acme/stock", "best/stock"], "each once"
-
-
 async def test_a_start_with_one_faulty_file_reads_the_other_suppliers(running: Running, tmp_path: Path) -> None:
     write(tmp_path / "in" / "1.csv", "code,stock\ns1,1\n")
     running.configure("acme", stock=csv_feed(tmp_path / "in"))
