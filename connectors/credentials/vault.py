@@ -120,7 +120,8 @@ class Vault:
         try:
             self.read(secret)
         except Retriable:
-            await asyncio.wrap_future(self._ask(secret.place))
+            asked = asyncio.wrap_future(self._ask(secret.place))
+            await asyncio.shield(asked)  # others wait for the same: who is cancelled leaves it to them
 
     def _ask(self, place: Place) -> Future[None]:
         """One question at a time for each."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -136,6 +138,18 @@ async def test_one_that_is_deleted_or_forbidden_is_used_no_more(
     vault.read(KEY)
     asked(vault)
     assert "does not let us read secret/suppliers/acme" in refused(vault)
+
+
+async def test_whoever_stops_waiting_leaves_the_others_their_answer(vault: Vault) -> None:
+    busy = threading.Event()
+    vault._thread.submit(busy.wait)
+    stopped, other = (asyncio.create_task(vault.ready(KEY)) for _ in range(2))
+    await asyncio.sleep(0)
+    stopped.cancel()
+    await asyncio.wait([stopped])
+    busy.set()
+    await other
+    assert vault.read(KEY) == "the-first"
 
 
 async def test_what_cannot_be_a_secret_is_told_by_its_name_and_never_by_its_value(
