@@ -96,12 +96,13 @@ ALERTS = Topic(
     "Out of stock, back, low, oversold: told once, when it becomes so.", _days(30) | LARGE, folded=True,
 )  # fmt: skip
 DEAD_LETTERS = Topic(
-    "inventory.dead-letters", "as received", None, RAW, "workers, connectors", "engineers",
+    "inventory.dead-letters", "as received", None, RAW, "workers, connectors",
+    "engineers, connectors (parked rows)",
     "What could not be used: the original bytes, with position and reason in the headers.", KEPT | LARGE,
 )  # fmt: skip
 SETTLED = Topic(
-    "inventory.dead-letters-settled", "partition-offset of the letter", None, JSON, "`stockweave dlq`",
-    "`stockweave dlq`",
+    "inventory.dead-letters-settled", "partition-offset of the letter", None, JSON, "`stockweave dlq`, connectors",
+    "`stockweave dlq`, connectors",
     "Which dead letters were retried or dropped, and when: `dlq list` shows the others.",
     COMPACTED, partitions=1,
 )  # fmt: skip

@@ -20,11 +20,12 @@ Found = Mapping[str, pa.StringArray]
 
 
 class Fault(NamedTuple):
-    """Why a row cannot be used. `detail` begins with the field."""
+    """Why a row cannot be used. `detail` begins with the field; `sku`: one that the map does not know, whole."""
 
     reason: str
     field: str
     detail: str
+    sku: str | None = None
 
 
 class Column(NamedTuple):

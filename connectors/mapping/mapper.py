@@ -21,7 +21,8 @@ from inventory.stock import COUNT, DELTA, FROM_FUTURE, FUTURE_MS_MAX, WITHDRAWN
 from schemas.keys import ID_CHARACTERS_MAX, plain_ids
 
 NAMES = ["sku", "location_id"]
-UNKNOWN_SKU = {"park": "parked_sku", "reject": "unknown_sku"}
+PARKED = "parked_sku"
+UNKNOWN_SKU = {"park": PARKED, "reject": "unknown_sku"}
 """The reasons of rows whose SKU is not in the map, by what the mapping says of such."""
 NUMBER_DIGITS = 10  # of a row, in an id that is made of it
 KINDS, BASES = (COUNT, DELTA, WITHDRAWN), ("ON_HAND", "AVAILABLE")
@@ -154,7 +155,7 @@ class Mapper:
             detail = (
                 f"sku: {text[: reading.SHOWN_MAX]!r} is not in the map; `stockweave skus set {self._supplier_id} ...`"
             )
-            faults.setdefault(row, []).append(Fault(UNKNOWN_SKU[rule.unknown], "sku", detail))
+            faults.setdefault(row, []).append(Fault(UNKNOWN_SKU[rule.unknown], "sku", detail, text))
         return ours, len(unknown)
 
     def _told_units(self, kind: pa.Array, quantity: pa.Array) -> pa.Array:

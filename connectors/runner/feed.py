@@ -24,6 +24,7 @@ from connectors.runner.breaker import Breaker, State
 from connectors.runner.health import Tally
 from connectors.runner.intake import Intake, Stopped, Taken
 from connectors.runner.pace import Pace
+from connectors.runner.parked import Parked
 from connectors.runner.progress import Held, Keeper, Progress
 from connectors.runner.snapshot import Comparison, Group, spool
 from connectors.runner.supplied import Supplied
@@ -48,11 +49,13 @@ class FeedRun:
         watch: of its fields.
         breaker: of its supplier; a feed that asks nobody has one of its own.
         clock: of the rhythm.
+        parked: its rows that wait for the map of SKUs; None: it has none that come back.
     """
 
     def __init__(
-        self, feed: Feed, source: Source, intake: Intake, keeper: Keeper, watch: Watch, breaker: Breaker, clock: Clock
-    ) -> None:
+        self, feed: Feed, source: Source, intake: Intake, keeper: Keeper, watch: Watch, breaker: Breaker, clock: Clock,
+        parked: Parked | None = None,
+    ) -> None:  # fmt: skip
         self.feed = feed
         self._source = source
         self._intake = intake
@@ -61,6 +64,7 @@ class FeedRun:
         self._tally = Tally(feed, keeper, clock)
         self._watch = watch
         self._clock = clock
+        self._parked = parked
         self._pace = Pace(feed.config.poll, Random(feed.whole_name))  # noqa: S311 - jitter
         self._stopping = asyncio.Event()
         self._ordered = asyncio.Event()
@@ -86,6 +90,8 @@ class FeedRun:
         telling = asyncio.create_task(self._tally.run())
         try:
             await self._until_ready()
+            if self._parked is not None:
+                self._parked.start()
             while not self._stopping.is_set():
                 self._ordered.clear()
                 pause_s = self._breaker.wait_s(name)
@@ -100,6 +106,8 @@ class FeedRun:
             pass  # in the midst of a document
         finally:
             self._breaker.leave(name)
+            if self._parked is not None:
+                self._parked.stop()
             telling.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await telling
@@ -270,23 +278,36 @@ class FeedRun:
         await self._keeper.keep(msgspec.structs.replace(progress, at_ms=self._clock.now_ms()))
 
     async def _rest(self, seconds: float) -> None:
-        """Until the next poll is due, or there is a reason to look sooner.
+        """Until the next poll is due, or there is a reason to look sooner; meanwhile, parked rows are brought back."""
+        until_s = self._clock.monotonic_s() + seconds
+        if self._parked is not None and self._parked.due.is_set():
+            await self._parked.step()  # at least one, however little time there is
+        while await self._wait(until_s - self._clock.monotonic_s()) and self._parked is not None:
+            await self._parked.step()
 
-        The source has news, a person gives an order, the supplier's breaker has changed, or the feed is to stop.
+    async def _wait(self, seconds: float) -> bool:
+        """Whether it ended for parked rows alone.
+
+        Else the poll is due, the source has news, a person gives an order, the supplier's breaker has changed, or the
+        feed is to stop.
         """
         is_well = self._pace.failures == 0 and self._breaker.state is State.CLOSED
         events = [self._stopping, self._ordered] + ([] if is_well else [self._breaker.changed])
         waits: set[asyncio.Task[Literal[True]]] = {asyncio.create_task(event.wait()) for event in events}
+        parked = None if self._parked is None else asyncio.create_task(self._parked.due.wait())
+        if parked is not None:
+            waits.add(parked)
         if is_well:
             waits.add(asyncio.create_task(self._news()))
         try:
-            await asyncio.wait(
+            done, _ = await asyncio.wait(
                 waits, timeout=None if seconds == math.inf else seconds, return_when=asyncio.FIRST_COMPLETED
             )
         finally:
             for wait in waits:
                 wait.cancel()
             await asyncio.wait(waits)
+        return done == {parked}
 
     async def _news(self) -> Literal[True]:
         """As the source tells. One that cannot tell is polled all the same."""

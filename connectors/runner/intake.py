@@ -286,7 +286,7 @@ def _letters(rows: Rows, mapped: Mapped) -> Iterator[Letter]:
         yield Letter(broken.original, broken.number, "malformed_row", broken.detail, rows.head)
     for row, faults in mapped.faults.items():
         detail = "; ".join(fault.detail for fault in faults)
-        yield Letter(rows.original(row), rows.numbers[row].as_py(), faults[0].reason, detail, rows.head)
+        yield Letter(rows.original(row), rows.numbers[row].as_py(), faults[0].reason, detail, rows.head, faults[0].sku)
 
 
 def _first(rows: Rows) -> int:

@@ -16,17 +16,22 @@ CONNECTOR = "connector"  # the stage
 BYTES_MAX = 1 << 20  # of what is kept of one; rows are far smaller, and of a document the beginning tells what it is
 HEAD_BYTES_MAX = 64 << 10
 FEED, ORIGIN, ROW, HEAD = "stockweave.feed", "stockweave.origin", "stockweave.row", "stockweave.head"
+SKU = "stockweave.sku"  # of a row whose SKU the map does not know: that SKU
 OBSERVED_AT, RECEIVED_AT = "stockweave.observed-at", "stockweave.received-at"
 
 
 class Letter(NamedTuple):
-    """One. `number`: of the row, from 0; None when it is the whole document that is of no use. `head`: as of `Rows`."""
+    """One. `number`: of the row, from 0; None when it is the whole document that is of no use. `head`: as of `Rows`.
+
+    `sku`: the supplier's, of a row that waits for the map.
+    """
 
     original: bytes
     number: int | None
     reason: str
     detail: str
     head: bytes = b""
+    sku: str | None = None
 
 
 def headers(letter: Letter, feed: str, document: Document) -> Headers:
@@ -42,6 +47,8 @@ def headers(letter: Letter, feed: str, document: Document) -> Headers:
     ]
     if letter.number is not None:
         told.append((ROW, str(letter.number)))
+    if letter.sku is not None:
+        told.append((SKU, letter.sku))
     if letter.head:
         told.append((HEAD, letter.head[:HEAD_BYTES_MAX]))
     if len(letter.original) > BYTES_MAX or len(letter.head) > HEAD_BYTES_MAX:

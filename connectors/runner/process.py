@@ -23,12 +23,13 @@ from connectors.inbound.inbox import Inbox
 from connectors.inbound.server import Inbound
 from connectors.publisher import Publisher
 from connectors.runner.leases import Event, Leases
+from connectors.runner.letter_log import LetterLog
 from connectors.runner.skus import SkuFollower
 from connectors.runner.supervisor import Outlets, Supervisor
 from schemas.admin import Deployed, ensure_topics
 from schemas.codec import Codec
 from schemas.registry import open_registry
-from schemas.topics import DEAD_LETTERS, FEEDS, RECEIVED, SKU_MAP, UPDATES
+from schemas.topics import DEAD_LETTERS, FEEDS, RECEIVED, SETTLED, SKU_MAP, UPDATES
 from stockweave import metrics
 from stockweave.errors import Fatal
 from stockweave.patience import patiently
@@ -81,9 +82,11 @@ async def run(
         name = reached.topics[topic].name
         return Publisher(servers, name, reached.updates, timeout_ms, LINGER_MS, metrics.FEED_SECONDS)
 
-    updates, letters, progress, received = map(publisher, (UPDATES.name, DEAD_LETTERS.name, FEEDS.name, RECEIVED.name))
-    async with updates, letters, progress, received:
-        outlets = Outlets(updates, letters, progress, reached.updates)
+    written = (UPDATES, DEAD_LETTERS, FEEDS, RECEIVED, SETTLED)
+    updates, letters, progress, received, notes = (publisher(topic.name) for topic in written)
+    async with updates, letters, progress, received, notes:
+        letter_log = LetterLog(servers, reached.topics[DEAD_LETTERS.name], reached.topics[SETTLED.name], notes)
+        outlets = Outlets(updates, letters, progress, reached.updates, letter_log)
         inbox, inbound = Inbox(servers, reached.topics[RECEIVED.name]), Inbound(settings, received, SystemClock())
         skus = SkuFollower(servers, reached.topics[SKU_MAP.name])
         supervisor = Supervisor(kinds, outlets, feeds.partitions, SystemClock(), inbox, skus)
@@ -98,7 +101,7 @@ async def run(
         leases = Leases(servers, feeds.name, group, tell)
         hearing = asyncio.create_task(_hear(events, supervisor))
         following = asyncio.create_task(_follow(path, kinds, loaded, inbound, supervisor))
-        parts = (supervisor, updates, letters, progress, received, inbox, skus)
+        parts = (supervisor, updates, letters, progress, received, notes, inbox, skus)
         watched = [asyncio.create_task(part.watch()) for part in parts]
         told = asyncio.create_task((told_to_stop or _signals(loop)).wait())
         leases.start()

@@ -5,8 +5,9 @@ Whoever takes a feed over goes on from it; what comes twice then has the ids tha
 that was thought dead, and writes an older one, costs but a repeat. Written by `feed`, read by `leases` and
 `stockweave quarantine`.
 
-Keys are `supplier/feed` for its progress, and with `#offers/NNN`, `#order`, `#health`, `#profile` or `#drift/NN` after
-it (what is usual, and the latest alerts that it was not); all of a feed is in the partition of its supplier.
+Keys are `supplier/feed` for its progress, and with `#offers/NNN`, `#order`, `#health`, `#parked`, `#profile` or
+`#drift/NN` after it (what is usual, and the latest alerts that it was not); all of a feed is in the partition of its
+supplier.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from stockweave.errors import Rejected, Retriable
 
 OFFERS, ORDER = "#offers/", "#order"
 PROFILE, DRIFT = "#profile", "#drift/"
+PARKED = "#parked"
 DRIFTS_KEPT = 32
 
 
@@ -69,6 +71,13 @@ class Order(msgspec.Struct, frozen=True):
     do: Literal["release", "drop"]
 
 
+class ParkedFrom(msgspec.Struct, frozen=True):
+    """Where in the dead letters the first is of the feed's that may wait for the map of SKUs."""
+
+    partition: int
+    offset: int
+
+
 @dataclass
 class Kept:
     """All that is kept of a feed. `offers`: of its last snapshot, by bucket, as `snapshot` encodes them.
@@ -82,6 +91,7 @@ class Kept:
     health: FeedHealth | None = None
     profile: Profile | None = None
     drifts: dict[int, Alert] = field(default_factory=dict)
+    parked: ParkedFrom | None = None
 
 
 def note(kept: dict[str, Kept], message: Message) -> str:
@@ -103,6 +113,8 @@ def note(kept: dict[str, Kept], message: Message) -> str:
             known.health = feed_health.decode(value) if value else None
         elif (mark + rest).startswith(OFFERS):
             known.offers[int(key.rpartition("/")[2])] = value or b""
+        elif mark + rest == PARKED:
+            known.parked = None if value is None else msgspec.json.decode(value, type=ParkedFrom)
         elif mark + rest == PROFILE:
             known.profile = None if value is None else msgspec.json.decode(value, type=Profile)
         elif (mark + rest).startswith(DRIFT) and value is not None:
@@ -143,6 +155,11 @@ class Keeper:
         value = b"" if health is None else feed_health.encode(health)
         await self._write([(f"{self._feed}{feed_health.MARK}", value)])
         self.kept.health = health
+
+    async def keep_parked(self, parked: ParkedFrom) -> None:
+        """Likewise."""
+        await self._write([(f"{self._feed}{PARKED}", msgspec.json.encode(parked))])
+        self.kept.parked = parked
 
     async def keep_drift(self, alerts: list[Alert], profile: Profile) -> None:
         """Likewise; the alerts first."""

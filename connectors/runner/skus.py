@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NoReturn
 
 import structlog
@@ -41,6 +41,7 @@ class SkuFollower:
         self._thread = ReaderThread("sku-map", self._topic, self._follow)
         self._loop = asyncio.get_running_loop()
         self._read = asyncio.Event()
+        self._hearing: dict[Callable[[], None], str] = {}
 
     def of(self, supplier_id: str) -> SupplierSkus:
         """A supplier's part, as one feed sees it; to be looked up in once `ready` has returned."""
@@ -50,6 +51,14 @@ class SkuFollower:
     async def ready(self) -> None:
         """Until all that the topic held was read."""
         await self._read.wait()
+
+    def tell(self, supplier_id: str, hear: Callable[[], None]) -> None:
+        """Have it called on the loop after entries of a supplier have changed."""
+        self._hearing[hear] = supplier_id
+
+    def tell_no_more(self, hear: Callable[[], None]) -> None:
+        """Take that back."""
+        self._hearing.pop(hear, None)
 
     async def stop(self) -> None:
         """Leave Kafka. The feeds have stopped before."""
@@ -64,12 +73,20 @@ class SkuFollower:
         is_told = False
         try:
             while not stopping.is_set():
-                self._map.change(entries(reading.poll(POLL_S)))
+                changed = list(entries(reading.poll(POLL_S)))
+                self._map.change(changed)
+                if is_told and changed:
+                    self._loop.call_soon_threadsafe(self._tell, {entry.supplier_id for entry in changed})
                 if not is_told and reading.ended_at >= 0:
                     is_told = True
                     self._loop.call_soon_threadsafe(self._read.set)
         finally:
             reading.close()
+
+    def _tell(self, suppliers: set[str]) -> None:
+        for hear, supplier_id in list(self._hearing.items()):
+            if supplier_id in suppliers:
+                hear()
 
 
 def entries(messages: Iterable[Message]) -> Iterator[Entry]:

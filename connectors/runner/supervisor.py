@@ -23,6 +23,8 @@ from connectors.runner.breaker import Breaker
 from connectors.runner.feed import FeedRun
 from connectors.runner.intake import Intake
 from connectors.runner.leases import HANDOVER_S, Broken, Event, Granted, Ordered, Revoked
+from connectors.runner.letter_log import LetterLog
+from connectors.runner.parked import Parked
 from connectors.runner.progress import Keeper, Kept, Progress
 from connectors.runner.skus import SkuFollower
 from connectors.runner.watch import Watch
@@ -37,12 +39,13 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Outlets:
-    """Where things go: updates, dead letters, progress; all started."""
+    """Where things go: updates, dead letters, progress; all started. `log`: where dead letters are read again."""
 
     updates: Publisher
     letters: Publisher
     progress: Publisher
     codec: Codec
+    log: LetterLog
 
 
 @dataclass
@@ -133,12 +136,19 @@ class Supervisor:
             watch = Watch(feed, keeper)
             out = self._outlets
             intake = Intake(feed, out.updates, out.letters, out.codec, watch, self._skus)
-            run = FeedRun(feed, source, intake, keeper, watch, self._breaker(feed), self._clock)
+            parked = self._parked(feed, intake, keeper)
+            run = FeedRun(feed, source, intake, keeper, watch, self._breaker(feed), self._clock, parked)
             task = asyncio.create_task(run.run(), name=name)
             task.add_done_callback(self._on_end)
             self._running[name] = _Running(run, task, feed)
             log.info("feed_started", feed=name, goes_on_with=kept.progress.origin, after_rows=kept.progress.rows)
         metrics.FEEDS_RUNNING.set(len(self._running))
+
+    def _parked(self, feed: Feed, intake: Intake, keeper: Keeper) -> Parked | None:
+        rule = feed.config.mapping.sku_map
+        if self._skus is None or rule is None or rule.unknown != "park" or feed.config.snapshot is not None:
+            return None
+        return Parked(feed, self._outlets.log, intake, keeper, self._skus)
 
     async def _stop(self, names: list[str]) -> None:
         stopping = [self._running.pop(name) for name in names]

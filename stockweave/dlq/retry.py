@@ -12,13 +12,12 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from connectors.configuration.load import Feed
-from connectors.formats.reader import read_again
-from connectors.mapping.mapper import Mapper, Read
+from connectors.mapping.mapper import Mapper
 from connectors.mapping.sku_map import SkuMap
-from connectors.runner.letters import CONNECTOR, HEAD, OBSERVED_AT, ORIGIN, RECEIVED_AT, ROW
+from connectors.runner.again import once_more
+from connectors.runner.letters import CONNECTOR
 from schemas.admin import Deployed
 from schemas.codec import Codec
-from schemas.dead_letters import TRUNCATED
 from schemas.topics import UPDATES
 from stockweave.clients import send_all
 from stockweave.dlq.letters import Letter
@@ -76,21 +75,7 @@ def _mapped(
     feed = feeds.get(letter.feed)
     if feed is None:
         raise Rejected("unknown_feed", f"feed {letter.feed} is in no file that was named; name its file")
-    if ROW not in letter.headers:
-        raise Rejected("whole_document", "it is a whole document: have the feed read it again")
-    if TRUNCATED in letter.headers or letter.original is None:
-        raise Rejected("truncated", "not all of it was kept: have the feed read its document again")
-    config = feed.config
     if (mapper := mappers.get(letter.feed)) is None:
         known = None if skus is None else skus.of(feed.supplier)
-        mapper = mappers[letter.feed] = Mapper(config.mapping, feed.supplier, feed.whole_name, known)
-    number = pa.array([int(letter.told(ROW))], pa.int64())
-    read = Read(letter.told(ORIGIN), int(letter.told(OBSERVED_AT)), int(letter.told(RECEIVED_AT)))
-    for rows in read_again(letter.headers.get(HEAD, b""), letter.original, config.format, config.mapping.paths):
-        if rows.broken:
-            raise Rejected("malformed_row", rows.broken[0].detail)
-        mapped = mapper.map(rows.columns, number, read)
-        if mapped.faults:
-            raise Rejected("invalid_row", "; ".join(fault.detail for fault in mapped.faults[0]))
-        return mapped.updates
-    raise Rejected("malformed_row", "there is no row in it; mend format")
+        mapper = mappers[letter.feed] = Mapper(feed.config.mapping, feed.supplier, feed.whole_name, known)
+    return once_more(letter.headers, letter.original, feed, mapper)
