@@ -55,7 +55,7 @@ def read(blocks: Iterable[bytes], config: ExcelConfig, paths: Sequence[str]) -> 
     head = orjson.dumps(names)
     for first in range(0, len(rows), ROWS_MAX):
         part = rows[first : first + ROWS_MAX]
-        columns = {path: pa.array([_text(row[at]) for row in part], pa.string()) for path, at in places.items()}
+        columns = {path: pa.array([_text(row[at]) or "" for row in part], pa.string()) for path, at in places.items()}
         originals = [orjson.dumps([_text(cell) for cell in row]) for row in part]
         yield Rows(
             columns, pa.array(range(first, first + len(part)), pa.int64()), originals.__getitem__, [], head, names
@@ -70,7 +70,7 @@ def read_again(head: bytes, original: bytes, paths: Sequence[str]) -> Iterator[R
     """
     names, cells = orjson.loads(head), orjson.loads(original)
     check_columns(names, paths)
-    columns = {path: pa.array([cells[names.index(path)]], pa.string()) for path in paths}
+    columns = {path: pa.array([cells[names.index(path)] or ""], pa.string()) for path in paths}
     yield Rows(columns, pa.array([0], pa.int64()), [original].__getitem__, [], head)
 
 

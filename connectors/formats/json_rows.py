@@ -168,24 +168,32 @@ def _names(found: Sequence[object], places: Sequence[int]) -> Names:
     return Names(len(looked), {f"$.{name}": count for name, count in counts.items()})
 
 
+ABSENT = object()
+"""What `finder` gives where there is no such field; one that is null is there."""
+
+
 def _text(found: object) -> str | None:
-    """As a text: a string as it is, anything else as JSON has it."""
-    return found if found is None or isinstance(found, str) else orjson.dumps(found).decode()
+    """As a text: a string as it is, null as an empty one, anything else as JSON has it; None if it is not there."""
+    if found is ABSENT:
+        return None
+    if found is None:
+        return ""
+    return found if isinstance(found, str) else orjson.dumps(found).decode()
 
 
 @cache
 def finder(path: str) -> Callable[[object], object]:
-    """What finds a field in a row, None where it is not there; raises as `field`. Names are followed by themselves."""
+    """What finds a field in a row, `ABSENT` if it is not there; raises as `field`. Names are followed by themselves."""
     compiled_ = field(path)
     if not all(_is(segment, NameSelector) for segment in compiled_.segments):
-        return lambda row: next(iter(compiled_.findall(cast("Any", row))), None)
+        return lambda row: next(iter(compiled_.findall(cast("Any", row))), ABSENT)
     names = [cast("Any", segment).selectors[0].name for segment in compiled_.segments]
 
     def walk(row: Any) -> object:  # noqa: ANN401 - of JSON
         for name in names:
             if not isinstance(row, dict):
-                return None
-            row = row.get(name)
+                return ABSENT
+            row = row.get(name, ABSENT)
         return cast("object", row)
 
     return walk

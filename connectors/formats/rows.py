@@ -34,10 +34,11 @@ class Names(NamedTuple):
 class Rows(NamedTuple):
     """Rows that follow one another.
 
-    `columns`: by path, null where nothing was found. `numbers`: of each among all rows, from 0. `original`: the bytes
-    of a row by its place here, for the dead letters. `broken`: rows between them that could not be taken apart. `head`:
-    what has to stand before a row's bytes so that they can be read by themselves. `header`: all columns of a table,
-    where it names them. `names`: of rows that name their fields one by one; None where the format does not tell.
+    `columns`: by path, null where there is no such thing, a text without characters where it is empty. `numbers`: of
+    each among all rows, from 0. `original`: the bytes of a row by its place here, for the dead letters. `broken`: rows
+    between them that could not be taken apart. `head`: what has to stand before a row's bytes so that they can be read
+    by themselves. `header`: all columns of a table, where it names them. `names`: of rows that name their fields one by
+    one; None where the format does not tell.
     """
 
     columns: Mapping[str, pa.StringArray]

@@ -16,7 +16,7 @@ from connectors.mapping.rules import Rule
 from stockweave.errors import Rejected
 
 Found = Mapping[str, pa.StringArray]
-"""What lies under each path, one entry a row; null where there is nothing."""
+"""What lies under each path, one entry a row; null where there is no such thing, a text without characters if empty."""
 
 
 class Fault(NamedTuple):
@@ -66,7 +66,8 @@ class Reader:
         """The field of `count` rows."""
         if self._rule.path is None:
             return Column(pa.repeat(pa.scalar(self._constant, self._kind), count), {})
-        trimmed = pc.utf8_trim_whitespace(found[self._rule.path])
+        of_path = found[self._rule.path]
+        trimmed = pc.utf8_trim_whitespace(of_path)
         there = pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed).dictionary_encode()
         texts, faults = there.dictionary.to_pylist(), {}
         if self._are_values is not None and self._are_values(texts):
@@ -77,7 +78,7 @@ class Reader:
             faults = _by_row(wrong, there.indices)
         column = values.take(there.indices)
         if column.null_count > len(faults):
-            column = self._without_gaps(column, faults)
+            column = self._without_gaps(column, of_path, faults)
         return Column(column, faults)
 
     def _all(self, texts: list[str]) -> tuple[list[Any], dict[int, Fault]]:
@@ -98,15 +99,20 @@ class Reader:
             raise Rejected("unknown_value", f"{text[:60]!r} is not among its values; name there what it means")
         return self._read(text)
 
-    def _without_gaps(self, column: pa.Array, faults: dict[int, Fault]) -> pa.Array:
-        """Rows where nothing was found have the default, or are at fault."""
-        rows = [row for row in pc.indices_nonzero(pc.is_null(column)).to_pylist() if row not in faults]
+    def _without_gaps(self, column: pa.Array, of_path: pa.StringArray, faults: dict[int, Fault]) -> pa.Array:
+        """Rows where nothing was found have the default, if it is meant for that, or are at fault."""
+        rule = self._rule
         if self._default is not None:
-            missing = pa.array([row not in faults for row in range(len(column))]) if faults else True
-            return pc.if_else(pc.and_(pc.is_null(column), missing), pa.scalar(self._default, self._kind), column)
-        if self._required:
-            detail = f"{self._field}: nothing is found at {self._rule.path}; mend the path, or give a default"
-            faults.update(dict.fromkeys(rows, Fault("missing", self._field, detail)))
+            meant = pc.is_null(column)
+            if rule.default_when == "empty":
+                meant = pc.and_(meant, pc.is_valid(of_path))
+            if faults:
+                meant = pc.and_(meant, pa.array([row not in faults for row in range(len(column))]))
+            column = pc.if_else(meant, pa.scalar(self._default, self._kind), column)
+        if self._required and column.null_count > len(faults):
+            rows = [row for row in pc.indices_nonzero(pc.is_null(column)).to_pylist() if row not in faults]
+            fault = Fault("missing", self._field, f"{self._field}: {missing(rule)}")
+            faults.update(dict.fromkeys(rows, fault))
         return column
 
     def _meant(self, given: str | int) -> Any:  # noqa: ANN401 - of the field's kind
@@ -117,6 +123,16 @@ class Reader:
             return self._read(str(given))
         except Rejected as why:
             raise Rejected(why.reason, f"{self._field}: {why}", self._field) from why
+
+
+def missing(rule: Rule) -> str:
+    """What is said of a row where nothing is found, and its remedy."""
+    if rule.default is None:
+        return f"nothing is found at {rule.path}; mend the path, or give a default"
+    return (
+        f"there is no {rule.path} at all, and default is for what is empty; mend the path, or set default_when: absent "
+        "if its absence means that"
+    )
 
 
 def _by_row(wrong: Mapping[int, Fault], indices: pa.Array) -> dict[int, Fault]:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from connectors.mapping import reading
-from connectors.mapping.columns import Fault, Found, Reader
+from connectors.mapping.columns import Fault, Found, Reader, missing
 from connectors.mapping.rules import Mapping, QuantityRule, Receipt, TextRule, TimeRule
 from connectors.mapping.sku_map import SupplierSkus
 from inventory.stock import COUNT, DELTA, FROM_FUTURE, FUTURE_MS_MAX, WITHDRAWN
@@ -170,11 +170,12 @@ class Mapper:
         self, kind: pa.Array, quantity: pa.Array, observed_at: pa.Array, order_ref: pa.Array, received_at: int
     ) -> Sequence[tuple[pa.Array, Fault]]:
         """What fields say together that cannot be, by the rows that say it."""
-        is_count, is_delta = pc.equal(kind, COUNT), pc.equal(kind, DELTA)
+        is_count, is_delta, rule = pc.equal(kind, COUNT), pc.equal(kind, DELTA), self.mapping.quantity
+        nothing = "the mapping has none; name its path" if rule is None else missing(rule)
         return [
             (
                 pc.and_(pc.or_(is_count, is_delta), pc.is_null(quantity)),
-                Fault("missing", "quantity", "quantity: nothing is found for it; mend its path, or give a default"),
+                Fault("missing", "quantity", f"quantity: {nothing}"),
             ),
             (
                 pc.and_(is_count, pc.less(quantity, 0)),

@@ -29,12 +29,14 @@ class Rule(Options):
     """Where a field is found.
 
     `values`: what the supplier's words mean; what is none of them is read as it is, unless `otherwise` is `reject`.
-    `default`: for a row where nothing is found, or only spaces.
+    `default`: for a row where what is found is empty, null or only spaces. `default_when: absent`: as well for one that
+    has nothing there at all, not even that; else such a row is a dead letter, for the field may be gone or renamed.
     """
 
     path: Annotated[str, Field(min_length=1)] | None = None
     constant: str | int | None = None
     default: str | int | None = None
+    default_when: Literal["empty", "absent"] = "empty"
     values: Words = Field(default={})
     otherwise: Literal["read", "reject"] = "read"
 
@@ -44,6 +46,8 @@ class Rule(Options):
             raise PydanticCustomError("where", "needs either path or constant, and not both")
         if self.path is None and (self.default is not None or self.values):
             raise PydanticCustomError("where", "is a constant, which has neither default nor values; leave them out")
+        if self.default is None and self.default_when != "empty":
+            raise PydanticCustomError("default_when", "has default_when, and no default; say what holds then")
         if self.otherwise == "reject" and not self.values:
             raise PydanticCustomError("otherwise", "rejects what is not in values, and has none; name what is allowed")
         return self

@@ -21,7 +21,7 @@ import orjson
 import pyarrow as pa
 from fastavro.schema import parse_schema
 
-from connectors.formats.json_rows import finder
+from connectors.formats.json_rows import ABSENT, finder
 from connectors.formats.rows import NAMED_ROWS, Broken, Names, Rows
 from schemas.codec import UNPARSED, UNREADABLE
 from schemas.shape import Shape
@@ -114,12 +114,17 @@ def rows(
     places = [place for place, row in enumerate(found) if not isinstance(row, Unread)]
     broken = [Broken(numbers[p], original(p), str(row)) for p, row in enumerate(found) if isinstance(row, Unread)]
     columns = {
-        path: pa.array([text(find(found[place])) for place in places], pa.string())
+        path: pa.array([_cell(find(found[place])) for place in places], pa.string())
         for path, find in ((path, finder(path)) for path in paths)
     }
     kept = pa.array([numbers[place] for place in places], pa.int64())
     looked = [found[place] for place in places[:: len(places) // NAMED_ROWS + 1]]
     return Rows(columns, kept, lambda row: original(places[row]), broken, names=_names(looked))
+
+
+def _cell(found: object) -> str | None:
+    """As a column has it: None where there is no such field."""
+    return None if found is ABSENT else text(found) or ""
 
 
 def text(value: object) -> str | None:

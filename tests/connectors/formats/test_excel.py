@@ -35,7 +35,7 @@ def test_cells_are_those_that_were_written() -> None:
     assert [found.columns[path].to_pylist() for path in ("sku", "qty", "at")] == [
         ["a", "b", "7"],
         ["5", "2.5", "true"],
-        ["2026-09-21T14:13:20", None, "x"],
+        ["2026-09-21T14:13:20", "", "x"],
     ]
     assert found.original(1) == b'["b","2.5",null]'
 

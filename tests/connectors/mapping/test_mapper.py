@@ -29,9 +29,9 @@ TEXTS = st.one_of(
 )
 KNOWN = {"path": "w", "values": {"7": "x"}, "otherwise": "reject"}
 EVERYTHING: dict[str, Any] = {
-    "kind": {"path": "kind", "default": "COUNT"},
-    "location": {"path": "place", "default": "default"},
-    "observed_at": {"path": "at", "default": "2026-09-21T13:33:20Z"},
+    "kind": {"path": "kind", "default": "COUNT", "default_when": "absent"},
+    "location": {"path": "place", "default": "default", "default_when": "absent"},
+    "observed_at": {"path": "at", "default": "2026-09-21T13:33:20Z", "default_when": "absent"},
     "order_ref": "order",
     "incoming": [{"expected_at": "eta", "quantity": "coming"}],
     "stale_after_s": 60,
@@ -150,6 +150,38 @@ def test_a_row_that_is_withdrawn_needs_no_quantity() -> None:
     found = mapped(
         [{"code": "a", "gone": "yes"}], kind={"path": "gone", "values": {"yes": "WITHDRAWN"}, "default": "COUNT"}
     )
+    assert [(u["kind"], u["quantity"]) for u in found.updates.to_pylist()] == [("WITHDRAWN", 0)]
+
+
+ROWS_WITHOUT: list[dict[str, str | None]] = [
+    {"code": "a", "stock": ""}, {"code": "b", "stock": " "}, {"code": "c", "stock": None}, {"code": "d", "stock": "4"},
+]  # fmt: skip
+
+
+def test_a_default_is_for_what_is_empty_and_what_is_not_there_is_a_fault_that_says_what_to_do() -> None:
+    found = mapped(ROWS_WITHOUT, quantity={"path": "stock", "default": 0})
+    assert [(u["sku"], u["quantity"]) for u in found.updates.to_pylist()] == [("a", 0), ("b", 0), ("d", 4)]
+    [fault] = found.faults[2]
+    assert (fault.reason, fault.field) == ("missing", "quantity")
+    assert "set default_when: absent" in fault.detail
+
+
+def test_a_default_is_for_what_is_not_there_as_well_where_the_mapping_says_so() -> None:
+    found = mapped(ROWS_WITHOUT, quantity={"path": "stock", "default": 0, "default_when": "absent"})
+    assert [u["quantity"] for u in found.updates.to_pylist()] == [0, 0, 0, 4]
+
+
+def test_a_required_field_that_is_not_there_has_no_default_either() -> None:
+    rows = [row | {"place": row["stock"]} for row in ROWS_WITHOUT]
+    found = mapped(rows, quantity={"constant": 1}, location={"path": "place", "default": "main"})
+    assert [u["location_id"] for u in found.updates.to_pylist()] == ["main", "main", "4"]
+    assert [fault.detail.partition(";")[0] for fault in found.faults[2]] == [
+        "location: there is no place at all, and default is for what is empty"
+    ]
+
+
+def test_a_row_that_is_withdrawn_needs_no_quantity_whatever_its_default() -> None:
+    found = mapped([{"code": "a"}], kind={"constant": "WITHDRAWN"}, quantity={"path": "stock", "default": 3})
     assert [(u["kind"], u["quantity"]) for u in found.updates.to_pylist()] == [("WITHDRAWN", 0)]
 
 

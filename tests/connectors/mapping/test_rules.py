@@ -18,6 +18,7 @@ from tests.connectors.mapping.mapped import SIMPLE
         ({"sku": {}}, "sku", "needs either path or constant"),
         ({"sku": {"path": "a", "constant": "b"}}, "sku", "not both"),
         ({"sku": {"constant": "b", "default": "c"}}, "sku", "leave them out"),
+        ({"location": {"path": "w", "default_when": "absent"}}, "location", "no default"),
         ({"location": {"path": "w", "otherwise": "reject"}}, "location", "name what is allowed"),
         ({"quantity": {"path": "q", "thousands": "."}}, "quantity", "name two"),
         ({"quantity": {"path": "q", "pack": 0}}, "quantity.pack", "greater than or equal to 1"),

@@ -101,3 +101,35 @@ async def test_another_version_of_the_mapping_begins_anew_and_a_feed_that_is_not
         await running.until(lambda: (known := profile(running)) is not None and known.version == 2)
     assert alerts(running) == []
     assert profile(running, "acme/other") is None
+
+
+FORMS = {
+    "json": ({"format": "json"}, '[{"code": "a", "stock": 5}, {"code": "b", "%s": null}]'),
+    "ndjson": ({"format": "ndjson"}, '{"code": "a", "stock": 5}\n{"code": "b", "%s": null}\n'),
+    "xml": (
+        {"format": "xml", "row": "i"},
+        "<all><i><code>a</code><stock>5</stock></i><i><code>b</code><%s></%s></i></all>",
+    ),
+    "csv": ({"format": "csv"}, "code,%s\na,5\nb,\n"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_a_default_holds_for_an_empty_field_and_never_for_one_that_is_gone(
+    running: Running, tmp_path: Path, form: str
+) -> None:
+    config, text = FORMS[form]
+    mapping = SIMPLE | {"quantity": {"path": "stock", "default": 0}}
+    if form.endswith("json"):
+        mapping |= {"sku": "$.code", "quantity": {"path": "$.stock", "default": 0}}
+    running.configure("acme", stock=csv_feed(tmp_path / "in", format=config, mapping=mapping))
+    write(tmp_path / "in" / "1", text.replace("%s", "stock"), changed_ms=1_790_000_000_000)
+    async with running:
+        assert units(await running.until_updates(2)) == {"a": 5, "b": 0}
+        gone = text.replace("stock", "bestand").replace("%s", "bestand")
+        write(tmp_path / "in" / "2", gone, changed_ms=1_790_000_000_001)
+        letters = 1 if form == "csv" else 2
+        await running.until(partial(has_letters, running, letters))
+    assert len(running.updates()) == 2, "nothing turned to zero"
+    reasons = {told(letter)["__connect.errors.exception.class.name"] for letter in running.letters()}
+    assert reasons == {"no_such_column" if form == "csv" else "missing"}

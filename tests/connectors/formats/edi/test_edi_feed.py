@@ -27,7 +27,7 @@ EDIFACT = {
     "poll": {"every_s": 0.2},
     "mapping": {
         "version": 1,
-        "sku": {"path": "PIA.SA", "default": "without-number"},
+        "sku": {"path": "PIA.SA", "default": "without-number", "default_when": "absent"},
         "location": {"path": "LOC.18"},
         "quantity": {"path": "QTY", "below_zero": "zero", "fraction": "down"},
         "observed_at": {"path": "DTM.137", "zone": "Europe/Berlin"},
