@@ -13,6 +13,7 @@ import asyncio
 import sys
 import time
 from bisect import bisect_left
+from itertools import groupby
 from typing import cast
 
 import orjson
@@ -22,7 +23,7 @@ from confluent_kafka import Message
 
 from connectors.configuration.load import Feed
 from connectors.mapping.mapper import PARKED, Mapper
-from connectors.runner.again import once_more
+from connectors.runner.again import document_of, once_more, together
 from connectors.runner.intake import Intake
 from connectors.runner.letter_log import SOME_MAX, LetterLog, LetterReader
 from connectors.runner.letters import FEED, SKU
@@ -211,23 +212,30 @@ class Parked:
         if batches:
             name = self._feed.whole_name
             await self._intake.send(pa.Table.from_batches(batches).combine_chunks().to_batches()[0])
-            metrics.FEED_ROWS.labels(name, "brought_back").inc(len(batches))
+            metrics.FEED_ROWS.labels(name, "brought_back").inc(len(done))
             await self._note(done)
-            log.info("parked_rows_brought_back", feed=name, rows=len(batches), still_wait=len(self._waiting))
+            log.info("parked_rows_brought_back", feed=name, rows=len(done), still_wait=len(self._waiting))
 
     def _mapped(self, letters: list[Message]) -> tuple[list[int], list[pa.RecordBatch]]:
         """In a thread: of the letters that are of use, their offsets and updates."""
         done: list[int] = []
         batches: list[pa.RecordBatch] = []
-        for message in letters:
-            offset = cast("int", message.offset())
-            try:
-                batches.append(once_more(_headers(message), message.value(), self._feed, self._mapper))
-                done.append(offset)
-            except Rejected as why:
-                if why.reason != PARKED:  # else its entry was just removed
-                    del self._waiting[offset]
-                    log.warning("parked_row_of_no_use", letter=f"{self._partition}-{offset}", why=str(why))
+        for _, group in groupby(letters, lambda message: document_of(_headers(message))):
+            some = list(group)
+            updates = together([(_headers(each), each.value()) for each in some], self._feed, self._mapper)
+            if updates is not None:
+                batches.append(updates)
+                done += [cast("int", each.offset()) for each in some]
+                continue
+            for message in some:
+                offset = cast("int", message.offset())
+                try:
+                    batches.append(once_more(_headers(message), message.value(), self._feed, self._mapper))
+                    done.append(offset)
+                except Rejected as why:
+                    if why.reason != PARKED:  # else its entry was just removed
+                        del self._waiting[offset]
+                        log.warning("parked_row_of_no_use", letter=f"{self._partition}-{offset}", why=str(why))
         return done, batches
 
     async def _note(self, offsets: list[int]) -> None:

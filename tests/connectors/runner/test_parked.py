@@ -12,7 +12,7 @@ import pytest
 from connectors.runner import parked
 from connectors.runner.letters import SKU
 from connectors.runner.parked import Parked
-from connectors.runner.progress import Kept, note
+from connectors.runner.progress import Kept, Progress, note
 from inventory.stock import StockUpdate
 from schemas.sku_map import Entry, record
 from schemas.topics import FEEDS, SKU_MAP
@@ -42,7 +42,7 @@ def kept(running: Running) -> Kept:
     found: dict[str, Kept] = {}
     for message in running.deployment.read(FEEDS.name):
         note(found, message)
-    return found["acme/stock"]
+    return found.get("acme/stock", Kept(Progress(feed="acme/stock")))
 
 
 async def test_a_row_comes_back_when_the_map_knows_its_sku_as_it_would_have_come(
@@ -54,6 +54,7 @@ async def test_a_row_comes_back_when_the_map_knows_its_sku_as_it_would_have_come
     async with running:
         await until_parked(running, 2)
         assert {told(letter)[SKU] for letter in running.letters()} == {"a", "c"}
+        await running.until(lambda: kept(running).parked is not None)  # they were looked at, and not known
         change(running, a="A")
         updates = await running.until_updates(2)
         await running.until(lambda: len(left(running)) == 1)
