@@ -26,7 +26,8 @@ from tests.deployment import expected_on_hand
 def left(running: Running) -> list[Letter]:
     """The letters that nobody has settled."""
     deployment = running.deployment
-    return list(unsettled(deployment.topics, deployment.base.bootstrap_servers or "", Wanted()))
+    servers = deployment.base.bootstrap_servers or ""
+    return list(unsettled(deployment.topics, servers, deployment.codec, Wanted()))
 
 
 def on_hand(updates: list[dict[str, Any]]) -> dict[str, int]:
