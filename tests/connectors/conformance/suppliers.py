@@ -28,6 +28,7 @@ from tests.connectors.running import Running, units
 
 HTTP = ("rest", "graphql", "soap", "since")
 SEED = 11
+RENAMED = "menge"  # what a supplier may call `stock` from some day on
 CUT_SHARE = TWICE_SHARE = 0.3
 
 
@@ -89,7 +90,9 @@ class Offers(Stock):
 
     @staticmethod
     def _csv(rows: list[dict[str, Any]]) -> bytes:
-        return "\n".join(["Artikel;Bestand", *(f"{row['code']};{row['stock']}" for row in rows), ""]).encode()
+        quantity = "Menge" if RENAMED in rows[0] else "Bestand"
+        units = RENAMED if RENAMED in rows[0] else "stock"
+        return "\n".join([f"Artikel;{quantity}", *(f"{row['code']};{row[units]}" for row in rows), ""]).encode()
 
     async def send(self, path: str, encoded: Callable[[list[dict[str, Any]]], bytes], **headers: str) -> None:
         """What there is to be sent, one after another, for ever."""

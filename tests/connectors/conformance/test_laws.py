@@ -17,8 +17,9 @@ import pytest
 from connectors.parcel import Parcel
 from connectors.publisher import Publisher
 from schemas.topics import UPDATES
-from tests.connectors.conformance.suppliers import KINDS, Offers, started
+from tests.connectors.conformance.suppliers import KINDS, RENAMED, Offers, started
 from tests.connectors.inbound.sending import listening
+from tests.connectors.runner.test_drift import alerts
 from tests.connectors.running import Running, told
 
 CHANGES, KILLS = 2, 2
@@ -27,6 +28,9 @@ HOURS_S = 6 * 3_600
 OFF = [(kind, -HOURS_S) for kind in CLOCKS] + [(kind, HOURS_S) for kind in CLOCKS if kind != "kafka"]
 """Times of a topic are of rows, and one of a row's own that is ahead is a letter (tests/connectors/mapping)."""
 TYPED = "graphql"  # a field of another type than its schema says is an error of its own, and no row
+NAMED = sorted(
+    set(KINDS) - {"graphql", "soap", "kafka"}
+)  # two have a schema; the rows of a topic are named by its test
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -66,18 +70,41 @@ async def test_words_in_place_of_numbers_are_letters_with_their_bytes_and_keep_n
         running.configure(stock.name, stock=feed)
         async with running:
             await running.until(lambda: stock.said(running) == stock.held)
-            before, broken = stock.held, {row["code"] for row in stock.rows[::5]}
+            before, broken = stock.held, {row["code"] for row in stock.rows[::2]}
             for number, row in enumerate(stock.rows):
                 row |= {"stock": "plenty" if row["code"] in broken else 1_000 + number, "changed_ms": stock.now_ms}
             stock.write()
             rest = {code: before[code] if code in broken else units for code, units in stock.held.items()}
             await running.until(lambda: stock.said(running) == rest)
             await running.until(lambda: {code for code, _, _ in letters(running)} == broken)
+            await running.until(lambda: any(each.change == "type" for each in alerts(running)))
             for row in stock.rows:
                 row |= {"stock": 7, "changed_ms": stock.now_ms}
             stock.write()
             await running.until(lambda: stock.said(running) == stock.held)
     assert {(reason, b"plenty" in original) for _, reason, original in letters(running)} == {("not_a_number", True)}
+
+
+@pytest.mark.parametrize("kind", NAMED)
+async def test_a_quantity_of_another_name_is_told_and_counts_nowhere_until_its_name_is_back(
+    running: Running, tmp_path: Path, kind: str
+) -> None:
+    async with started(kind, running, tmp_path, listening(running), share=0.0) as (stock, feed):
+        running.configure(stock.name, stock=feed)
+        async with running:
+            await running.until(lambda: stock.said(running) == stock.held)
+            before = stock.held
+            for row in stock.rows:
+                row |= {RENAMED: row.pop("stock") + 1_000, "changed_ms": stock.now_ms}
+            stock.write()
+            await running.until(lambda: any(each.change == "vanished" for each in alerts(running)))
+            await running.until(lambda: running.letters() != [])
+            assert stock.said(running) == before
+            for row in stock.rows:
+                row |= {"stock": row.pop(RENAMED) + 1_000, "changed_ms": stock.now_ms}
+            stock.write()
+            await running.until(lambda: stock.said(running) == stock.held)
+    assert all(RENAMED.encode() in (letter.value() or b"").lower() for letter in running.letters())
 
 
 async def test_no_feed_goes_past_what_kafka_has_not_acknowledged(
