@@ -1,8 +1,9 @@
 """The kind `kafka`: a topic of the supplier's own Kafka, each message a row, or each a document.
 
 Invariant: what was read is the feed's state, an offset for each partition, and is not committed in the supplier's
-Kafka. A document begins where the state says, so a row that is read again has the same id. What was deleted before it
-was read is told. Used by `runner` by its kind.
+Kafka. A document begins where the state says, and how far it goes is the messages' matter alone, not that of how many
+come at once; so a row that is read again has the same id. What was deleted before it was read is told. Used by `runner`
+by its kind.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from connectors.kafka.client import Batch, Client, KafkaTls, Sasl, Topic
 from stockweave.errors import Rejected
 
 TOPIC_CHARACTERS_MAX = 60  # of its name, in an origin
+DOCUMENT_MESSAGES_MAX = 10_000
+DOCUMENT_BYTES = 1 << 20  # with the message that brings it there, a document ends
 
 
 class KafkaConfig(SourceConfig):
@@ -96,10 +99,13 @@ class KafkaSource:
             yield Document(
                 f"lost-{self._origin(topic, 0, 0)[:40]}-{begin}", now_ms, now_ms, _told(lost), self._state(topic, at)
             )
-        while wanted := {n: (at[n], ends.end) for n, ends in topic.ends.items() if at[n] < ends.end}:
+        begun: dict[int, list[Message]] = {}  # of documents that go on in the next batch
+        come = dict(at)
+        while wanted := {n: (come[n], ends.end) for n, ends in topic.ends.items() if come[n] < ends.end}:
             async with self._around.budget.request():
                 batch = await self._client.read(wanted)
-            for document in self._documents(batch, topic, at):
+            come |= {number: _offset(messages[-1]) + 1 for number, messages in batch.messages.items()} | batch.ends
+            for document in self._documents(batch, begun, topic, at):
                 yield document
         self._next = at
 
@@ -132,15 +138,21 @@ class KafkaSource:
                 yield f"{name} partition {number} ends at offset {ends.end}, before {at[number]}, where it was read to"
                 at[number] = ends.first
 
-    def _documents(self, batch: Batch, topic: Topic, at: dict[int, int]) -> Iterator[Document]:
-        """Of a batch; `at` goes on with each."""
-        for number, messages in batch.messages.items():
+    def _documents(
+        self, batch: Batch, begun: dict[int, list[Message]], topic: Topic, at: dict[int, int]
+    ) -> Iterator[Document]:
+        """Of a batch, after what was `begun`; `at` goes on with each. What may go on is held until the next batch."""
+        for number in sorted({*begun, *batch.messages}):
+            messages = begun.pop(number, []) + batch.messages.get(number, [])
+            end = batch.ends.get(number, _offset(messages[-1]) + 1)
+            is_end = end >= topic.ends[number].end
             for first, last in self._cuts(messages):
+                if last == len(messages) and not is_end and not self._is_full(messages[first:last]):
+                    begun[number] = messages[first:]
+                    break
                 some = messages[first:last]
                 begin = at[number]
-                at[number] = _offset(some[-1]) + 1
-                if last == len(messages):
-                    at[number] = max(at[number], batch.ends.get(number, 0))
+                at[number] = end if last == len(messages) else _offset(some[-1]) + 1
                 values = [message for message in some if message.value() is not None]  # one without is a deletion
                 if not values:
                     yield self._state_only(topic, at)
@@ -160,13 +172,21 @@ class KafkaSource:
 
     def _cuts(self, messages: list[Message]) -> Iterator[tuple[int, int]]:
         """From where to where a document goes."""
-        first, first_ms = 0, messages[0].timestamp()[1]
+        first, first_ms, size = 0, messages[0].timestamp()[1], len(messages[0])
         for place, message in enumerate(messages[1:], 1):
             is_far = abs(message.timestamp()[1] - first_ms) > self._config.within_s * 1_000
-            if is_far or self._config.each == "document":
+            if is_far or self._is_much(place - first, size):
                 yield first, place
-                first, first_ms = place, message.timestamp()[1]
+                first, first_ms, size = place, message.timestamp()[1], 0
+            size += len(message)
         yield first, len(messages)
+
+    def _is_full(self, messages: list[Message]) -> bool:
+        return self._is_much(len(messages), sum(map(len, messages)))
+
+    def _is_much(self, messages: int, size: int) -> bool:
+        """Whether a document ends here, whatever comes after it."""
+        return self._config.each == "document" or messages >= DOCUMENT_MESSAGES_MAX or size >= DOCUMENT_BYTES
 
     def _body(self, messages: list[Message]) -> bytes:
         values = [message.value() or b"" for message in messages]

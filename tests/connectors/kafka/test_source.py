@@ -16,12 +16,17 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic  # type: ignore[attr-defined]
 from pydantic import ValidationError
 
+from connectors.budget import Budget
 from connectors.configuration.load import load
+from connectors.documents import Surroundings
+from connectors.kafka import source
 from connectors.kafka.client import Client, KafkaTls, Sasl
 from connectors.kinds import kinds
 from stockweave.broker.kafka import EmbeddedKafka
 from stockweave.errors import Retriable
 from stockweave.ports import free_port
+from stockweave.world import SystemClock
+from tests.connectors.polling import GENEROUS
 from tests.connectors.running import Running, repeats, told, units
 
 MAPPED = {
@@ -203,6 +208,30 @@ async def test_a_killed_process_leaves_no_message_out_and_what_comes_twice_has_t
     assert len({(u["sku"], u["update_id"]) for u in updates}) == rows
 
 
+async def test_a_row_has_the_same_id_however_many_messages_come_at_once(
+    running: Running, supplier: Supplier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "DOCUMENT_MESSAGES_MAX", 9)
+    monkeypatch.setattr(source, "DOCUMENT_BYTES", 400)
+    for n in range(60):
+        supplier.send(b'{"code":"s%d","stock":1,"name":"%s"}' % (n, b"x" * (n % 7 * 20)), n % 3 // 2)
+    supplier.producer.flush(30)
+    running.configure("acme", stock=supplier.feed(within_s=3_600.0))
+    config = load(running.folder, kinds()).feeds["acme/stock"].config.source
+    read: list[dict[bytes, tuple[str, int]]] = []
+    for at_once in (1, 7, 10_000):
+        monkeypatch.setattr("connectors.kafka.client.MESSAGES_AT_ONCE", at_once)
+        opened = kinds()["kafka"].open(config, Surroundings(1, SystemClock(), Budget(GENEROUS, SystemClock())))
+        read.append({})
+        async for document in opened.read({}):
+            assert document.blocks is not None
+            rows = b"".join([block async for block in document.blocks]).splitlines()
+            read[-1] |= {row: (document.origin, number) for number, row in enumerate(rows)}
+        await opened.close()
+    assert read[0] == read[1] == read[2]
+    assert len(read[0]) == 60
+
+
 def test_secrets_are_where_they_are_kept_and_a_configuration_says_how_it_is_secured(
     running: Running, supplier: Supplier, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -212,8 +241,7 @@ def test_secrets_are_where_they_are_kept_and_a_configuration_says_how_it_is_secu
     running.configure("acme", stock=supplier.feed(sasl=sasl, tls={"ca_file": str(ca_file)}))
     loaded = load(running.folder, kinds())
     assert loaded.faults == []
-    source = loaded.feeds["acme/stock"].config.source
-    assert "hunter2" not in repr(source)
+    assert "hunter2" not in repr(loaded.feeds["acme/stock"].config.source)
     client = Client("localhost:1", "t", Sasl.model_validate(sasl), KafkaTls(ca_file=str(ca_file)))
     config = client._config()
     assert (config["security.protocol"], config["sasl.password"]) == ("SASL_SSL", "hunter2")
