@@ -165,7 +165,8 @@ class FeedRun:
             else:
                 async for document in documents:
                     await self._take(document, sum_)
-                    state = self._progress.state if document.after is None else document.after
+                    is_past = sum_.is_whole or self.feed.config.source.is_document_whole  # else it is asked for again
+                    state = document.after if is_past and document.after is not None else self._progress.state
                     await self._keep(Progress(feed=self.feed.whole_name, state=state))
         return self._pace.polled(changed=sum_.updates > 0, lowest=sum_.lowest)
 
@@ -180,6 +181,7 @@ class FeedRun:
         self._tally.took(taken)
         await self._watch.look(document.origin, self._clock.now_ms())
         sum_.updates += taken.updates
+        sum_.is_whole = sum_.is_whole and taken.is_whole
         sum_.lowest = min((units for units in (sum_.lowest, taken.lowest) if units is not None), default=None)
 
     async def _read_snapshots(self, documents: AsyncGenerator[Document, None], snapshot: Snapshot, sum_: Taken) -> None:

@@ -65,6 +65,7 @@ class Taken:
     """What a document came to.
 
     `lowest`: of its counts, in units. `newest`: of its times, `ahead_ms`: by how much one was later than its receipt.
+    `is_whole`: whether it could be read to its end.
     """
 
     rows: int = 0
@@ -74,6 +75,7 @@ class Taken:
     newest: int | None = None
     ahead_ms: int = 0
     corrections: int = 0
+    is_whole: bool = True
 
 
 class Intake:
@@ -151,6 +153,7 @@ class Intake:
             await self._settle(sent, taken)
             await self._refuse(document, blocks, why)
             taken.letters += 1
+            taken.is_whole = False
         except Stopped:
             await self._settle(sent, taken, on_done)
             raise

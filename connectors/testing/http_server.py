@@ -63,6 +63,8 @@ class HttpSupplier(Served):
         self.changed_s = 1_790_000_000
         """`Last-Modified`, in s since the epoch."""
         self.clock_ahead_s = 0.0
+        self.says = b""
+        """If set, what it answers at `/stock` instead, with the `ETag` of what belongs there."""
         self.elsewhere = ""
         """If set, the origin at which the next page is said to be."""
         self.bearers: list[str] = []
@@ -111,7 +113,7 @@ class HttpSupplier(Served):
         if self.clock_ahead_s:
             now_s = self.changed_s + self.clock_ahead_s
             headers["Date"] = email.utils.formatdate(now_s, usegmt=True)
-        return _tagged(request, body, headers)
+        return _tagged(request, body, headers, self.says)
 
     async def _moved(self, request: web.Request) -> web.Response:
         return web.Response(status=302, headers={"Location": request.query["to"]})
@@ -150,8 +152,8 @@ class HttpSupplier(Served):
         return _tagged(request, body, headers)
 
 
-def _tagged(request: web.Request, body: bytes, headers: dict[str, str]) -> web.Response:
+def _tagged(request: web.Request, body: bytes, headers: dict[str, str], says: bytes = b"") -> web.Response:
     headers |= {"ETag": f'"{blake2b(body, digest_size=8).hexdigest()}"'}
     if request.headers.get("If-None-Match") == headers["ETag"]:
         return web.Response(status=304, headers=headers)
-    return web.Response(body=body, headers=headers, content_type="application/json")
+    return web.Response(body=says or body, headers=headers, content_type="application/json")

@@ -348,6 +348,26 @@ async def test_pages_come_to_kafka_whatever_the_supplier_does(running: Running) 
     assert (repeats(updates), running.letters()) == (0, [])
 
 
+@pytest.mark.parametrize("since", [None, {"parameter": "since", "format": "unix_ms", "overlap_s": 0.0}])
+async def test_what_was_asked_for_when_the_answer_could_not_be_read_is_asked_for_again(
+    running: Running, since: dict[str, Any] | None
+) -> None:
+    async with HttpSupplier(stock(3)) as supplier:
+        supplier.changed_s = int(time.time())
+        source = {"kind": "rest", "url": f"{supplier.origin}/stock", "since": since}
+        mapping = SIMPLE | {"sku": "$.code", "quantity": "$.stock"}
+        running.configure(
+            "acme", stock={"source": source, "format": {"format": "json"}, "mapping": mapping, "poll": {"every_s": 0.1}}
+        )
+        async with running:
+            await running.until_updates(3)
+            supplier.says = b"<html>back soon"
+            supplier.rows[0] |= {"stock": 7, "changed_ms": time.time_ns() // 1_000_000}
+            await running.until(lambda: len(running.letters()) > 1)
+            supplier.says = b""
+            await running.until(lambda: units(running.updates()) == {"s0": 7, "s1": 1, "s2": 2})
+
+
 async def test_what_the_pages_of_a_snapshot_do_not_name_any_more_is_withdrawn(running: Running) -> None:
     faults = Faults()
     async with HttpSupplier(stock(5), faults) as supplier:
