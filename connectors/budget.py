@@ -90,13 +90,22 @@ class Budget:
         after = headers.get("Retry-After")
         if after is not None:
             seconds = _number(after)
-            if seconds is None and (at := email.utils.parsedate_tz(after)) is not None:
-                seconds = email.utils.mktime_tz(at) - now_s
+            if seconds is None and (at_s := moment_s(after)) is not None:
+                seconds = at_s - now_s
         else:
             seconds = _number(headers.get("X-RateLimit-Reset") or headers.get("RateLimit-Reset"))
             if seconds is not None and seconds > EPOCH_S_MIN:
                 seconds -= now_s
         return None if seconds is None else min(max(seconds, 0.0), RESET_S_MAX)
+
+
+def moment_s(text: str) -> float | None:
+    """Of a date of HTTP, in s since the epoch; None if it is none, or of a year that no calendar has."""
+    try:
+        at = email.utils.parsedate_tz(text)
+        return None if at is None else float(email.utils.mktime_tz(at))
+    except (ValueError, OverflowError):
+        return None
 
 
 def _number(text: str | None) -> float | None:

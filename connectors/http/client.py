@@ -6,7 +6,6 @@ asked for, and to no other one. Used by the kinds that speak HTTP.
 
 from __future__ import annotations
 
-import email.utils
 import re
 from collections.abc import Collection, Mapping
 from hashlib import blake2b
@@ -17,6 +16,7 @@ from pydantic import Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 from yarl import URL
 
+from connectors.budget import moment_s
 from connectors.credentials.http import Credential, Credentials
 from connectors.credentials.tls import Contexts, Tls
 from connectors.documents import SourceConfig, Surroundings
@@ -83,8 +83,8 @@ class Answer(NamedTuple):
     @property
     def as_of_ms(self) -> int:
         """When it was asked for, by the supplier's clock where that is behind ours."""
-        at = email.utils.parsedate_tz(self.headers.get("Date", ""))
-        return self.began_ms if at is None else min(self.began_ms, email.utils.mktime_tz(at) * 1_000)
+        at_s = moment_s(self.headers.get("Date", ""))
+        return self.began_ms if at_s is None else min(self.began_ms, int(at_s) * 1_000)
 
 
 class Client:

@@ -26,6 +26,7 @@ class HttpSource(Generic[ConfigT]):
         self._around = around
         self._client = Client(config, around)
         self._asked = config.asked(around.version)
+        self._before: State = {}
 
     async def news(self) -> None:
         """Nobody tells."""
@@ -37,8 +38,17 @@ class HttpSource(Generic[ConfigT]):
 
     def _known(self, state: State) -> State:
         """What was learnt from the answers to what is asked now; of anything else, it says nothing."""
-        return state if state.get("asked") == self._asked else {}
+        self._before = state if state.get("asked") == self._asked else {}
+        return self._before
 
     def _after(self, first: Answer) -> State:
-        """What the first answer of a poll says of the next poll. As `as_of_ms`: ms since the epoch, their clock."""
-        return {} if self._config.since is None else {"asked": self._asked, "since_ms": first.as_of_ms}
+        """What the first answer of a poll says of the next poll. As `as_of_ms`: ms since the epoch, their clock.
+
+        After their clock was set back, what changed since the last poll has times before those that were asked for.
+        """
+        if self._config.since is None:
+            return {}
+        since_ms, before = first.as_of_ms, self._before
+        if since_ms < before.get("since_ms", 0):
+            since_ms -= max(0, first.began_ms - before.get("polled_ms", first.began_ms))
+        return {"asked": self._asked, "since_ms": since_ms, "polled_ms": first.began_ms}

@@ -68,6 +68,7 @@ async def test_a_burst_goes_at_once_and_the_rest_at_the_rate(clock: WaitedFor) -
         (200, {"Retry-After": "7"}, None),
         (429, {"Retry-After": "soon"}, None),
         (429, {"Retry-After": "nan"}, None),
+        (429, {"Retry-After": "Mon, 01 Jan 99999 00:00:00 GMT"}, None),
         (429, {}, None),
     ],
 )

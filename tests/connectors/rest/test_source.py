@@ -10,6 +10,7 @@ import pytest
 
 from connectors.configuration.load import load
 from connectors.http import client as http_client
+from connectors.http.client import Answer
 from connectors.kinds import kinds as all_kinds
 from connectors.rest.source import KIND
 from connectors.testing.faults import Fault, Faults, planned
@@ -154,6 +155,24 @@ async def test_a_suppliers_clock_that_is_ahead_makes_us_miss_nothing() -> None:
         began_ms = feed.around.clock.now_ms()
         polled = await feed.poll()
         assert began_ms <= polled.state["since_ms"] <= feed.around.clock.now_ms()
+
+
+async def test_what_changed_before_a_suppliers_clock_was_set_back_and_we_asked_is_not_missed() -> None:
+    since = {"parameter": "since", "format": "unix_ms", "overlap_s": 0.0}
+    async with HttpSupplier(stock(2)) as supplier, Feed(KIND, url=f"{supplier.origin}/stock", since=since) as feed:
+        supplier.changed_s, supplier.clock_ahead_s = int(time.time()), -60.0
+        await feed.poll()
+        feed.state["polled_ms"] -= 600_000  # ten minutes ago
+        supplier.clock_ahead_s = -3_600.0
+        supplier.rows[1]["changed_ms"] = (supplier.changed_s - 3_900) * 1_000  # five minutes ago
+        assert (await feed.poll()).rows() == []
+        assert (await feed.poll()).rows() == supplier.rows[1:]
+        assert (await feed.poll()).rows() == []
+
+
+async def test_a_date_that_no_calendar_has_keeps_nobody_from_being_read() -> None:
+    said = {"Date": "Mon, 01 Jan 99999 00:00:00 GMT"}
+    assert Answer(200, said, None, None, b"", 1_790_000_000_000, None).as_of_ms == 1_790_000_000_000
 
 
 async def test_a_supplier_that_wants_us_to_wait_is_not_asked_before() -> None:
