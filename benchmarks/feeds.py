@@ -1,27 +1,24 @@
-"""A large CSV file from SFTP into Kafka by one connectors' process: rows a second, memory, and what a kill leaves out.
+"""A large stock of a supplier into Kafka by one connectors' process: rows a second, memory, and what a kill leaves out.
 
 First without interruption, then on topics of its own killed in the middle and started again: each row has to be there,
-and what was sent twice has to have the same id. The SFTP server (that of `connectors.testing`), Kafka and the process
-share the cores. Beside it, in the same run: polars reads the same file, bare, from the disk.
+and what was sent twice has to have the same id. The supplier (a CSV file by SFTP, or one of the other kinds that
+`feed_kinds` has), Kafka and the process share the cores. Beside it, in the same run: polars reads the same file, bare,
+from the disk.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
-import multiprocessing
 import os
 import random
 import sys
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
-from multiprocessing.connection import Connection
 from pathlib import Path
 from subprocess import Popen
-from typing import Any, NamedTuple
+from threading import Thread
+from typing import NamedTuple
 
 import numpy as np
 import polars
@@ -29,11 +26,11 @@ import psutil
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from benchmarks import results
+from benchmarks.feed_kinds import KINDS, SECRET, Supplied, supplier
 from benchmarks.figures import machine
 from benchmarks.kafka import own_broker, read_to_end
 from benchmarks.peers.stockweave_worker import clean_environment, settings_of
 from benchmarks.table import table
-from connectors.testing.sftp_server import SftpServer
 from schemas.admin import ensure_topics
 from schemas.codec import Codec
 from schemas.registry import FileRegistry
@@ -41,13 +38,13 @@ from schemas.topics import UPDATES
 from stockweave.children import last_lines, spawn
 from stockweave.clients import CLIENT_LOGGER, client_config
 from stockweave.errors import Fatal
+from stockweave.ports import free_port
 
 PARTITIONS = 4
 ROWS_PER_S_MIN = 100_000
 MEMORY_MIB_MAX = 400
 STALLED_S = 60.0
 LOOK_S = 0.1
-PASSWORD = "BENCH_SFTP_PASSWORD"  # the variable's name
 BATCH = 20_000
 STOP_S = 60.0
 
@@ -70,7 +67,10 @@ def main(arguments: list[str]) -> int:
     """The command; 1 when a bar is missed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks connectors", description=__doc__)
     parser.add_argument("--rows", type=int, default=5_000_000)
-    parser.add_argument("--save", action="store_true", help="write benchmarks/results/connectors.json")
+    parser.add_argument("--kind", choices=list(KINDS), default="sftp")
+    parser.add_argument(
+        "--save", action="store_true", help="write benchmarks/results/connectors.json, or connectors-KIND.json"
+    )
     options = parser.parse_args(arguments)
     print(machine())
     with own_broker() as (broker, folder):
@@ -78,9 +78,10 @@ def main(arguments: list[str]) -> int:
         written = _write(files / "stock.csv", options.rows)
         print(f"{options.rows:,} rows, {written / 2**20:.0f} MiB", flush=True)
         polars_s = _polars(files / "stock.csv")
-        with _sftp(files) as server:
-            straight = _straight(broker.bootstrap_servers, folder / "straight", server, options.rows)
-            lost, again = _killed(broker.bootstrap_servers, folder / "killed", server, options.rows)
+        with supplier(options.kind, files / "stock.csv") as supplied:
+            straight = _straight(broker.bootstrap_servers, folder / "straight", supplied, options.rows)
+        with supplier(options.kind, files / "stock.csv") as supplied:
+            lost, again = _killed(broker.bootstrap_servers, folder / "killed", supplied, options.rows)
     rate, peak = straight.per_second, straight.peak_bytes / 2**20
     print(
         table(
@@ -88,7 +89,7 @@ def main(arguments: list[str]) -> int:
             [
                 ["polars, from the disk", f"{options.rows / polars_s:,.0f}", "1.00", "", ""],
                 [
-                    "Stockweave, SFTP to Kafka",
+                    f"Stockweave, {options.kind} to Kafka",
                     f"{rate:,.0f}",
                     f"{rate * polars_s / options.rows:.3f}",
                     f"{straight.cpu_s / options.rows * 1e6:.2f}",
@@ -104,7 +105,7 @@ def main(arguments: list[str]) -> int:
     print(f"{ROWS_PER_S_MIN:,} rows/s in {MEMORY_MIB_MAX} MiB, none lost: {'missed: ' + over if over else 'held'}")
     if options.save:
         figures = {"polars_s": polars_s, "lost": lost, "again": again} | straight._asdict()
-        results.save("connectors", vars(options), figures)
+        results.save("connectors" if options.kind == "sftp" else f"connectors-{options.kind}", vars(options), figures)
     print(f"rows_per_s={rate:.0f}")
     return 1 if over else 0
 
@@ -139,53 +140,41 @@ def _polars(file: Path) -> float:
     return time.monotonic() - began_s
 
 
-@contextmanager
-def _sftp(root: Path) -> Iterator[dict[str, Any]]:
-    """A server of the folder, as a process; what of a source names it."""
-    os.environ[PASSWORD] = uuid.uuid4().hex
-    ours, theirs = multiprocessing.Pipe()
-    server = multiprocessing.get_context("spawn").Process(target=_serve, args=(root, os.environ[PASSWORD], theirs))
-    server.start()
-    try:
-        yield ours.recv()
-    finally:
-        ours.send(None)
-        server.join(STOP_S)
-
-
-def _serve(root: Path, password: str, told: Connection) -> None:
-    async def serve() -> None:
-        async with SftpServer(root, password) as server:
-            told.send({"host": "127.0.0.1", "port": server.port, "user": server.user, "host_key": server.host_key})
-            await asyncio.to_thread(told.recv)
-
-    asyncio.run(serve())
-
-
 class _Process:
     """`stockweave connectors run`, on topics of its own."""
 
-    def __init__(self, bootstrap_servers: str, folder: Path, server: dict[str, Any]) -> None:
+    def __init__(self, bootstrap_servers: str, folder: Path, supplied: Supplied) -> None:
         self._folder = folder
         suppliers = folder / "suppliers"
         suppliers.mkdir(parents=True)
-        source = {"kind": "sftp", "path": "/", "password": {"env": PASSWORD}, "settle_s": 0.0} | server
-        mapping = {"version": 1, "sku": "article", "quantity": "stock", "location": "warehouse"}
-        feed = {"source": source, "format": {"format": "csv", "delimiter": ";"}, "mapping": mapping}
-        (suppliers / "acme.yaml").write_text(json.dumps({"supplier": "acme", "feeds": {"stock": feed}}))
+        feed = {
+            "source": supplied.source,
+            "format": supplied.format,
+            "mapping": supplied.mapping,
+            "poll": {"every_s": 3_600.0},
+        }
+        limits = {"requests_per_s": 10_000.0, "burst": 1_000}
+        content = {"supplier": "acme", "limits": limits, "feeds": {"stock": feed}}
+        (suppliers / "acme.yaml").write_text(json.dumps(content))
+        port = free_port()
         settings = settings_of(bootstrap_servers, f"bench-{uuid.uuid4().hex[:6]}.", PARTITIONS, folder)
         self.topic = ensure_topics(settings, bootstrap_servers)[UPDATES.name].name
         self._servers = bootstrap_servers
         self._environment = clean_environment() | {
             "STOCKWEAVE_BOOTSTRAP_SERVERS": bootstrap_servers,
             "STOCKWEAVE_TOPIC_PREFIX": settings.topic_prefix,
-            PASSWORD: os.environ[PASSWORD],
+            "STOCKWEAVE_CONNECTORS_PORT": str(port),
+            SECRET: os.environ[SECRET],
         }
+        send = supplied.send
+        self._sending = None if send is None else Thread(target=send, args=(port,), daemon=True)
         self._sent = 0
         self._consumer = Consumer(client_config(bootstrap_servers) | {"group.id": "benchmark"}, logger=CLIENT_LOGGER)
 
     def start(self) -> Popen[bytes]:
-        """Begin, or go on."""
+        """Begin, or go on; who sends begins once, and sends again what was not taken."""
+        if self._sending is not None and self._sending.ident is None:
+            self._sending.start()
         command = [sys.executable, "-m", "stockweave", "connectors", "run", str(self._folder / "suppliers")]
         return spawn(command, self._folder / "connectors.log", self._environment)
 
@@ -237,8 +226,8 @@ class _Process:
         return rows - there, total - there
 
 
-def _straight(bootstrap_servers: str, folder: Path, server: dict[str, Any], rows: int) -> Run:
-    own = _Process(bootstrap_servers, folder, server)
+def _straight(bootstrap_servers: str, folder: Path, supplied: Supplied, rows: int) -> Run:
+    own = _Process(bootstrap_servers, folder, supplied)
     process = own.start()
     try:
         return own.until(process, rows)
@@ -247,8 +236,8 @@ def _straight(bootstrap_servers: str, folder: Path, server: dict[str, Any], rows
         process.wait(STOP_S)
 
 
-def _killed(bootstrap_servers: str, folder: Path, server: dict[str, Any], rows: int) -> tuple[int, int]:
-    own = _Process(bootstrap_servers, folder, server)
+def _killed(bootstrap_servers: str, folder: Path, supplied: Supplied, rows: int) -> tuple[int, int]:
+    own = _Process(bootstrap_servers, folder, supplied)
     process = own.start()
     own.until(process, rows // 2)
     process.kill()
