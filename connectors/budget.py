@@ -86,7 +86,8 @@ class Budget:
         self._closed_until_s = max(self._closed_until_s, self._clock.monotonic_s() + seconds)
 
     def _told_wait_s(self, headers: Mapping[str, str]) -> float | None:
-        now_s = self._clock.now_ms() / 1_000
+        said_s = moment_s(headers.get("Date", ""))  # a time that they name is one of their clock, hours off or not
+        now_s = self._clock.now_ms() / 1_000 if said_s is None else said_s
         after = headers.get("Retry-After")
         if after is not None:
             seconds = _number(after)

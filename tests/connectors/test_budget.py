@@ -59,6 +59,9 @@ async def test_a_burst_goes_at_once_and_the_rest_at_the_rate(clock: WaitedFor) -
     [
         (429, {"Retry-After": "7"}, 7),
         (503, {"Retry-After": "Mon, 21 Sep 2026 14:13:30 GMT"}, 10),
+        (429, {"Retry-After": "Mon, 21 Sep 2026 20:13:30 GMT", "Date": "Mon, 21 Sep 2026 20:13:20 GMT"}, 10),
+        (429, {"Retry-After": "Mon, 21 Sep 2026 08:13:30 GMT", "Date": "Mon, 21 Sep 2026 08:13:20 GMT"}, 10),
+        (429, {"X-RateLimit-Reset": str(NOW_S + 21_605), "Date": "Mon, 21 Sep 2026 20:13:20 GMT"}, 5),
         (429, {"X-RateLimit-Reset": "3"}, 3),
         (429, {"X-RateLimit-Reset": str(NOW_S + 5)}, 5),
         (200, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "2"}, 2),
