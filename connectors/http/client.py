@@ -6,7 +6,9 @@ asked for, and to no other one. Used by the kinds that speak HTTP.
 
 from __future__ import annotations
 
+import asyncio
 import re
+import zlib
 from collections.abc import Collection, Mapping
 from hashlib import blake2b
 from typing import Annotated, NamedTuple, Self
@@ -101,6 +103,7 @@ class Client:
         self._credential = Credential(config.credentials, around.clock, config.tls)
         self._contexts = Contexts(config.tls)
         self._session: aiohttp.ClientSession | None = None
+        self._for_proof: aiohttp.ClientSession | None = None
 
     async def send(self, request: Request, used: Collection[int] = (200,)) -> Answer:
         """The answer, if its status is one of `used`.
@@ -135,13 +138,14 @@ class Client:
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._session is not None:
-            await self._session.close()
+        for session in (self._session, self._for_proof):
+            if session is not None:
+                await session.close()
 
     async def _send_once(self, request: Request) -> Answer:
         async with self._around.budget.request():
-            session, context = self._open(), self._contexts.now()
-            proof = await self._credential.proof(session)
+            (session, for_proof), context = self._open(), self._contexts.now()
+            proof = await self._credential.proof(for_proof)
             headers = {**self._config.headers, **request.headers, **proof.headers}
             for name, value in headers.items():
                 if CONTROL.search(value):
@@ -166,11 +170,13 @@ class Client:
         wait_s = self._around.budget.learn(response.status, response.headers)
         return Answer(response.status, response.headers, URL(str(link)) if link else None, to, body, began_ms, wait_s)
 
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            timeout = aiohttp.ClientTimeout(self._config.timeout_s)
-            self._session = aiohttp.ClientSession(timeout=timeout, headers={"Accept-Encoding": "gzip, deflate"})
-        return self._session
+    def _open(self) -> tuple[aiohttp.ClientSession, aiohttp.ClientSession]:
+        """For what is asked, as it comes: aiohttp would take a gzip that breaks off for whole; and for credentials."""
+        if self._session is None or self._for_proof is None:
+            timeout, headers = aiohttp.ClientTimeout(self._config.timeout_s), {"Accept-Encoding": "gzip, deflate"}
+            self._session = aiohttp.ClientSession(timeout=timeout, headers=headers, auto_decompress=False)
+            self._for_proof = aiohttp.ClientSession(timeout=timeout, headers=headers)
+        return self._session, self._for_proof
 
 
 def shown(url: URL) -> str:
@@ -199,5 +205,32 @@ async def _limited(response: aiohttp.ClientResponse) -> bytes:
     async for block in response.content.iter_any():
         body += block
         if len(body) > BODY_BYTES_MAX:
-            raise Rejected("too_large", f"an answer is larger than {BODY_BYTES_MAX} bytes; ask for pages")
-    return bytes(body)
+            raise _too_large()
+    encoding = response.headers.get("Content-Encoding", "").strip().lower()
+    if not body or encoding in ("", "identity"):
+        return bytes(body)
+    return await asyncio.to_thread(_unpacked, bytes(body), encoding)
+
+
+def _unpacked(body: bytes, encoding: str) -> bytes:
+    """Of one member after the other; raises Retriable if it breaks off."""
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        raise Retriable(f"an answer is packed as {encoding[:20]!r}, for which nobody asked; ask the supplier for gzip")
+    is_bare = encoding == "deflate" and body[0] & 0xF != zlib.DEFLATED
+    out = bytearray()
+    while body:
+        member = zlib.decompressobj(-zlib.MAX_WBITS if is_bare else zlib.MAX_WBITS | 32)  # else gzip, or zlib
+        try:
+            out += member.decompress(body, BODY_BYTES_MAX + 1 - len(out))
+        except zlib.error:
+            raise Retriable(f"an answer is said to be {encoding}, and is not; ask the supplier") from None
+        if len(out) > BODY_BYTES_MAX:
+            raise _too_large()
+        if not member.eof:
+            raise Retriable(f"an answer breaks off within its {encoding}; it is asked for again")
+        body = member.unused_data.lstrip(b"\0")
+    return bytes(out)
+
+
+def _too_large() -> Rejected:
+    return Rejected("too_large", f"an answer is larger than {BODY_BYTES_MAX} bytes; ask for pages")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
+from aiohttp import web
 
 from connectors.configuration.load import load
 from connectors.http import client as http_client
 from connectors.http.client import Answer
 from connectors.kinds import kinds as all_kinds
 from connectors.rest.source import KIND
-from connectors.testing.faults import Fault, Faults, planned
+from connectors.testing.faults import Fault, Faults, Served, planned
 from connectors.testing.http_server import HttpSupplier, Row
 from stockweave.errors import Rejected, Retriable
 from tests.connectors.polling import Feed
@@ -168,6 +171,25 @@ async def test_what_changed_before_a_suppliers_clock_was_set_back_and_we_asked_i
         assert (await feed.poll()).rows() == []
         assert (await feed.poll()).rows() == supplier.rows[1:]
         assert (await feed.poll()).rows() == []
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "bare deflate"])
+async def test_an_answer_that_was_packed_is_whole_or_the_poll_fails(encoding: str) -> None:
+    rows = orjson.dumps(stock(50))
+    packer = zlib.compressobj(wbits={"gzip": 31, "deflate": 15, "bare deflate": -15}[encoding])
+    packed = packer.compress(rows) + packer.flush()
+    given = [packed, packed[: len(packed) // 2], rows]
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(body=given.pop(0), headers={"Content-Encoding": encoding.rpartition(" ")[2]})
+
+    app = web.Application()
+    app.router.add_get("/stock", answer)
+    async with Served(app, Faults()) as supplier, Feed(KIND, url=f"{supplier.origin}/stock") as feed:
+        assert (await feed.poll()).rows() == stock(50)
+        for said in ("breaks off", "and is not"):
+            with pytest.raises(Retriable, match=said):
+                await feed.poll()
 
 
 async def test_a_date_that_no_calendar_has_keeps_nobody_from_being_read() -> None:
