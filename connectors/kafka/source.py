@@ -217,12 +217,12 @@ def _wrapped(message: Message) -> bytes:
 
 
 def _beside(message: Message) -> dict[str, Any]:
-    """What there is of it besides its value."""
+    """What there is of it besides its value; a header that is no text is left out, and a key none."""
     headers = cast("list[tuple[str, bytes | None]]", message.headers() or [])
     return {
         "key": None if (key := message.key()) is None else _text(key),
         "timestamp": message.timestamp()[1],
-        "headers": {name: _text(value) for name, value in headers},
+        "headers": {name: text for name, value in headers if (text := _text(value)) is not None or value is None},
         "id": f"{message.topic()}-{message.partition():05}-{message.offset():016}",
     }
 
@@ -233,7 +233,10 @@ def _line(value: bytes) -> bytes:
 
 
 def _text(value: str | bytes | None) -> str | None:
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
+    try:
+        return value.decode() if isinstance(value, bytes) else value
+    except UnicodeDecodeError:
+        return None
 
 
 def _time(message: Message, now_ms: int) -> int:

@@ -6,12 +6,14 @@ overtaken by a newer statement of its supplier has no effect. Called by `command
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import pyarrow as pa
 
 from connectors.configuration.load import Feed
+from connectors.credentials.secret import ready
 from connectors.mapping.mapper import Mapper
 from connectors.mapping.sku_map import SkuMap
 from connectors.runner.again import once_more
@@ -77,5 +79,6 @@ def _mapped(
         raise Rejected("unknown_feed", f"feed {letter.feed} is in no file that was named; name its file")
     if (mapper := mappers.get(letter.feed)) is None:
         known = None if skus is None else skus.of(feed.supplier)
+        asyncio.run(ready(feed.config))  # a format may want a secret
         mapper = mappers[letter.feed] = Mapper(feed.config.mapping, feed.supplier, feed.whole_name, known)
     return once_more(letter.headers, letter.original, feed, mapper)
