@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime, time
@@ -140,8 +141,8 @@ def text(value: object) -> str | None:
             return value.decode("latin-1")
         case UUID():
             return str(value)
-        case float() if value != value or value in (float("inf"), float("-inf")):
-            return None
+        case float() if not math.isfinite(value):
+            return str(value)  # which is no number, and is told as that
         case _:
             return orjson.dumps(value, default=text).decode()
 

@@ -165,17 +165,17 @@ async def test_rows_that_are_more_than_are_remembered_come_back_as_well(
     monkeypatch.setattr(parked, "WAITING_MAX", 7)
     monkeypatch.setattr(parked, "KNOWN_ROOM", 3)
     monkeypatch.setattr(parked, "AT_ONCE", 2)
-    put(tmp_path, 1, **{f"a{n}": n for n in range(40)})
+    put(tmp_path, 1, **{f"a{n}": n for n in range(20)})
     running.configure("acme", stock=by_map(tmp_path / "in", "park"))
     async with running:
-        await until_parked(running, 40)
-        change(running, a37="A37")
-        assert units(await running.until_updates(1)) == {"A37": 37}
-        change(running, **{f"a{n}": f"A{n}" for n in range(5, 37)})
+        await until_parked(running, 20)
+        change(running, a17="A17")
+        assert units(await running.until_updates(1)) == {"A17": 17}
+        change(running, **{f"a{n}": f"A{n}" for n in range(5, 17)})
         await running.until(lambda: len(left(running)) == 7)
     updates = running.updates()
-    assert units(updates) == {f"A{n}": n for n in range(5, 38)}
-    assert len(updates) == 33, "each once"
+    assert units(updates) == {f"A{n}": n for n in range(5, 18)}
+    assert len(updates) == 13, "each once"
 
 
 async def test_rows_of_an_earlier_mapping_are_read_as_it_is_now(running: Running, tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_what_numbers_and_bytes_mean_becomes_text_that_a_mapping_reads() -> None
         "word": ({"type": "enum", "name": "Word", "symbols": ["LOW", "HIGH"]}, "HIGH", "HIGH"),
         "yes": ("boolean", True, "true"),
         "double": ("double", 5.0, "5.0"),
-        "nan": ("double", float("nan"), ""),
+        "nan": ("double", float("nan"), "nan"),
         "nothing": (["null", "string"], None, ""),
     }  # fmt: skip
     schema = SCHEMA | {"fields": [{"name": name, "type": kind} for name, (kind, _, _) in fields.items()]}
