@@ -23,9 +23,7 @@ from connectors.budget import Budget
 from connectors.configuration.load import Feed, load, refuse, well
 from connectors.credentials.secret import ready, secrets_in
 from connectors.documents import Document, Kind, Surroundings
-from connectors.formats.compression import plain
-from connectors.formats.excel import ExcelConfig
-from connectors.formats.reader import read
+from connectors.formats.reader import read_packed
 from connectors.mapping.mapper import Mapper, Read
 from stockweave.errors import Rejected, Retriable
 from stockweave.world import SystemClock
@@ -124,8 +122,7 @@ async def _first_rows(feed: Feed, document: Document, rows: int, tried: Tried) -
             break
     config = feed.config
     mapper = Mapper(config.mapping, feed.supplier, feed.whole_name)
-    unpacked = plain(blocks, unzip=not isinstance(config.format, ExcelConfig))
-    for found in read(unpacked, config.format, config.mapping.paths):
+    for found in read_packed(blocks, config.format, config.mapping.paths):
         mapped = mapper.map(
             found.columns, found.numbers, Read(document.origin, document.observed_at, document.received_at)
         )

@@ -1,7 +1,7 @@
 """Reads a small topic, most have one partition: from its beginning, and on. For what every process has to know of.
 
 `Reading` goes on, on one thread; `read_all` gives what is committed now, for starts and commands. Used by
-`schemas.generation_log`, `schemas.policy_log` and `schemas.feed_health_log`.
+`schemas.generation_log`, `schemas.policy_log` and `schemas.feed_health_log`; `check` by other readers as well.
 """
 
 from __future__ import annotations
@@ -79,19 +79,20 @@ class Reading:
                 number = message.partition() or 0
                 self._ended_at[number] = max(self._ended_at[number], message.offset() or 0)
             else:
-                self._check(error)
+                check(self._topic, error)
         return records
 
     def close(self) -> None:
         """Leave Kafka."""
         self._consumer.close()
 
-    def _check(self, error: KafkaError) -> None:
-        """Librdkafka retries by itself whatever can pass; the rest ends the process."""
-        if error.code() in GONE:
-            raise Fatal(f"topic {self._topic} is gone: {error.str()}; restart to create it")
-        if error.fatal() or error.code() in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError._AUTHENTICATION):
-            raise Fatal(f"topic {self._topic} cannot be read: {error.str()}; grant the right to read it")
+
+def check(topic: str, error: KafkaError) -> None:
+    """Raises Fatal if reading can never go on; whatever can pass, librdkafka tries again by itself."""
+    if error.code() in GONE:
+        raise Fatal(f"topic {topic} is gone: {error.str()}; restart to create it")
+    if error.fatal() or error.code() in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError._AUTHENTICATION):
+        raise Fatal(f"topic {topic} cannot be read: {error.str()}; grant the right to read it")
 
 
 def read_all(topic: str, bootstrap_servers: str) -> list[Message]:

@@ -10,6 +10,7 @@ from pydantic import Field
 from connectors.formats import delimited, excel, json_rows, xml_rows
 from connectors.formats.avro import container, messages
 from connectors.formats.avro.config import AvroConfig
+from connectors.formats.compression import plain
 from connectors.formats.delimited import DelimitedConfig
 from connectors.formats.edi import edifact, x12
 from connectors.formats.edi.edifact import EdifactConfig
@@ -54,6 +55,11 @@ def read(blocks: Iterable[bytes], config: Format, paths: Sequence[str]) -> Itera
             return edifact.read(blocks, config, paths)
         case AvroConfig():
             return messages.read(blocks, config, paths) if config.is_of_messages else container.read(blocks, paths)
+
+
+def read_packed(blocks: Iterable[bytes], config: Format, paths: Sequence[str]) -> Iterator[Rows]:
+    """`read`, of what may be gzip, or a zip of one file; raises as it does."""
+    return read(plain(blocks, unzip=not isinstance(config, ExcelConfig)), config, paths)
 
 
 def read_again(head: bytes, original: bytes, config: Format, paths: Sequence[str]) -> Iterator[Rows]:

@@ -19,8 +19,7 @@ from confluent_kafka.admin import AdminClient
 from pydantic import Field
 
 from connectors.credentials.secret import Secret
-from connectors.credentials.tls import ClientCertificate
-from connectors.credentials.tls import Path as FilePath
+from connectors.credentials.tls import Tls
 from connectors.options import Options
 from stockweave.clients import CLIENT_LOGGER, Config, client_config, reading_config
 from stockweave.errors import Retriable
@@ -43,11 +42,8 @@ class Sasl(Options):
     password: Secret
 
 
-class KafkaTls(Options):
+class KafkaTls(Tls):
     """Encrypted. `ca_file`: who may sign for brokers, unless those whom this machine trusts. `client`: what we show."""
-
-    ca_file: FilePath | None = None
-    client: ClientCertificate | None = None
 
     def config(self) -> Config:
         """As librdkafka takes it, with the files as they are now.

@@ -18,9 +18,7 @@ import pyarrow.compute as pc
 
 from connectors.configuration.load import Feed
 from connectors.documents import Document
-from connectors.formats.compression import plain
-from connectors.formats.excel import ExcelConfig
-from connectors.formats.reader import read
+from connectors.formats.reader import read_packed
 from connectors.formats.rows import Rows
 from connectors.mapping.mapper import Mapped, Mapper, Read
 from connectors.parcel import Parcel
@@ -203,8 +201,7 @@ class Intake:
             yield from self._mapped(rows, document, done)
 
     def _rows(self, blocks: Blocks) -> Iterator[Rows]:
-        unpacked = plain(blocks, unzip=not isinstance(self._format, ExcelConfig))
-        return read(unpacked, self._format, self._mapper.mapping.paths)
+        return read_packed(blocks, self._format, self._mapper.mapping.paths)
 
     def _map(self, rows: Rows, document: Document) -> Mapped:
         at = Read(document.origin, document.observed_at, document.received_at)

@@ -16,14 +16,13 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from connectors.publisher import Publisher
 from schemas.admin import Deployed
+from schemas.small_topic import check
 from stockweave.clients import CLIENT_LOGGER, Config, reading_config
-from stockweave.errors import Fatal, Retriable
+from stockweave.errors import Retriable
 
 SOME_MAX, SOME_BYTES_MAX = 2_000, 8 << 20
 ANSWER_S = 15.0
 POLL_S = 0.1
-LOST = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION)
-BARRED = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError._AUTHENTICATION)
 
 
 @dataclass(frozen=True)
@@ -89,17 +88,9 @@ class LetterReader:
             elif error.code() == KafkaError._PARTITION_EOF:
                 after, is_end = max(after, message.offset() or 0), True
             else:
-                _check(error, topic)
+                check(topic, error)
         self._at = None if is_end else (topic, partition, after)
         return Some(found, after, is_end)
-
-
-def _check(error: KafkaError, topic: str) -> None:
-    """What can pass the client tries again by itself."""
-    if error.code() in LOST:
-        raise Fatal(f"topic {topic} is gone: {error.str()}; restart to create it")
-    if error.fatal() or error.code() in BARRED:
-        raise Fatal(f"topic {topic} cannot be read: {error.str()}; grant the right to read it")
 
 
 def _config(bootstrap_servers: str) -> Config:

@@ -16,7 +16,6 @@ from bisect import bisect_left
 from itertools import groupby
 from typing import cast
 
-import orjson
 import pyarrow as pa
 import structlog
 from confluent_kafka import Message
@@ -29,7 +28,7 @@ from connectors.runner.letter_log import SOME_MAX, LetterLog, LetterReader
 from connectors.runner.letters import FEED, SKU
 from connectors.runner.progress import Keeper, ParkedFrom
 from connectors.runner.skus import SkuFollower
-from schemas.dead_letters import REASON
+from schemas.dead_letters import REASON, RETRIED, letter_id, place_of, settled_note
 from schemas.keys import partition_of
 from stockweave import metrics
 from stockweave.errors import Rejected, Retriable
@@ -178,9 +177,9 @@ class Parked:
         while not is_end:
             some = reader.some(self._log.settled.name, 0, self._settled_to)
             for message in some.messages:
-                partition, _, offset = (message.key() or b"").partition(b"-")
-                if partition == b"%d" % self._partition and offset.isdigit():
-                    self._waiting.pop(int(offset), None)
+                place = place_of(message.key() or b"")
+                if place is not None and place[0] == self._partition:
+                    self._waiting.pop(place[1], None)
             self._settled_to, is_end = some.after, some.is_end
 
     def _known(self) -> list[int]:
@@ -235,12 +234,11 @@ class Parked:
                 except Rejected as why:
                     if why.reason != PARKED:  # else its entry was just removed
                         del self._waiting[offset]
-                        log.warning("parked_row_of_no_use", letter=f"{self._partition}-{offset}", why=str(why))
+                        log.warning("parked_row_of_no_use", letter=letter_id(self._partition, offset), why=str(why))
         return done, batches
 
     async def _note(self, offsets: list[int]) -> None:
-        note = orjson.dumps({"did": "retried", "at_ms": time.time_ns() // 1_000_000})
-        keys = [f"{self._partition}-{offset}" for offset in offsets]
+        note, keys = settled_note(RETRIED), [letter_id(self._partition, offset) for offset in offsets]
         parcel = await self._log.notes.send_encoded([note] * len(keys), keys)
         await self._log.notes.settle(parcel)
         if parcel.failures:

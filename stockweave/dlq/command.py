@@ -17,7 +17,7 @@ from connectors.configuration.load import well
 from connectors.kinds import kinds
 from schemas.admin import ensure_topics, find_topics
 from schemas.codec import Codec
-from schemas.dead_letters import ERRORS
+from schemas.dead_letters import DROPPED, ERRORS, RETRIED
 from schemas.registry import open_registry
 from schemas.topics import SKU_MAP
 from stockweave.dlq.letters import Letter, Wanted, one, settle, unsettled
@@ -93,7 +93,7 @@ def retry_all(settings: Settings, wanted: Wanted, path: Path | None) -> bool:
         letters = unsettled(topics, servers, codec, wanted)
         while some := list(islice(letters, AT_ONCE)):
             outcome = retry(some, feeds, topics, servers, codec, skus)
-            settle(topics, servers, outcome.retried, "retried")
+            settle(topics, servers, outcome.retried, RETRIED)
             retried, left = retried + len(outcome.retried), left + len(outcome.left)
             for letter, why in outcome.left:
                 sys.stdout.write(f"{letter.id}: {why}\n")
@@ -116,7 +116,7 @@ def drop_all(settings: Settings, wanted: Wanted) -> None:
         servers = connected.bootstrap_servers or ""
         topics = ensure_topics(connected, servers)
         letters = list(unsettled(topics, servers, _codec(connected), wanted))
-        settle(topics, servers, letters, "dropped")
+        settle(topics, servers, letters, DROPPED)
     sys.stdout.write(f"{len(letters)} dropped\n")
 
 

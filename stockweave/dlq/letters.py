@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
-import orjson
 from confluent_kafka import Message
 
 from connectors.runner.letters import FEED
 from schemas.admin import Deployed
 from schemas.codec import Codec
-from schemas.dead_letters import DETAIL, NOTE, REASON, STAGE, TOPIC
+from schemas.dead_letters import DETAIL, NOTE, REASON, STAGE, TOPIC, letter_id, settled_note
 from schemas.small_topic import read_all
 from schemas.topics import DEAD_LETTERS, SETTLED, UPDATES
 from stockweave.clients import send_all
@@ -107,7 +105,7 @@ def settle(topics: Mapping[str, Deployed], bootstrap_servers: str, letters: list
     Raises:
         Retriable: Kafka does not take it; they may be retried once more, which changes nothing.
     """
-    note = orjson.dumps({"did": did, "at_ms": time.time_ns() // 1_000_000})
+    note = settled_note(did)
     send_all(bootstrap_servers, topics[SETTLED.name].name, [(letter.id, note) for letter in letters])
 
 
@@ -117,7 +115,7 @@ def _letter(message: Message, updates: bytes, codec: Codec) -> Letter:
     if headers.get(TOPIC) == updates:  # what a worker refused says itself where it is from
         [update] = codec.decode([message.value()])
         feed = "" if isinstance(update, Rejected) else str(update["feed"])
-    name, at_ms = f"{message.partition()}-{message.offset()}", message.timestamp()[1]
+    name, at_ms = letter_id(message.partition() or 0, message.offset() or 0), message.timestamp()[1]
     return Letter(name, at_ms, feed.rpartition("@")[0], message.key(), message.value(), headers)
 
 
