@@ -129,13 +129,16 @@ def decide(command: Command, case: Case) -> Decision | None:
     if hold.knows(command["command_id"]):
         return None
     decision = change(command, hold, case) if len(hold.steps) < STEPS_MAX else None
-    if decision is None and not command["coordinated"]:  # a coordinator asks a line until it is done
-        return unchanged(command, hold, case.now_ms)
+    if decision is None and (not command["coordinated"] or command["action"] == TRANSFER):
+        return unchanged(command, hold, case.now_ms)  # all else a coordinator asks a line until it is done
     return decision
 
 
 def unchanged(command: Command, hold: Hold, now_ms: int) -> Decision:
-    """A storefront's command that is refused, or has nothing to do: its repeat is to be told the same."""
+    """A storefront's command that is refused, or has nothing to do: its repeat is to be told the same.
+
+    A line keeps a transfer so, which is its own to decide: what its coordinator has told the storefront then stays so.
+    """
     return Decision(UNCHANGED, keep(hold, told(command, hold, now_ms)), 0)
 
 

@@ -169,7 +169,7 @@ class Ledger:
     def _unchanged(self, fact: Fact, command: dict[str, Any] | None, line: Line, row: Row | None) -> None:
         """Refused, or nothing to do: it could not be done, is told for the first time, and leaves all as it was."""
         same = [fact[name] == line.fact[name] for name in ("state", "parts", "expires_at", "coordinated")]
-        if command is None or command["coordinated"] or not all(same) or not self.is_owed(command, self._clock, row):
+        if command is None or not _is_kept(command) or not all(same) or not self.is_owed(command, self._clock, row):
             raise Unlawful(f"{fact} came of {command}, and before was {line.fact}, with {line.unchanged}")
         if has_lapsed(line.fact, self._clock) or self.was_possible(command, self._clock, row):
             raise Unlawful(f"{fact} came of {command}, which could be done to {line.fact}")
@@ -283,12 +283,12 @@ class Ledger:
 
     def is_owed(self, command: dict[str, Any], now_ms: int, row: Row | None) -> bool:
         """Whether a command that left no fact should have left one."""
-        if command["action"] in ("HOLD", "ANSWER") or command["coordinated"]:
+        if not _is_kept(command):
             return self.was_possible(command, now_ms, row)
         if not command["sku"]:
             return self.several.is_owed(command)
         line = self.lines.get((command["sku"], command["reservation_id"]))
-        return line is not None and not line.fact["coordinated"] and not is_known(command, line)
+        return line is not None and line.fact["coordinated"] == command["coordinated"] and not is_known(command, line)
 
     def was_possible(self, command: dict[str, Any], now_ms: int, row: Row | None) -> bool:
         """Whether a command could be carried out."""
@@ -351,6 +351,13 @@ class Ledger:
                 kind = (line.fact["channel"], part["committed_at"] or 0, gone or 0)
                 of_source[kind] = of_source.get(kind, 0) + part["quantity"]
         return {source: sorted([*kind, n] for kind, n in kinds.items()) for source, kinds in sums.items()}
+
+
+def _is_kept(command: dict[str, Any]) -> bool:
+    """Whether what is refused of it is told: a storefront's change, of a line only a transfer."""
+    if command["coordinated"]:
+        return command["action"] == "TRANSFER" and not command["command_id"].startswith("moved:")
+    return command["action"] not in ("HOLD", "ANSWER")
 
 
 def _is_former(line: Line, command: dict[str, Any]) -> bool:

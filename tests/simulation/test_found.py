@@ -62,7 +62,7 @@ def test_dead_letters_that_kafka_left_hanging_are_seen_after_the_next_start_of_t
 
 
 @pytest.mark.parametrize("seed", [943])
-def test_a_transfer_that_a_line_carries_out_when_it_is_asked_once_more_is_known_to_its_reservation(seed: int) -> None:
+def test_a_line_that_is_asked_once_more_for_a_transfer_that_it_refused_refuses_it_again(seed: int) -> None:
     """It takes the whole of a drawn schedule, and a pool for which another view speaks meanwhile."""
     with quietly():
         play(seed, *scheduled(seed))

@@ -12,6 +12,7 @@ from inventory.policies import Policies
 from inventory.reservations import coordinate
 from inventory.reservations.decide import Case, Command, Decision, decide
 from inventory.reservations.facts import Origin, fact_of, hold_after, row_after
+from inventory.reservations.reallocation import reallocate
 from inventory.reservations.retention import KEPT_MS_MIN, forgotten_to, is_past
 from inventory.reservations.shipments import Shipment, close
 from inventory.stock import APPLIED, REPLACED, SUPERSEDED
@@ -20,6 +21,7 @@ from schemas.reservations import (
     ANSWER,
     ASK_AGAIN_MS,
     HOLD,
+    MOVED,
     NO_SKU,
     SHIPPED,
     Hold,
@@ -135,7 +137,9 @@ class Shops:
         known = self.rows.get(sku)
         row = None if known is None else self.whole(sku)
         before = self.holds.get(sku)
-        decision = decide(asked, Case(row, before, Policies(), self.now_ms))
+        case = Case(row, before, Policies(), self.now_ms)
+        by_worker = asked["command_id"].startswith(MOVED)
+        decision = reallocate(case, asked["command_id"]) if by_worker else decide(asked, case)
         if decision is not None:
             after = self.holds[sku] = self._fact(decision, before, asked["command_id"])
             if known is not None:
